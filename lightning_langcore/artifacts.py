@@ -1,0 +1,89 @@
+"""Folders that are made once and found again: by a recipe, under a lock, published by a rename."""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lightning_langcore.files import write_text
+from lightning_langcore.progress import say
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of the recipe as canonical JSON."""
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def find(root: Path, name: str, recipe: Mapping[str, Any]) -> Path | None:
+    """The published folder for a recipe, if there is one."""
+    folder = root / f"{name}-{key_of(recipe)}"
+    return folder if (folder / "recipe.json").is_file() else None
+
+
+def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    """The folder for a recipe, built if it is missing.
+
+    It is built beside its place and renamed when done, with ``recipe.json`` in it: what exists is complete. A second
+    process waits for the first and says whom it waits for.
+
+    Args:
+        root: folder of all artifacts.
+        name: what it is, for people.
+        recipe: everything the content depends on; JSON.
+        build: fills an empty folder.
+
+    Returns:
+        ``<root>/<name>-<key>``.
+
+    Raises:
+        ValueError: ``root`` can't be written.
+    """
+    folder = root / f"{name}-{key_of(recipe)}"
+    if find(root, name, recipe):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        owner = root / f".{folder.name}.owner"
+        with _locked(root / f".{folder.name}.lock", owner, folder.name):
+            if not find(root, name, recipe):
+                write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
+                _build(folder, recipe, build)
+                owner.unlink(missing_ok=True)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise ValueError(f"paths.artifacts={root} can't be written ({error.strerror}): set another folder") from error
+    return folder
+
+
+@contextmanager
+def _locked(path: Path, owner: Path, name: str) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        say(f"waiting for {who}, which is making {name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(folder: Path, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> None:
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        build(temporary)
+        write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

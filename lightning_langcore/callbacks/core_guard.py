@@ -1,0 +1,177 @@
+"""Keep the weights of a region bit for bit as they are while all others train."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
+
+from lightning_langcore.params import flat, refuse_quantized
+from lightning_langcore.region import Region
+
+
+class CoreGuard(Callback):
+    """Freeze single weights exactly, under any optimizer.
+
+    At the start of training the guard remembers the region's values. Before each optimizer step, and before gradient
+    clipping, it zeroes the region's gradients: they count neither for the clip norm nor for the moments. After each
+    optimizer step it writes the values back: weight decay, momentum, stale state and the rounding of 8-bit optimizers
+    move weights whose gradient is zero. Zeroed gradients alone do not freeze.
+
+    Works with any LightningModule, gradient accumulation, clipping, mixed precision, several optimizers, manual
+    optimization, one device or DDP. On resume the region and the values are checked against the checkpoint.
+
+    Memory: per guarded weight an int32 index and its value, on the model's device; no dense mask, no dense copy.
+
+    Sharded models (FSDP, DeepSpeed) and quantized weights are refused before the first step.
+
+    Args:
+        region: a :class:`Region` or the path of its file.
+        name: tells several guards of one run apart in the checkpoint.
+
+    Raises:
+        ValueError: the region file is missing or broken; before the first step: the region belongs to another model,
+            a strategy or a weight type that can't be honoured, a checkpoint of another region.
+
+    Example::
+
+        trainer = Trainer(callbacks=[CoreGuard("core.safetensors")])
+    """
+
+    def __init__(self, region: Region | Path | str, name: str = "core") -> None:
+        self.region = region if isinstance(region, Region) else Region.load(region)
+        self.name = name
+        self._guarded: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self._handles: list[RemovableHandle] = []
+        self._resumed: dict[str, Any] | None = None
+        self._state: dict[str, Any] = {}
+        self._last_logged = -1
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        refused = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+        if isinstance(trainer.strategy, refused):
+            raise ValueError(
+                f"CoreGuard can't keep single weights exact under trainer.strategy={type(trainer.strategy).__name__}:"
+                " use one device or strategy=ddp"
+            )
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        parameters = self.region.match(pl_module)
+        for name, parameter in parameters.items():
+            refuse_quantized(name, parameter, "CoreGuard")
+        self._guarded = []
+        for name, indices in self.region.indices.items():
+            parameter = parameters[name]
+            here = indices.to(parameter.device)
+            self._guarded.append((parameter, here, flat(parameter).index_select(0, here)))
+        self._check_resumed(trainer)
+        self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
+        rank_zero_info(f"CoreGuard: {len(self.region):,} weights frozen ({self.region.fraction:.2%} of the candidates)")
+
+    @override
+    @torch.no_grad()
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        for parameter, indices, _ in self._guarded:
+            if parameter.grad is not None:
+                if not parameter.grad.is_contiguous():
+                    parameter.grad = parameter.grad.contiguous()
+                flat(parameter.grad).index_fill_(0, indices.long(), 0.0)
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step != self._last_logged and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._last_logged = step
+            pl_module.log("guard/max_abs_drift", self.drift())
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._remove_hooks()
+        if self.drift() != 0.0:
+            rank_zero_warn(
+                f"CoreGuard: guarded weights have moved by up to {self.drift()}: something writes them"
+                " outside the optimizer step"
+            )
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._remove_hooks()
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return self._generate_state_key(name=self.name)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = dict(state_dict)
+
+    @torch.no_grad()
+    def drift(self) -> float:
+        """The largest absolute difference of a guarded weight from its remembered value; 0.0 if all bits are equal.
+
+        NaN and infinities count as unchanged where their bits are unchanged, else as ``inf``.
+        """
+        worst = 0.0
+        for parameter, indices, values in self._guarded:
+            now = flat(parameter).index_select(0, indices)
+            changed = _bits(now) != _bits(values)
+            if bool(changed.any()):
+                difference = (now[changed].double() - values[changed].double()).abs()
+                worst = max(worst, float(difference.nan_to_num(nan=float("inf")).max()), 5e-324)
+        return worst
+
+    @torch.no_grad()
+    def _write_back(self, *_: Any) -> None:
+        for parameter, indices, values in self._guarded:
+            flat(parameter).index_copy_(0, indices.long(), values)
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _check_resumed(self, trainer: pl.Trainer) -> None:
+        now = {"region": self.region.digest(), "values": self._values_digest()}
+        before, self._resumed = self._resumed, None
+        self._state = {**now, "start_step": trainer.global_step if before is None else before["start_step"]}
+        if before is None:
+            return
+        if before["region"] != now["region"]:
+            raise ValueError(
+                f"the checkpoint was trained with another region under CoreGuard(name={self.name!r})"
+                f" ({before['region'][:12]} there, {now['region'][:12]} here): resume with the region file it was"
+                " trained with, or start a new run without ckpt_path"
+            )
+        if before["values"] != now["values"]:
+            raise ValueError(
+                f"the weights guarded by CoreGuard(name={self.name!r}) are not the bits that the checkpoint's guard"
+                " kept: the checkpoint was edited, or trained on without its guard"
+            )
+
+    def _values_digest(self) -> str:
+        h = hashlib.sha256()
+        for _, _, values in self._guarded:
+            h.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return h.hexdigest()
+
+
+def _bits(values: Tensor) -> Tensor:
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return values.view(kinds[values.element_size()])

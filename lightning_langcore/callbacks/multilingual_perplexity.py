@@ -1,0 +1,213 @@
+"""Perplexity of several languages at chosen numbers of training documents."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from lightning_langcore.metrics import IGNORE, TextLoss
+from lightning_langcore.progress import track
+
+Batch = Mapping[str, Any]
+Row = dict[str, Any]
+
+
+class MultilingualPerplexity(Callback):
+    """Score one loader a language and log by language name: ``val/ppl/zh``, ``val/bits_per_byte/zh``, ``val/ppl/mean``.
+
+    Measures at each milestone and at the end. A milestone is a number of samples: documents whose last token has been
+    consumed by a completed optimizer step, over all ranks. It fires after the first step that reaches it; the row holds
+    the true count. Modules are left in the mode they were in, random states untouched: training is bit-identical.
+
+    A batch is a mapping with ``input_ids`` and ``shift_labels`` (the token after each position, -100 where nothing is
+    scored), both (B, T) int64 and padded on the right; or transformers' unshifted ``labels`` instead. ``num_bytes``
+    (int) is needed for bits per byte. Training batches say in ``num_documents`` how many documents end in them;
+    where they do not, each row counts as one. The module is called with ``input_ids`` alone and returns logits
+    (B, T, V), as they are or as ``.logits``.
+
+    With several ranks each scores its share of the batches and the sums are added: the figures do not depend on the
+    number of ranks, the batch size or the padding.
+
+    Args:
+        loaders: language -> loader. By default those of the datamodule: ``eval_loaders()`` gives split -> language ->
+            loader. Only the split ``validation`` goes to the loggers as ``val/...``; ``rows`` holds all.
+        milestones: numbers of samples; 0 measures before the first step.
+
+    Attributes:
+        rows: one dict per (stage, samples, language, split) with the figures of :class:`TextLoss`.
+
+    Raises:
+        ValueError: a negative milestone; at the start of training: no loaders.
+
+    Example::
+
+        Trainer(callbacks=[MultilingualPerplexity({"zh": zh_loader, "en": en_loader}, milestones=[0, 1000])])
+    """
+
+    def __init__(self, loaders: Mapping[str, Iterable[Batch]] | None = None, milestones: Sequence[int] = ()) -> None:
+        if any(m < 0 for m in milestones):
+            raise ValueError(f"MultilingualPerplexity: milestones={list(milestones)} must not be negative")
+        self.loaders = loaders
+        self.milestones = sorted(set(milestones))
+        self.rows: list[Row] = []
+        self.samples = 0
+        self._pending = 0
+        self._last_step = -1
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last_step = trainer.global_step
+        if 0 in self.milestones and trainer.global_step == 0:
+            self.measure(trainer, pl_module, "base")
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._pending += _num_documents(batch)
+        if trainer.global_step == self._last_step:  # inside an accumulation
+            return
+        self._last_step = trainer.global_step
+        before = self.samples
+        self.samples += _sum_over_ranks(trainer, pl_module, self._pending)
+        self._pending = 0
+        pl_module.log("samples", float(self.samples), logger=True)
+        reached = any(before < m <= self.samples for m in self.milestones)
+        if reached and trainer.global_step < trainer.estimated_stepping_batches:
+            figures = self.measure(trainer, pl_module, "training")
+            pl_module.log_dict(figures, logger=False)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.measure(trainer, pl_module, "final")
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "rows": [dict(row) for row in self.rows]}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.samples = state_dict["samples"]
+        self.rows = [dict(row) for row in state_dict["rows"]]
+
+    def measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> dict[str, float]:
+        """Score every loader now, add rows, log the validation split.
+
+        Args:
+            trainer: gives device, precision and ranks.
+            pl_module: the model to score.
+            stage: what the rows say: ``base``, ``perturbed``, ``training`` or ``final``.
+
+        Returns:
+            What was logged.
+        """
+        figures: dict[str, float] = {}
+        for split, loaders in self._splits(trainer).items():
+            for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}"):
+                result = self._score(trainer, pl_module, loader)
+                self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
+                if split == "validation":
+                    figures[f"val/ppl/{lang}"] = result["ppl"]
+                    figures[f"val/bits_per_byte/{lang}"] = result["bits_per_byte"]
+        ppl = [value for name, value in figures.items() if name.startswith("val/ppl/")]
+        if ppl:
+            figures["val/ppl/mean"] = sum(ppl) / len(ppl)
+            for logger in trainer.loggers:
+                logger.log_metrics({**figures, "samples": float(self.samples)}, step=trainer.global_step)
+        return figures
+
+    def _splits(self, trainer: pl.Trainer) -> Mapping[str, Mapping[str, Iterable[Batch]]]:
+        if self.loaders is not None:
+            return {"validation": self.loaders}
+        datamodule = getattr(trainer, "datamodule", None)
+        if datamodule is None or not hasattr(datamodule, "eval_loaders"):
+            raise ValueError(
+                "MultilingualPerplexity has nothing to score: pass loaders={'zh': loader, ...}, or a datamodule with"
+                " eval_loaders()"
+            )
+        return datamodule.eval_loaders()
+
+    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loader: Iterable[Batch]) -> dict[str, Any]:
+        metric = TextLoss().to(pl_module.device)
+        with isolate_rng(), torch.no_grad(), evaluation_mode(pl_module), trainer.precision_plugin.forward_context():
+            for batch in _share(loader, trainer.global_rank, trainer.world_size):
+                score_batch(metric, pl_module, trainer.strategy.batch_to_device(dict(batch)))
+            result = metric.compute()
+        return {name: value.item() for name, value in result.items()}
+
+
+def score_batch(metric: TextLoss, forward: Callable[[Tensor], Any], batch: Batch) -> None:
+    """Add a batch to the metric.
+
+    Args:
+        metric: what collects.
+        forward: input ids (B, T) -> logits (B, T, V), as they are or as ``.logits``.
+        batch: see :class:`MultilingualPerplexity`.
+
+    Raises:
+        ValueError: the batch has no labels.
+    """
+    output = forward(batch["input_ids"])
+    logits = output if isinstance(output, Tensor) else output.logits
+    if "shift_labels" in batch:
+        labels = batch["shift_labels"]
+    elif "labels" in batch:
+        labels = F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
+    else:
+        raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
+    metric.update(logits, labels, batch.get("num_bytes", 0))
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout off inside the block; afterwards each submodule is in the mode it was in."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batch]:
+    """This rank's batches; every rank gets equally many, the missing ones with nothing to score."""
+    i = -1
+    for i, batch in enumerate(loader):
+        if i % world_size == 0:
+            first = batch
+        if i % world_size == rank:
+            mine = batch
+        if i % world_size == world_size - 1:
+            yield mine
+    if i < 0:
+        raise ValueError("MultilingualPerplexity: a loader is empty: there is no text to score")
+    left = (i + 1) % world_size
+    if left:
+        yield mine if rank < left else _nothing_to_score(first)
+
+
+def _nothing_to_score(batch: Batch) -> Batch:
+    ids = batch["input_ids"]
+    return {"input_ids": ids, "shift_labels": torch.full_like(ids, IGNORE), "num_bytes": 0}
+
+
+def _num_documents(batch: Any) -> int:
+    if isinstance(batch, Mapping):
+        if "num_documents" in batch:
+            return int(batch["num_documents"].sum())
+        batch = batch["input_ids"]
+    return len(batch)
+
+
+def _sum_over_ranks(trainer: pl.Trainer, pl_module: pl.LightningModule, count: int) -> int:
+    if trainer.world_size == 1:
+        return count
+    return int(trainer.strategy.reduce(torch.tensor(count, device=pl_module.device), reduce_op="sum"))

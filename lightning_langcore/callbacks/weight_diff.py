@@ -1,0 +1,159 @@
+"""Keep running differences of the weights from their start, and collect them over languages."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+from typing_extensions import override
+
+from lightning_langcore.files import write_safetensors
+from lightning_langcore.params import group_names, match, saved_parameters
+from lightning_langcore.scores import Changes, Weights, absolute_change, weight_scale
+
+
+class WeightDiff(Callback):
+    """Watch how far each kind of matrix and each layer has moved; training stays bit-identical.
+
+    Logs ``diff/mean_abs/<group>`` (mean of ``|theta - theta_0|``) and ``diff/relative/<group>`` (mean of
+    ``|theta - theta_0| / max(|theta_0|, 1e-3 rms)``) for each kind of parameter (``q_proj``) and layer (``layer_0``).
+    Both compare the present end point with the start, in float32: not the length of the path.
+
+    Memory: with ``reference`` one tensor at a time is read from disk; without it a float32 copy of all weights is kept
+    on the CPU (4 bytes a weight), which goes into checkpoints too, so that a resumed run compares with the same start.
+    Sharded strategies are refused.
+
+    Args:
+        every_n_steps: optimizer steps between two logged comparisons; 0: none.
+        reference: safetensors file or ``save_pretrained`` folder with the starting weights.
+        snapshot_steps: optimizer steps after which the weights are written to ``dirpath/step_<n>.safetensors`` in
+            float32 (4 bytes a weight each).
+        dirpath: folder of the snapshots; by default the trainer's.
+        collect: file to which the final ``|theta - theta_0|`` is added under ``language`` (see :class:`Changes`).
+        language: code of the language trained on; needed with ``collect``.
+
+    Raises:
+        ValueError: negative steps; ``collect`` without ``language`` or with one it already holds; before the first
+            step: a sharded strategy, or a reference that does not fit the model.
+
+    Example::
+
+        Trainer(callbacks=[WeightDiff(every_n_steps=20, collect="changes.safetensors", language="zh")])
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        reference: Path | str | None = None,
+        snapshot_steps: Sequence[int] = (),
+        dirpath: Path | str | None = None,
+        collect: Path | str | None = None,
+        language: str | None = None,
+    ) -> None:
+        if every_n_steps < 0 or any(step < 0 for step in snapshot_steps):
+            raise ValueError(f"WeightDiff: every_n_steps={every_n_steps} and snapshot_steps must not be negative")
+        if (collect is None) != (language is None):
+            raise ValueError("WeightDiff: collect and language go together: the file says which languages it holds")
+        if collect is not None and language in Changes(collect).languages:
+            raise ValueError(f"WeightDiff: {collect} already holds the changes of {language!r}: remove it first")
+        self.every_n_steps = every_n_steps
+        self.snapshot_steps = frozenset(snapshot_steps)
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.collect = None if collect is None else Path(collect)
+        self.language = language
+        self._theta_0: Mapping[str, Tensor] | None = None if reference is None else Weights(reference)
+        self._from_file = reference is not None
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._resumed = False
+        self._last_step = -1
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+            raise ValueError(
+                f"WeightDiff compares whole tensors and can't under trainer.strategy={type(trainer.strategy).__name__}:"
+                " use one device or strategy=ddp"
+            )
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._from_file and self._theta_0 is not None:
+            names = [name for name in self._theta_0 if name in saved_parameters(pl_module)]
+            self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
+        else:
+            self._parameters = saved_parameters(pl_module)
+            if not self._resumed:
+                self._theta_0 = {n: p.detach().float().cpu().clone() for n, p in self._parameters.items()}
+        if 0 in self.snapshot_steps and trainer.global_step == 0:
+            self._snapshot(trainer)
+        self._last_step = trainer.global_step
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self._last_step:  # inside an accumulation
+            return
+        self._last_step = step
+        if self.every_n_steps and step % self.every_n_steps == 0:
+            pl_module.log_dict(self.means())
+        if step in self.snapshot_steps:
+            self._snapshot(trainer)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.collect is not None and self.language is not None and trainer.is_global_zero:
+            shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}
+            Changes(self.collect).add(self.language, shapes, self.change)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._from_file or self._theta_0 is None else {"theta_0": dict(self._theta_0)}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "theta_0" in state_dict and not self._from_file:
+            self._theta_0 = state_dict["theta_0"]
+            self._resumed = True
+
+    def change(self, name: str) -> Tensor:
+        """``|theta - theta_0|`` of one parameter now: float32, on the CPU, its shape.
+
+        Raises:
+            KeyError: no such parameter, or training has not begun.
+        """
+        assert self._theta_0 is not None
+        return absolute_change(self._theta_0[name], self._parameters[name])
+
+    def means(self) -> dict[str, float]:
+        """The logged figures now: ``diff/mean_abs/<group>`` and ``diff/relative/<group>``, means over weights."""
+        assert self._theta_0 is not None
+        sums: dict[str, list[float]] = {}
+        for name in self._parameters:
+            change = self.change(name)
+            relative = change / weight_scale(self._theta_0[name])
+            for group in group_names(name):
+                entry = sums.setdefault(group, [0.0, 0.0, 0.0])
+                entry[0] += float(change.sum(dtype=torch.float64))
+                entry[1] += float(relative.sum(dtype=torch.float64))
+                entry[2] += change.numel()
+        return {
+            f"diff/{kind}/{group}": entry[i] / entry[2]
+            for group, entry in sums.items()
+            for i, kind in enumerate(("mean_abs", "relative"))
+        }
+
+    def _snapshot(self, trainer: pl.Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = self.dirpath or Path(trainer.default_root_dir) / "snapshots"
+
+        def tensors() -> Iterator[Tensor]:
+            for parameter in self._parameters.values():
+                yield parameter.detach().to("cpu", torch.float32)
+
+        shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}
+        write_safetensors(folder / f"step_{trainer.global_step:06d}.safetensors", shapes, tensors(), {"format": "pt"})

@@ -1,0 +1,57 @@
+"""The phrasebook: an embedded parallel corpus, unlimited and deterministic, in eight real languages.
+
+The same ``(seed, index)`` means the same thing in every language: ``scenes`` plans a document as propositions
+(``meaning``), and one grammar for each language (``languages``) says them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from lightning_langcore.data.phrasebook.languages.base import Grammar
+from lightning_langcore.data.phrasebook.scenes import plan
+
+LANGUAGES: tuple[str, ...] = ("en", "zh", "es", "ru", "ar", "ko", "vi", "fr")
+
+__all__ = ["LANGUAGES", "document", "lexicon", "sentences"]
+
+_GRAMMARS: dict[str, Grammar] = {}
+
+
+def _grammar(lang: str) -> Grammar:
+    found = _GRAMMARS.get(lang)
+    if found is None:
+        if lang not in LANGUAGES:
+            raise ValueError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
+        found = _GRAMMARS[lang] = import_module(f"{__name__}.languages.{lang}").GRAMMAR
+    return found
+
+
+def sentences(lang: str, index: int, seed: int = 0) -> list[str]:
+    """The sentences of document ``index``, 5 to 9 of them, the same number in every language.
+
+    Raises:
+        ValueError: If the language is not one of ``LANGUAGES`` or the index is negative.
+    """
+    grammar = _grammar(lang)
+    if index < 0:
+        raise ValueError(f"a document's index is 0 or more, not {index}")
+    return [grammar.say(proposition) for proposition in plan(seed, index)]
+
+
+def document(lang: str, index: int, seed: int = 0) -> str:
+    """Document ``index``: its sentences, joined the way the language does it.
+
+    Raises:
+        ValueError: If the language is not one of ``LANGUAGES`` or the index is negative.
+    """
+    return _grammar(lang).joiner.join(sentences(lang, index, seed))
+
+
+def lexicon(lang: str) -> dict[str, tuple[str, ...]]:
+    """Part of speech -> the citation form of every word of that kind, in the order of the concepts.
+
+    Raises:
+        ValueError: If the language is not one of ``LANGUAGES``.
+    """
+    return {kind: tuple(word[0] for word in rows.values()) for kind, rows in _grammar(lang).words.items()}

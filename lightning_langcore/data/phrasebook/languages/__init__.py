@@ -1,0 +1,1 @@
+"""One grammar for each language, all with the same interface (``base.Grammar``)."""

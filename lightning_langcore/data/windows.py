@@ -1,0 +1,108 @@
+"""Test text as rolling windows: each document by itself, begin token first, every token scored once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_langcore.data.packing import encode
+from lightning_langcore.metrics import IGNORE
+
+Window = tuple[list[int], list[int]]
+
+
+def rolling_windows(tokens: Sequence[int], begin: int, context: int) -> list[Window]:
+    """Cut one document as lm-eval's ``loglikelihood_rolling`` does.
+
+    The first window is the begin token and the text; each later one ends where the text goes on, reaches back a whole
+    context, and scores only what no window before it has scored::
+
+        context 4, tokens a b c d e f      inputs  B a b c    labels  a b c d
+                                                   b c d e            . . e f
+
+    Args:
+        tokens: the document's tokens without special ones.
+        begin: id of the begin token.
+        context: length of the longest input.
+
+    Returns:
+        Pairs of input ids and labels of equal length, labels -100 where nothing is scored.
+
+    Raises:
+        ValueError: a context below 1.
+    """
+    if context < 1:
+        raise ValueError(f"data.block_size={context} must be at least 1")
+    row = [begin, *tokens]
+    windows = []
+    scored = 0
+    while scored < len(tokens):
+        end = min(scored + context, len(tokens))
+        start = max(0, end - context)
+        labels = [IGNORE] * (scored - start) + list(tokens[scored:end])
+        windows.append((row[start:end], labels))
+        scored = end
+    return windows
+
+
+def take_tokens(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, num_tokens: int | None
+) -> Iterator[tuple[list[int], int]]:
+    """Tokens and UTF-8 bytes of whole documents until ``num_tokens`` are reached; ``None`` takes all."""
+    total = 0
+    bytes_of: list[int] = []
+
+    def watched() -> Iterator[str]:
+        for text in documents:
+            bytes_of.append(len(text.encode()))
+            yield text
+
+    for number, tokens in enumerate(encode(watched(), tokenizer)):
+        if num_tokens is not None and total >= num_tokens:
+            return
+        total += len(tokens)
+        yield tokens, bytes_of[number]
+
+
+def eval_batches(
+    documents: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    context: int,
+    num_tokens: int | None = None,
+    batch_tokens: int = 4096,
+) -> list[dict[str, Any]]:
+    """Batches of windows, the longest first, so that little is padded.
+
+    Args:
+        documents: texts, taken whole until ``num_tokens`` are reached.
+        tokenizer: see :func:`rolling_windows`.
+        context: length of the longest input.
+        num_tokens: ``None`` takes all the text.
+        batch_tokens: largest batch, in tokens with padding; at least one window.
+
+    Returns:
+        Dicts of ``input_ids`` and ``shift_labels`` (B, T) int64, padded on the right, and ``num_bytes`` int: the bytes
+        of the documents whose first window is in the batch.
+    """
+    windows: list[tuple[Window, int]] = []
+    for tokens, num_bytes in take_tokens(documents, tokenizer, num_tokens):
+        for i, window in enumerate(rolling_windows(tokens, tokenizer.bos_token_id, context)):
+            windows.append((window, num_bytes if i == 0 else 0))
+    windows.sort(key=lambda item: -len(item[0][0]))
+    batches = []
+    while windows:
+        size = max(1, batch_tokens // len(windows[0][0][0]))
+        chosen, windows = windows[:size], windows[size:]
+        batches.append(_padded(chosen))
+    return batches
+
+
+def _padded(chosen: Sequence[tuple[Window, int]]) -> dict[str, Any]:
+    width = len(chosen[0][0][0])
+    ids = torch.zeros(len(chosen), width, dtype=torch.int64)
+    labels = torch.full((len(chosen), width), IGNORE, dtype=torch.int64)
+    for row, ((inputs, targets), _) in enumerate(chosen):
+        ids[row, : len(inputs)] = torch.tensor(inputs)
+        labels[row, : len(targets)] = torch.tensor(targets)
+    return {"input_ids": ids, "shift_labels": labels, "num_bytes": sum(b for _, b in chosen)}

@@ -1,0 +1,75 @@
+"""Files written whole or not at all: into a temporary neighbour, then renamed."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Hand out a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
+
+    The rename is atomic on POSIX file systems, so that a reader sees the old file or the new one, never a part.
+    The temporary keeps the suffix of ``path``: some writers choose a format by it.
+
+    Raises:
+        OSError: the folder can't be made or written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_safetensors(
+    path: Path | str, shapes: Mapping[str, Sequence[int]], tensors: Iterable[Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write float32 tensors as safetensors one by one, atomically; memory is one tensor, not the file.
+
+    ``safetensors.torch.save_file`` wants all tensors at once, which for two float32 copies of 7B weights is 54 GB.
+
+    Args:
+        path: the file.
+        shapes: name -> shape, in the order in which ``tensors`` come.
+        tensors: float32 tensors on the CPU.
+        metadata: the header's strings.
+
+    Raises:
+        ValueError: a tensor has another type or shape than was announced, or there are too few.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
+            if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
+                raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
+            tensor.contiguous().numpy().tofile(file)

@@ -1,0 +1,93 @@
+"""What can be refused before any work is done: all errors at once, each with its setting."""
+
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_langcore.data import Source
+from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.perturb import METHODS
+from lightning_langcore.region import Region
+from lightning_langcore.scores import CHANGE_SCORES
+from lightning_langcore.select import check_fraction
+
+KINDS = ("core", "peripheral", "random", "file")
+LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
+MIN_LOCATE_LANGUAGES = 3
+
+
+def check(cfg: DictConfig, source: Source) -> None:
+    """Look at the whole configuration.
+
+    Raises:
+        ValueError: one line for each setting that can't be honoured.
+    """
+    checks: list[Callable[[], Any]] = [
+        lambda: check_languages("data.languages", cfg.data.languages, source),
+        lambda: check_languages("data.eval_languages", cfg.data.eval_languages, source),
+        lambda: locate_languages(cfg, source) if needs_changes(cfg) else None,
+        lambda: check_fraction(cfg.region.fraction),
+        lambda: _one_of("region.kind", cfg.region.kind, KINDS),
+        lambda: _one_of("region.score", cfg.region.score, tuple(CHANGE_SCORES)),
+        lambda: _one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
+        lambda: _positive("data.num_tokens", cfg.data.num_tokens),
+        lambda: _positive("data.block_size", cfg.data.block_size),
+        lambda: _positive("data.batch_size", cfg.data.batch_size),
+        lambda: _callbacks(cfg),
+        lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
+    ]
+    errors = []
+    for one in checks:
+        try:
+            one()
+        except ValueError as error:
+            errors.append(str(error))
+    if errors:
+        raise ValueError("\n".join(errors))
+
+
+def needs_region(cfg: DictConfig) -> bool:
+    """Whether anything of the run touches the region."""
+    return cfg.job.name == "locate" or cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {})
+
+
+def needs_changes(cfg: DictConfig) -> bool:
+    """Whether the region comes from weight changes."""
+    return needs_region(cfg) and (cfg.region.kind in ("core", "peripheral") or cfg.job.name == "locate")
+
+
+def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
+    """The languages whose changes are added up.
+
+    Raises:
+        ValueError: a named one is missing, or there are fewer than three.
+    """
+    wanted = cfg.region.recipe.languages
+    if wanted is None:
+        wanted = [language for language in LOCATE_LANGUAGES if language in source.languages]
+        if len(wanted) < MIN_LOCATE_LANGUAGES:
+            raise ValueError(
+                f"region.recipe.languages: the data has only {wanted} of {list(LOCATE_LANGUAGES)}, and a core needs at"
+                f" least {MIN_LOCATE_LANGUAGES} languages: name some of {source.languages}"
+            )
+    return check_languages("region.recipe.languages", wanted, source)
+
+
+def _callbacks(cfg: DictConfig) -> None:
+    for name, node in (cfg.callbacks or {}).items():
+        if not OmegaConf.is_dict(node) or not OmegaConf.select(node, "_target_"):
+            raise ValueError(
+                f"callbacks.{name} has no _target_, so it would do nothing: write its class there, or remove it with"
+                f" ~callbacks.{name}"
+            )
+
+
+def _one_of(setting: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{setting}={value} is none of {', '.join(known)}")
+
+
+def _positive(setting: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{setting}={value} must be a whole number of at least 1")

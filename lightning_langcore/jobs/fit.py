@@ -1,0 +1,169 @@
+"""Train once, after damaging a region or not; score all languages before, between and after."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from typing_extensions import override
+
+from lightning_langcore import models
+from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity
+from lightning_langcore.jobs import prepare
+from lightning_langcore.jobs.check import check, needs_region
+from lightning_langcore.jobs.loggers import close, label
+from lightning_langcore.jobs.training import fit, make_callbacks, make_loggers, make_module, make_trainer
+from lightning_langcore.perturb import perturb_
+from lightning_langcore.plots import recovery_curves, region_heatmap
+from lightning_langcore.region import Region
+from lightning_langcore.results import Results
+
+
+class Damage(Callback):
+    """Perturb the region before the first step and score what is left; not again on resume.
+
+    It stands after the perplexity callback, which scores the intact base, and before the guard, which keeps what is
+    damaged.
+    """
+
+    def __init__(self, region: Region, perturbation: DictConfig, perplexity: MultilingualPerplexity | None) -> None:
+        self.region = region
+        self.perturbation = perturbation
+        self.perplexity = perplexity
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step > 0:
+            return
+        node = self.perturbation
+        perturb_(pl_module, self.region, node.method, node.get("strength", 1.0), node.get("seed", 0))
+        if self.perplexity is not None:
+            self.perplexity.measure(trainer, pl_module, "perturbed")
+
+
+class Recorder(Callback):
+    """Write new rows to ``results.json`` as they come, so that an interrupted run keeps them."""
+
+    def __init__(self, results: Results, perplexity: MultilingualPerplexity | None, about: dict[str, Any]) -> None:
+        self.results = results
+        self.perplexity = perplexity
+        self.about = about
+        self._written = 0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer)
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.write(trainer)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer)
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Add rows that are not in the results yet, and write if there are any."""
+        rows = [] if self.perplexity is None else self.perplexity.rows
+        if len(rows) == self._written:
+            return
+        for row in rows[self._written :]:
+            self.results.add({k: v for k, v in row.items() if k != "ppl"} | self.about)
+        self._written = len(rows)
+        if trainer.is_global_zero:
+            self.results.write()
+
+
+def run(cfg: DictConfig) -> Results:
+    """Train as configured.
+
+    Returns:
+        The results, also written to the run folder.
+
+    Raises:
+        ValueError: something in the configuration can't be honoured.
+        KeyboardInterrupt: the user stopped it; what was reached is written.
+    """
+    started = time.monotonic()
+    output = Path(cfg.paths.output)
+    source = prepare.make_source(cfg)
+    check(cfg, source)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    base_path = prepare.base(cfg, source)
+    region = _region(cfg, source, base_path, output)
+    tokenizer = models.load_tokenizer(base_path)
+    model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    results = Results(
+        output,
+        experiment=cfg.name,
+        seed=cfg.seed,
+        model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
+        region=None if region is None else prepare.describe(region, Path(cfg.region.file)),
+    )
+    callbacks, guards = _callbacks(cfg, region, results)
+    label(cfg, "frozen" if guards else "free")
+    loggers = make_loggers(cfg)
+    trainer = make_trainer(cfg, output, callbacks, loggers, cfg.name)
+    datamodule = prepare.make_datamodule(cfg, source, tokenizer)
+    module = make_module(cfg, model)
+    training_started = time.monotonic()
+    try:
+        fit(trainer, module, datamodule, cfg.job.ckpt_path)
+        results.status = "completed"
+    except Exception as error:
+        results.status, results.error = "failed", str(error).splitlines()[0]
+        raise
+    finally:
+        now = time.monotonic()
+        results.seconds = {"total": now - started, "training": now - training_started}
+        if guards:
+            results.guard = {
+                "num_frozen": sum(len(guard.region) for guard in guards),
+                "max_abs_drift": max(guard.drift() for guard in guards),
+            }
+        if trainer.is_global_zero:
+            results.write()
+        close(loggers, results)
+    if trainer.is_global_zero:
+        if cfg.job.save_model:
+            models.save(model, tokenizer, output / "model")
+        _plots(results, region, output)
+    return results
+
+
+def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Region | None:
+    if not needs_region(cfg):
+        return None
+    region = prepare.region(cfg, source, base_path)
+    if cfg.region.kind != "file":
+        cfg.region.file = str(region.save(output / "region.safetensors"))
+    return region
+
+
+def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
+    """All callbacks in the order in which their hooks must run; and the guards among them."""
+    made = make_callbacks(cfg)
+    perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
+    guards = [c for c in made if isinstance(c, CoreGuard)]
+    first: list[Callback] = [] if perplexity is None else [perplexity]
+    about: dict[str, Any] = {"seed": cfg.seed}
+    if region is not None and cfg.perturbation.method != "none":
+        first.append(Damage(region, cfg.perturbation, perplexity))
+        about.update(
+            variant=cfg.region.kind,
+            fraction=region.meta.get("fraction") or region.fraction,
+            method=cfg.perturbation.method,
+            strength=cfg.perturbation.get("strength"),
+        )
+    others = [c for c in made if c is not perplexity]
+    return [*first, *others, Recorder(results, perplexity, about)], guards
+
+
+def _plots(results: Results, region: Region | None, output: Path) -> None:
+    if results.perplexity:
+        recovery_curves([results], output / "plots" / "recovery.png")
+    if region is not None:
+        indices = {name: idx.numpy() for name, idx in region}
+        region_heatmap(indices, region.shapes, output / "plots" / "region.png", f"region: {results.region['kind']}")  # type: ignore[index]

@@ -1,0 +1,79 @@
+"""Weights & Biases that never stops a run; names and tags of a run in it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lightning_langcore.progress import say
+from lightning_langcore.results import Results
+
+
+def label(cfg: DictConfig, arm: str) -> None:
+    """Fill in what tells this run apart in W&B, where the configuration leaves it open: name, tags, group.
+
+    Args:
+        cfg: the whole configuration; ``logger.wandb`` is changed.
+        arm: ``frozen`` or ``free``.
+    """
+    node = OmegaConf.select(cfg, "logger.wandb")
+    if node is None:
+        return
+    with open_dict(node):
+        node.setdefault("name", f"{cfg.name}-{cfg.region.kind}-seed{cfg.seed}")
+        node.setdefault("tags", [arm, f"region:{cfg.region.kind}", f"experiment:{cfg.name}"])
+        if node.get("group") is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            node.group = Path(HydraConfig.get().sweep.dir).name
+
+
+def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLogger:
+    """A W&B logger whose run exists when this returns; offline where it can't be online, which is said.
+
+    Args:
+        save_dir: folder of the run's files.
+        offline: write to disk only; ``WANDB_MODE=offline`` does the same.
+        kwargs: of ``WandbLogger``: project, group, name, tags.
+    """
+    import wandb
+
+    reason = None
+    if not offline and os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
+        reason = "no API key (wandb login, or WANDB_API_KEY)"
+    if reason is None:
+        try:
+            logger = _started(save_dir, offline, **kwargs)
+        except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
+            reason = str(error).splitlines()[0]
+    if reason is not None:
+        say(f"W&B: {reason}; writing offline to {save_dir}/wandb, send it later with `wandb sync`")
+        logger = _started(save_dir, True, **kwargs)
+    return logger
+
+
+def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
+    logger = WandbLogger(save_dir=save_dir, offline=offline, **kwargs)
+    run = logger.experiment
+    if hasattr(run, "define_metric"):
+        for pattern in ("val/*", "train/*", "diff/*", "guard/*"):
+            run.define_metric(pattern, step_metric="samples")
+    return logger
+
+
+def close(loggers: Sequence[Logger], results: Results) -> None:
+    """Finish each logger; W&B gets the table of perplexities, and the next job of this process a run of its own."""
+    for logger in loggers:
+        logger.finalize("success" if results.status == "completed" else "failed")
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            columns: list[str | int] = ["stage", "samples", "lang", "split", "variant", "ppl", "bits_per_byte"]
+            rows = [[row.get(str(column)) for column in columns] for row in results.perplexity]
+            try:
+                logger.experiment.log({"perplexity": wandb.Table(columns=columns, data=rows)})
+            finally:
+                wandb.finish(exit_code=0 if results.status == "completed" else 1)

@@ -1,0 +1,142 @@
+"""A Trainer and a module from the configuration, and a fit that can be interrupted."""
+
+import logging
+import math
+import signal
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import transformers
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedModel
+
+from lightning_langcore.callbacks import PlainProgress
+from lightning_langcore.data import TextDataModule
+from lightning_langcore.modules import ContinuedPretraining
+from lightning_langcore.progress import is_terminal
+
+
+def make_trainer(
+    cfg: DictConfig,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    description: str,
+    **more: Any,
+) -> pl.Trainer:
+    """The configured Trainer with progress for a terminal or for a log.
+
+    Args:
+        cfg: the whole configuration.
+        folder: Lightning's default root.
+        callbacks: in the order in which their hooks run.
+        loggers: may be empty.
+        description: for the plain progress lines.
+        more: overrides of the trainer's node.
+    """
+    quiet()
+    progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
+    return instantiate(
+        cfg.trainer,
+        default_root_dir=str(folder),
+        max_epochs=1,
+        callbacks=[progress, *callbacks],
+        logger=list(loggers),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=is_terminal(),
+        enable_model_summary=False,
+        _convert_="all",
+        **more,
+    )
+
+
+def fit(
+    trainer: pl.Trainer, module: pl.LightningModule, datamodule: TextDataModule, ckpt_path: str | None = None
+) -> None:
+    """``trainer.fit``, but Ctrl-C arrives as ``KeyboardInterrupt``: Lightning would leave the process inside it.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it.
+        ValueError: no such checkpoint.
+    """
+    if ckpt_path is not None and not Path(ckpt_path).exists():
+        raise ValueError(f"job.ckpt_path={ckpt_path}: there is no such checkpoint")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def pretrain_once(
+    cfg: DictConfig,
+    model: PreTrainedModel,
+    datamodule: TextDataModule,
+    recipe: DictConfig,
+    folder: Path,
+    description: str,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """One training of a recipe (base or locate) on one device: AdamW, cosine, clipped at 1.
+
+    Independent of the run's optimizer, schedule and number of devices, for the recipe alone decides the result.
+
+    Args:
+        cfg: gives the accelerator and the precision.
+        model: trained in place.
+        datamodule: the text.
+        recipe: ``lr``, ``weight_decay``, ``warmup`` (share of the steps), ``batch_size``.
+        folder: Lightning's default root; nothing is written there.
+        description: for the progress.
+        callbacks: more callbacks.
+    """
+    num_steps = datamodule.num_blocks // recipe.batch_size
+    build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
+    module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
+    trainer = make_trainer(
+        cfg, folder, callbacks, [], description,
+        devices=1, strategy="auto", accumulate_grad_batches=1, gradient_clip_val=1.0,
+    )  # fmt: skip
+    fit(trainer, module, datamodule)
+
+
+def make_module(cfg: DictConfig, model: PreTrainedModel) -> pl.LightningModule:
+    """The task's LightningModule with the run's optimizer."""
+    return instantiate(cfg.task, model=model, optimizer=instantiate(cfg.optimizer.build, _convert_="all"))
+
+
+def make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The configured callbacks, in the order of the configuration."""
+    return [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values()]
+
+
+def make_loggers(cfg: DictConfig) -> list[Logger]:
+    """The configured loggers, given the whole resolved configuration."""
+    loggers: list[Logger] = [instantiate(node, _convert_="all") for node in (cfg.logger or {}).values()]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams(plain)  # type: ignore[arg-type]
+    return loggers
+
+
+def quiet() -> None:
+    """Silence what Lightning says about itself at every Trainer, and warnings that hold for no user here."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", pattern)
+    if not is_terminal():
+        transformers.utils.logging.disable_progress_bar()
+    torch.set_float32_matmul_precision("high")

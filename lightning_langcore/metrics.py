@@ -1,0 +1,142 @@
+"""Perplexity and bits per byte as torchmetrics: sums first, the exponential last.
+
+Shapes: B sequences, T positions, V vocabulary. ``shift_labels_BT[b, t]`` is the token that FOLLOWS position t (the
+name is that of transformers), -100 where nothing is scored.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+IGNORE = -100
+_ROWS = 512
+
+
+def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Sum of :math:`-\ln p(\text{label})` over the scored positions, and their number.
+
+    The softmax is done in float32, 512 positions at a time: never for all logits at once. Equal to
+    ``cross_entropy(logits.float(), labels, reduction="sum")``; 0 where nothing is scored.
+
+    Args:
+        logits_BTV: of any floating type.
+        shift_labels_BT: int64.
+
+    Returns:
+        float64 scalar in nats and int64 scalar.
+
+    Raises:
+        ValueError: the shapes don't fit.
+    """
+    if logits_BTV.shape[:-1] != shift_labels_BT.shape:
+        raise ValueError(f"logits {tuple(logits_BTV.shape)} do not fit labels {tuple(shift_labels_BT.shape)}")
+    logits, labels = logits_BTV.flatten(0, -2), shift_labels_BT.flatten()
+    nats = torch.zeros((), dtype=torch.float64, device=logits.device)
+    for start in range(0, len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        each = F.cross_entropy(logits[rows].float(), labels[rows], ignore_index=IGNORE, reduction="none")
+        nats += each.double().sum()
+    return nats, (labels != IGNORE).sum()
+
+
+def next_token_mean(logits_BTV: Tensor, shift_labels_BT: Tensor) -> Tensor:
+    """The training loss: mean nats per scored token, float32, differentiable; 0 where nothing is scored."""
+    total = F.cross_entropy(
+        logits_BTV.flatten(0, -2).float(), shift_labels_BT.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+    return total / (shift_labels_BT != IGNORE).sum().clamp(min=1)
+
+
+class _TextLikelihood(Metric):
+    """Sums of nats (float64), tokens and bytes (int64); subclasses say what to make of them."""
+
+    is_differentiable = False
+    full_state_update = False
+    nats: Tensor
+    num_tokens: Tensor
+    num_bytes: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("num_bytes", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits_BTV: Tensor, shift_labels_BT: Tensor, num_bytes: int | Tensor = 0) -> None:
+        """Add a batch.
+
+        Args:
+            logits_BTV: of any floating type.
+            shift_labels_BT: see the head of the module.
+            num_bytes: UTF-8 bytes of the text whose tokens this batch scores; each byte once over all batches.
+
+        Raises:
+            ValueError: the shapes don't fit.
+        """
+        nats, tokens = next_token_nats(logits_BTV, shift_labels_BT)
+        self.nats += nats
+        self.num_tokens += tokens
+        self.num_bytes += num_bytes
+
+    def _apply(self, fn: Callable, exclude_state: Any = "") -> "_TextLikelihood":
+        """Move with the module, but stay float64 and int64 when it is cast, as Lightning's bf16-true does."""
+
+        def move_only(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(move_only, exclude_state)
+        return self
+
+
+class Perplexity(_TextLikelihood):
+    r""":math:`\exp(\text{nats} / \text{tokens})` over everything seen, on all ranks.
+
+    Unlike ``torchmetrics.text.Perplexity`` the sums are float64 and int64 and survive a module that is cast to
+    bfloat16, and the softmax is float32 whatever the logits. ``inf`` where the mean loss exceeds 709 nats; NaN before
+    the first token.
+
+    Example::
+
+        metric = Perplexity()
+        metric.update(logits, shift_labels)
+        metric.compute()
+    """
+
+    higher_is_better = False
+
+    def compute(self) -> Tensor:
+        """Perplexity, float64 scalar."""
+        return torch.exp(self.nats / self.num_tokens)
+
+
+class BitsPerByte(_TextLikelihood):
+    r""":math:`\text{nats} / (\ln 2 \cdot \text{bytes})`; unlike perplexity comparable over languages and tokenizers."""
+
+    higher_is_better = False
+
+    def compute(self) -> Tensor:
+        """Bits per byte, float64 scalar."""
+        return self.nats / (math.log(2) * self.num_bytes)
+
+
+class TextLoss(_TextLikelihood):
+    """All figures of a text at once, as the rows of ``perplexity.csv`` hold them."""
+
+    higher_is_better = False
+
+    def compute(self) -> dict[str, Tensor]:
+        """``nats_per_token``, ``ppl``, ``bits_per_byte``, ``num_tokens``, ``num_bytes``."""
+        mean = self.nats / self.num_tokens
+        return {
+            "nats_per_token": mean,
+            "ppl": torch.exp(mean),
+            "bits_per_byte": self.nats / (math.log(2) * self.num_bytes),
+            "num_tokens": self.num_tokens,
+            "num_bytes": self.num_bytes,
+        }

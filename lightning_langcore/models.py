@@ -1,0 +1,141 @@
+"""A causal language model and its tokenizer: from a config, a folder or the hub."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer: any text can be written in it, nothing is unknown.
+
+    Args:
+        texts: documents.
+        vocab_size: with the 256 bytes and the three special tokens ``<s>``, ``</s>``, ``<pad>``.
+
+    Raises:
+        ValueError: the vocabulary does not even hold the bytes.
+    """
+    if vocab_size < 259:
+        raise ValueError(f"model.vocab_size={vocab_size} is too small: 256 bytes and 3 special tokens need 259")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_llama(config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+    """A LLaMA with fresh float32 weights, the same for the same seed.
+
+    Args:
+        config: fields of ``transformers.LlamaConfig``; the vocabulary and its special tokens come from the tokenizer.
+        tokenizer: see above.
+        seed: of the weights; the global random state is left as it was.
+    """
+    full = LlamaConfig(
+        **config,
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(full)
+    return model.float()
+
+
+def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+    """Load a causal model by hub id or local folder, in train mode.
+
+    Safetensors only and no code from the repository. transformers would load in the checkpoint's own type; here the
+    weights are float32 unless told, for a bfloat16 weight does not move at small learning rates.
+
+    Args:
+        path: hub id, or a folder saved by ``save_pretrained``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        attention: transformers' ``attn_implementation``.
+
+    Raises:
+        ValueError: an unknown type; no such folder or hub id; no safetensors weights.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
+    _check_folder(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, attn_implementation=attention
+        )
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model.path={path}: can't load it ({reason}): give a hub id that you can reach, or a folder with"
+            " config.json and *.safetensors"
+        ) from error
+    if next(model.parameters()).dtype != DTYPES[dtype]:
+        raise ValueError(f"model.path={path}: transformers did not load it in model.dtype={dtype}")
+    return model.train()
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer beside a model; a begin or end token that it lacks is taken from the other.
+
+    Raises:
+        ValueError: there is none, or it has neither a begin nor an end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.path={path}: no tokenizer there ({str(error).strip().splitlines()[0]})") from error
+    if tokenizer.eos_token_id is None:
+        tokenizer.eos_token = tokenizer.bos_token
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"model.path={path}: its tokenizer has no end token, which separates documents")
+    if tokenizer.bos_token_id is None:
+        tokenizer.bos_token = tokenizer.eos_token
+    return tokenizer
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save weights (safetensors), config and tokenizer so that ``AutoModelForCausalLM.from_pretrained`` reads them."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _check_folder(path: str | Path) -> None:
+    folder = Path(path)
+    if not folder.is_dir():
+        if folder.is_absolute() or str(path).startswith((".", "~")):
+            raise ValueError(f"model.path={path}: there is no such folder")
+        return
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"model.path={path}: no *.safetensors in this folder; pickled weights are not read: load the model once"
+            " and call model.save_pretrained(folder)"
+        )

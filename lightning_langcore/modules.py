@@ -1,0 +1,97 @@
+"""LightningModules: what is trained and with which loss."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, get_scheduler
+from typing_extensions import override
+
+from lightning_langcore.metrics import next_token_mean
+
+
+class ContinuedPretraining(pl.LightningModule):
+    """Next-token prediction over packed blocks, all weights trainable.
+
+    A batch has ``input_ids`` and ``shift_labels`` (the token after each position, -100 where it does not count), both
+    (B, T) int64. Logs ``train/loss``: mean nats per token of the optimizer step's last micro-batch.
+
+    Args:
+        model: any causal language model of transformers.
+        optimizer: makes the optimizer from parameter groups; the matrices decay, norms and biases do not.
+        schedule: a name that ``transformers.get_scheduler`` knows: ``constant_with_warmup``, ``cosine``, ``linear``.
+        num_warmup_steps: optimizer steps of linear warm-up.
+
+    Raises:
+        ValueError: during training: the loss is NaN or infinite.
+
+    Example::
+
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=5e-5))
+        Trainer(max_steps=1000, callbacks=[CoreGuard("core.safetensors")]).fit(module, loader)
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: Callable[[Iterable[Mapping[str, Any]]], Optimizer],
+        schedule: str = "constant",
+        num_warmup_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._num_warmup_steps = num_warmup_steps
+
+    @override
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Input ids (B, T) -> logits (B, T, V)."""
+        return self.model(input_ids=input_ids, use_cache=False).logits
+
+    @override
+    def on_fit_start(self) -> None:
+        self.model.train()
+
+    @override
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        loss = next_token_mean(self(batch["input_ids"]), batch["shift_labels"])
+        if not math.isfinite(loss.item()):
+            raise ValueError(
+                f"train/loss is {loss.item()} at step {self.trainer.global_step}: lower optimizer.lr or"
+                " perturbation.strength, or look at the data"
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = self._optimizer(
+            [
+                {"params": [p for p in trainable if p.ndim >= 2]},
+                {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+            ]
+        )
+        scheduler = get_scheduler(
+            self._schedule, optimizer, self._num_warmup_steps, int(self.trainer.estimated_stepping_batches)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @override
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip here, for Lightning refuses to clip for a fused optimizer under bf16-mixed, though it is harmless."""
+        if gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if gradient_clip_algorithm == "value":
+                torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            else:
+                torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

@@ -1,0 +1,107 @@
+"""Damage the weights of a region, and undo it to the bit."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lightning_langcore.params import flat, refuse_quantized
+from lightning_langcore.region import Region
+
+Method = Literal["reinit", "zero", "scale", "set"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+class Undo:
+    """The values that a perturbation overwrote; memory: their own bytes, on their device."""
+
+    def __init__(self) -> None:
+        self._saved: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+
+    def keep(self, parameter: nn.Parameter, indices: Tensor) -> None:
+        """Remember the present values of ``parameter`` at flat ``indices`` (int64, on its device)."""
+        self._saved.append((parameter, indices, flat(parameter).index_select(0, indices)))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Write the remembered values back, bit for bit (NaN, infinities and -0.0 included)."""
+        for parameter, indices, values in reversed(self._saved):
+            flat(parameter).index_copy_(0, indices, values)
+
+
+@torch.no_grad()
+def perturb_(module: nn.Module, region: Region, method: Method, strength: float = 1.0, seed: int = 0) -> Undo:
+    r"""Overwrite the region's weights in place.
+
+    * ``reinit``: :math:`w \leftarrow \mathrm{mean}(W) + \text{strength} \cdot \mathrm{std}(W) \cdot \epsilon`, with
+      :math:`\epsilon \sim N(0, 1)`; mean and standard deviation are of the whole intact tensor, in float64.
+    * ``zero``: :math:`w \leftarrow 0`.
+    * ``scale``: :math:`w \leftarrow \text{strength} \cdot w`.
+    * ``set``: :math:`w \leftarrow \text{strength}`.
+
+    The noise of a tensor depends on the seed and its name alone: not on the device, the order or the other tensors.
+
+    Args:
+        module: the model, or anything that holds it.
+        region: which weights.
+        method: see above.
+        strength: see above; not used by ``zero``.
+        seed: of the noise.
+
+    Returns:
+        What is needed to undo it.
+
+    Raises:
+        ValueError: an unknown method, a strength that is not finite, a region of another model, quantized weights.
+    """
+    if method not in METHODS:
+        raise ValueError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
+    if not torch.isfinite(torch.tensor(float(strength))):
+        raise ValueError(f"perturbation.strength={strength} must be a finite number")
+    parameters = region.match(module)
+    for name in parameters:
+        refuse_quantized(name, parameters[name], "a perturbation")
+    undo = Undo()
+    for name, indices in region:
+        parameter = parameters[name]
+        here = indices.to(parameter.device)
+        undo.keep(parameter, here)
+        view = flat(parameter)
+        if method == "reinit":
+            noise = _noise(name, len(indices), seed).to(view.device)
+            new = view.double().mean() + strength * view.double().std() * noise
+            view.index_copy_(0, here, new.to(view.dtype))
+        elif method == "scale":
+            view.index_copy_(0, here, view.index_select(0, here) * strength)
+        else:
+            view.index_fill_(0, here, 0.0 if method == "zero" else strength)
+    return undo
+
+
+@contextmanager
+def perturbed(
+    module: nn.Module, region: Region, method: Method, strength: float = 1.0, seed: int = 0
+) -> Iterator[nn.Module]:
+    """Damage the region inside a ``with`` block; afterwards every weight has its old bits, error or not.
+
+    Example::
+
+        with perturbed(model, core, "reinit", strength=5.0):
+            worse = score(model)
+
+    Raises:
+        ValueError: see :func:`perturb_`.
+    """
+    undo = perturb_(module, region, method, strength, seed)
+    try:
+        yield module
+    finally:
+        undo.restore()
+
+
+def _noise(name: str, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(((seed & 0x7FFFFFFF) << 32) ^ zlib.crc32(name.encode()))
+    return torch.randn(count, generator=generator, dtype=torch.float32).double()

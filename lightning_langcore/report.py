@@ -1,0 +1,502 @@
+"""A report on any set of runs: a table for the terminal, the price of freezing, and one self-contained HTML page.
+
+Ratios of perplexity are exponentials of differences in nats per token, paired by seed, so that what the seeds share
+cancels. Nothing here assumes which way a comparison comes out.
+"""
+
+import base64
+import json
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from lightning_langcore import plots
+from lightning_langcore.files import write_text
+from lightning_langcore.results import Arm, Point, Results, Spread, find_runs, labels, points, spread
+
+_SAME = 0.01  # a perplexity less than this share higher or lower is called the same
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, whole numbers with commas from 1,000 on; an en dash for ``None``.
+
+    ``5.92``, ``360``, ``200,279``, ``1.2e+12``, ``∞``.
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "∞"
+    if abs(value) >= 1e9:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def _range(value: Spread | None, gap: str = " ") -> str:
+    """``5.92 (5.80–6.04)``; the bracket only where seeds differ."""
+    if value is None:
+        return number(None)
+    text = number(_exp(value.mean))
+    return f"{text}{gap}({number(_exp(value.low))}–{number(_exp(value.high))})" if value.low < value.high else text
+
+
+@dataclass(frozen=True)
+class Line:
+    """One arm in one language: perplexities as :class:`Spread` in nats, ``None`` where a stage was not reached.
+
+    ``reached`` is the number of documents at which ``final`` was measured, where no run of the arm got to its end.
+    """
+
+    lang: str
+    label: str
+    base: Spread | None
+    damaged: Spread | None
+    final: Spread | None
+    reached: int | None
+    num_seeds: int
+
+    @property
+    def seeds(self) -> str:
+        """``3``, or ``2 of 3`` where one did not get as far as ``final``."""
+        ended = self.final.num_seeds if self.final else self.num_seeds
+        return str(ended) if ended == self.num_seeds else f"{ended} of {self.num_seeds}"
+
+    def final_text(self, gap: str = " ") -> str:
+        text = _range(self.final, gap)
+        return text if self.reached is None else f"{text}{gap}at {self.reached:,}, unfinished"
+
+
+def lines(runs: Sequence[Results]) -> list[Line]:
+    """Every arm in every language, languages in the order of the runs, arms in reading order."""
+    found = points(runs)
+    by_place: dict[tuple[str, Arm], list[Point]] = {}
+    for point in found:
+        by_place.setdefault((point.lang, point.arm), []).append(point)
+    named = labels(point.arm for point in found)
+    languages = dict.fromkeys(point.lang for point in found)
+    return [
+        _line(lang, label, by_place[lang, arm])
+        for lang in languages
+        for arm, label in named.items()
+        if (lang, arm) in by_place
+    ]
+
+
+def _line(lang: str, label: str, own: Sequence[Point]) -> Line:
+    stages: dict[str, list[Point]] = {}
+    for point in own:
+        stages.setdefault(point.stage, []).append(point)
+    last, reached = stages.get("final", []), None
+    if not last and "training" in stages:
+        reached = max(point.samples for point in stages["training"])
+        last = [point for point in stages["training"] if point.samples == reached]
+    base, damaged = spread(stages.get("base", ())), spread(stages.get("perturbed", ()))
+    return Line(lang, label, base, damaged, spread(last), reached, len({point.seed for point in own}))
+
+
+def table(runs: Sequence[Results]) -> Table:
+    """Test perplexity by language and arm: intact, damaged, at the end. Readable at 80 columns."""
+    made = Table(title="Test perplexity (geometric mean over seeds, range)", title_justify="left", caption_justify="left", pad_edge=False)
+    unfinished = sum(run.status != "completed" for run in runs)
+    made.caption = f"{unfinished} of {len(runs)} runs did not finish" if unfinished else None
+    made.add_column("lang", no_wrap=True)
+    made.add_column("region", overflow="fold")
+    for column in ("base", "damaged", "final"):
+        made.add_column(column, justify="right", overflow="fold")
+    made.add_column("seeds", justify="right", no_wrap=True)
+    before = None
+    for line in lines(runs):
+        if before not in (None, line.lang):
+            made.add_section()
+        values = (_range(line.base, "\n"), _range(line.damaged, "\n"), line.final_text("\n"))
+        made.add_row("" if line.lang == before else line.lang, line.label, *values, line.seeds)
+        before = line.lang
+    return made
+
+
+def print_table(runs: Sequence[Results]) -> None:
+    """Print :func:`table` to standard output; without a terminal plain, and wide enough that nothing is cut."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100, color_system=None)
+    console.print(table(runs))
+
+
+@dataclass(frozen=True)
+class Price:
+    """What freezing costs in one language, in nats per token at the last step: frozen minus free, at equal seeds.
+
+    With ``control`` set, the price of ``region`` minus the price of ``control``, again at equal seeds.
+    """
+
+    region: str
+    lang: str
+    nats: Mapping[int, float]
+    control: str | None = None
+
+    @property
+    def what(self) -> str:
+        return f"{self.region} minus {self.control}" if self.control else f"{self.region}, frozen against free"
+
+    @property
+    def mean(self) -> float:
+        return _mean(self.nats.values())
+
+    @property
+    def low(self) -> float:
+        return min(self.nats.values())
+
+    @property
+    def high(self) -> float:
+        return max(self.nats.values())
+
+    @property
+    def ratio(self) -> float:
+        """Perplexity frozen / perplexity free (geometric mean); with ``control``, the ratio of the two ratios."""
+        return _exp(self.mean)
+
+    @property
+    def direction(self) -> int:
+        """1: freezing costs (more than the control), -1: less, 0: within 1 % of perplexity."""
+        return 0 if abs(self.mean) <= math.log1p(_SAME) else (1 if self.mean > 0 else -1)
+
+    def text(self) -> str:
+        """One plain sentence that follows from the numbers."""
+        if self.control:
+            costs = {1: "more than", 0: "the same as (within 1 %)", -1: "less than"}[self.direction]
+            words = f"freezing {self.region} costs {costs} freezing {self.control}: {number(self.ratio)} times its ratio"
+        else:
+            ends = {1: "higher than", 0: "the same (within 1 %) as", -1: "lower than"}[self.direction]
+            words = f"frozen, perplexity ends {ends} free: {number(self.ratio)} times"
+        return f"{self.lang}: {words}; {self._certainty()}"
+
+    def _certainty(self) -> str:
+        if len(self.nats) == 1:
+            return "one seed, so the spread is unknown"
+        seeds = f"{len(self.nats)} seeds"
+        if self.low < 0 < self.high:
+            return f"{seeds} disagree on the direction ({number(_exp(self.low))}–{number(_exp(self.high))})"
+        return f"{seeds} agree on the direction ({number(_exp(self.low))}–{number(_exp(self.high))})"
+
+
+def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
+    """Frozen minus free for each kind of region, then core minus random, by language, from completed trainings only.
+
+    Only equal seeds, settings and numbers of documents are paired; what has no partner is left out, so the list is
+    empty where an arm is missing. Runs that share arm and seed are averaged first. Where nothing was damaged, the free
+    partner is any free run of the model: without a perturbation the region has no part in it.
+    """
+    found = points(runs)
+    damaged = {point.arm for point in found if point.stage == "perturbed"}
+    finals: dict[tuple[Arm, str, int, int], list[float]] = {}
+    for point in found:
+        if point.stage == "final":
+            arm = point.arm if point.arm.frozen or point.arm in damaged else _undamaged(point.arm)
+            finals.setdefault((arm, point.lang, point.seed, point.samples), []).append(point.nats)
+    values: dict[tuple[Arm, str], dict[int, float]] = {}
+    for (arm, lang, seed, samples), frozen in finals.items():
+        partner = arm._replace(frozen=False) if arm in damaged else _undamaged(arm)
+        free = finals.get((partner, lang, seed, samples)) if arm.frozen else None
+        if free:
+            values.setdefault((arm, lang), {})[seed] = _mean(frozen) - _mean(free)
+    paired = {(arm._replace(frozen=None), lang): kept for (arm, lang), nats in values.items() if (kept := _defined(nats))}
+    named = labels(arm for arm, _ in paired)
+    own = [Price(label, lang, nats) for arm, label in named.items() for (a, lang), nats in paired.items() if a == arm]
+    return own + _against_random(paired, named)
+
+
+def _undamaged(arm: Arm) -> Arm:
+    return Arm("none", False, None, None, None, None, arm.model)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _defined(nats: Mapping[int, float]) -> dict[int, float]:
+    """Without infinite minus infinite, which says nothing."""
+    return {seed: value for seed, value in nats.items() if not math.isnan(value)}
+
+
+def _against_random(paired: Mapping[tuple[Arm, str], Mapping[int, float]], named: Mapping[Arm, str]) -> list[Price]:
+    prices = []
+    for (arm, lang), core in paired.items():
+        control = arm._replace(kind="random", score=None)
+        random = paired.get((control, lang), {}) if arm.kind == "core" else {}
+        nats = _defined({seed: core[seed] - random[seed] for seed in core if seed in random})
+        if nats:
+            prices.append(Price(named[arm], lang, nats, control=named[control]))
+    return prices
+
+
+def _summary(prices: Sequence[Price]) -> str:
+    """One sentence on all the languages of one comparison."""
+    counts = {way: sum(price.direction == way for price in prices) for way in (1, 0, -1)}
+    first = prices[0]
+    if first.control:
+        start = f"Freezing {first.region} against freezing {first.control}"
+        ways = {1: "costs more", 0: "costs the same", -1: "costs less"}
+    else:
+        start = f"Freezing {first.region} against leaving it free"
+        ways = {1: "ends with a higher perplexity", 0: "ends with the same", -1: "ends with a lower one"}
+    told = ", ".join(f"{ways[way]} in {count} of {len(prices)}" for way, count in counts.items() if count)
+    middle = number(_exp(statistics.median(price.mean for price in prices)))
+    unsure = sum(len(price.nats) > 1 and price.low < 0 < price.high for price in prices)
+    doubt = f" In {unsure} of {len(prices)} the seeds disagree on the direction." if unsure else ""
+    single = " All from one seed: no spread is known." if all(len(price.nats) == 1 for price in prices) else ""
+    return f"{start} {told} languages (median ratio {middle}).{doubt}{single}"
+
+
+def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
+    """Flattened keys of ``.hydra/config.yaml``, unresolved, whose values are not the same in all of ``folders``.
+
+    One text for each folder, an en dash where the key is absent; a folder without a readable config is all dashes.
+    """
+    flat = [_config(folder) for folder in folders]
+    kept = [config for config in flat if config]
+    differing = [key for key in set().union(*kept) if len({config.get(key) for config in kept}) > 1]
+    return {key: [config.get(key, "–") for config in flat] for key in sorted(differing)}
+
+
+def _config(folder: Path) -> dict[str, str]:
+    file = folder / ".hydra" / "config.yaml"
+    if not file.is_file():
+        return {}
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return dict(_flatten(content, ""))
+
+
+def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
+    """Write one self-contained page on ``runs``: no script, no file beside it, pictures inside.
+
+    Args:
+        runs: results, or folders that hold runs at or below them.
+        path: the page; links to the run folders are relative to it.
+
+    Raises:
+        ValueError: there is no run in ``runs``, or one can't be read.
+    """
+    path = Path(path)
+    loaded = [run for run in runs if isinstance(run, Results)]
+    folders = [run for run in runs if not isinstance(run, Results)]
+    loaded += [Results.load(folder) for folder in (find_runs(folders) if folders else [])]
+    if not loaded:
+        raise ValueError("report: no runs given")
+    sections = [
+        ("What was run", _runs_html(loaded, path.parent)),
+        ("Frozen against free", _lines_html(loaded)),
+        ("The price of freezing", _prices_html(loaded)),
+        ("Recovery", _recovery_html(loaded)),
+        ("Damage before training", _damage_html(loaded)),
+        ("Where the regions lie", _regions_html(loaded)),
+        ("What differs in the configs", _differences_html(loaded)),
+    ]
+    body = "".join(f"<section><h2>{title}</h2>{content}</section>\n" for title, content in sections if content)
+    experiments = ", ".join(dict.fromkeys(run.experiment for run in loaded))
+    write_text(path, _PAGE.substitute(title=escape(experiments), body=body))
+    return path
+
+
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A table whose cells are HTML already; the first ``text_columns`` are left-aligned."""
+    css = ["t" if column < text_columns else "n" for column in range(len(head))]
+    top = "".join(f'<th class="{kind}">{cell}</th>' for kind, cell in zip(css, head, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(css, row, strict=True)) + "</tr>\n"
+        for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _runs_html(runs: Sequence[Results], start: Path) -> str:
+    rows = []
+    for position, run in enumerate(runs, 1):
+        link = quote(os.path.relpath(run.folder, start).replace(os.sep, "/"))
+        status = f'<b class="{"ok" if run.status == "completed" else "bad"}">{escape(str(run.status))}</b>'
+        status += f"<br>{escape(run.error)}" if run.error else ""
+        name = f'<a href="{escape(link)}/">{escape(run.folder.resolve().name)}</a>'
+        cells = [str(position), name, escape(run.experiment), status, _region_text(run), _guard_text(run)]
+        weights = run.model.get("num_weights")
+        model = escape(str(run.model.get("name", "–"))) + (f"<br>{weights:,} weights" if weights else "")
+        seconds = run.seconds.get("total")
+        rows.append([*cells, model, str(run.seed), "–" if seconds is None else f"{seconds:,.0f}"])
+    head = ["#", "folder", "experiment", "status", "region", "frozen", "model", "seed", "seconds"]
+    unfinished = [run for run in runs if run.status != "completed"]
+    note = f'<p class="warn">{len(unfinished)} of {len(runs)} runs did not finish.</p>' if unfinished else ""
+    return note + _repeats(runs) + _html_table(head, rows, text_columns=7)
+
+
+def _repeats(runs: Sequence[Results]) -> str:
+    """A warning where runs that the tables call one arm and seed were in truth several."""
+    owners: dict[tuple[Arm, int], set[int]] = {}
+    for position, run in enumerate(runs, 1):
+        for point in points([run]):
+            if point.stage != "base":
+                owners.setdefault((point.arm, point.seed), set()).add(position)
+    groups = dict.fromkeys(tuple(sorted(group)) for group in owners.values() if len(group) > 1)
+    told = "; ".join(", ".join(f"#{position}" for position in group) for group in groups)
+    note = "Runs with the same region, setting and seed are averaged below; their configs may differ in other ways"
+    return f'<p class="warn">{note}: {told}.</p>' if told else ""
+
+
+def _region_text(run: Results) -> str:
+    region = run.region or {}
+    parts = [str(region[key]) for key in ("kind", "score") if key in region]
+    if "fraction" in region:
+        parts.append(f"{100 * region['fraction']:g} %")
+    if "num_weights" in region:
+        parts.append(f"{region['num_weights']:,} weights")
+    return escape(", ".join(parts)) or "–"
+
+
+def _guard_text(run: Results) -> str:
+    if run.guard is None:
+        return "–"
+    drift = run.guard.get("max_abs_drift", math.inf)
+    held = "not moved" if drift == 0 else f'<b class="bad">moved by up to {number(drift)}</b>'
+    return f"{run.guard.get('num_frozen', 0):,} weights<br>{held}"
+
+
+def _lines_html(runs: Sequence[Results]) -> str:
+    found = lines(runs)
+    if not found:
+        return "<p>No test rows yet.</p>"
+    rows, before = [], None
+    for line in found:
+        cells = (line.label, _range(line.base), _range(line.damaged), line.final_text(), line.seeds)
+        rows.append(["" if line.lang == before else f"<b>{escape(line.lang)}</b>", *map(escape, cells)])
+        before = line.lang
+    note = "<p>Test perplexity; over several seeds the geometric mean and the range.</p>"
+    return note + _html_table(["lang", "region", "base", "damaged", "final", "seeds"], rows, text_columns=2)
+
+
+def _prices_html(runs: Sequence[Results]) -> str:
+    prices = price_of_freezing(runs)
+    if not prices:
+        return "<p>Nothing to compare: it takes a frozen and a free run, both completed, of the same region and seed.</p>"
+    groups: dict[str, list[Price]] = {}
+    for price in prices:
+        groups.setdefault(price.what, []).append(price)
+    parts = ["<p>Ratio of the final test perplexities at equal seeds: 1 is no difference, above 1 freezing costs.</p>"]
+    for what, group in groups.items():
+        rows = []
+        for price in group:
+            ends = f"{number(_exp(price.low))}–{number(_exp(price.high))}" if len(price.nats) > 1 else "–"
+            cells = (price.lang, price.text().partition(": ")[2], number(price.ratio), ends, f"{price.mean:+.3f}")
+            rows.append([escape(cell) for cell in cells])
+        head = ["lang", "reading", "ratio", "range", "nats"]
+        parts.append(f"<h3>{escape(what)}</h3><p>{escape(_summary(group))}</p>" + _html_table(head, rows, text_columns=2))
+    return "\n".join(parts)
+
+
+def _recovery_html(runs: Sequence[Results]) -> str:
+    if not any(point.stage in ("training", "final") for point in points(runs)):
+        return ""
+    return _picture(lambda file: plots.recovery_curves(runs, file), "recovery curves")
+
+
+def _damage_html(runs: Sequence[Results]) -> str:
+    parts = []
+    for title, bars in plots.damage(points(runs)).items():
+        languages = dict.fromkeys(point.lang for own in bars.values() for point in own)
+        rows = []
+        for lang in languages:
+            values = {label: spread(point for point in own if point.lang == lang) for label, own in bars.items()}
+            base = values.get("base")
+            cells = [
+                escape(_range(value)) + (f"<br>{_times(value, base)}" if label != "base" else "")
+                for label, value in values.items()
+            ]
+            rows.append([f"<b>{escape(lang)}</b>", *cells])
+        heading = f"<h3>{escape(title)}</h3>" if title else ""
+        parts.append(heading + _html_table(["lang", *map(escape, bars)], rows))
+    if not parts:
+        return ""
+    picture = _picture(lambda file: plots.damage_bars(runs, file), "damage bars")
+    return "<p>Test perplexity right after the perturbation, and how many times the base's.</p>" + picture + "".join(parts)
+
+
+def _times(value: Spread | None, base: Spread | None) -> str:
+    if value is None or base is None or math.isinf(base.mean):
+        return ""
+    return f"<small>× {number(_exp(value.mean - base.mean))}</small>"
+
+
+def _regions_html(runs: Sequence[Results]) -> str:
+    """The heat map of the first run of each kind of region that has one."""
+    seen: dict[str, str] = {}
+    for run in runs:
+        kind, file = str((run.region or {}).get("kind", "region")), run.folder / "plots" / "region.png"
+        if kind not in seen and file.is_file():
+            seen[kind] = f"<h3>{escape(kind)}</h3>" + _image(file.read_bytes(), f"where the {kind} region lies")
+    return "".join(seen.values())
+
+
+def _differences_html(runs: Sequence[Results]) -> str:
+    found = config_differences([run.folder for run in runs])
+    if not found:
+        return ""
+    rows = [[f"<code>{escape(key)}</code>", *map(escape, values)] for key, values in found.items()]
+    return _html_table(["key", *(f"#{position}" for position in range(1, len(runs) + 1))], rows, len(runs) + 1)
+
+
+def _picture(draw: Callable[[Path], None], what: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "picture.png"
+        draw(file)
+        return _image(file.read_bytes(), what)
+
+
+def _image(png: bytes, what: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<div class="wide"><img alt="{escape(what)}" src="data:image/png;base64,{data}"></div>'
+
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 70rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+.wide { overflow-x: auto; margin: .6rem 0; }
+table { border-collapse: collapse; font-size: .875rem; }
+th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
+th { border-bottom: 2px solid #999; white-space: nowrap; }
+.t { text-align: left; } .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { max-width: 100%; min-width: min(100%, 40rem); height: auto; }
+small { color: #666; } .ok { color: #00704f; } .bad { color: #b33c00; }
+.warn { border-left: 4px solid #d55e00; padding-left: .7rem; }
+@media (max-width: 40rem) { img { max-width: none; width: 44rem; } }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+$body</body>
+</html>
+""")
