@@ -52,14 +52,17 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        owner = root / f".{folder.name}.owner"
-        with _locked(root / f".{folder.name}.lock", owner, folder.name):
-            if not find(root, name, recipe):
-                write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
-                _build(folder, recipe, build)
-                owner.unlink(missing_ok=True)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        tempfile.TemporaryFile(dir=root).close()
+    except OSError as error:
         raise ValueError(f"paths.artifacts={root} can't be written ({error.strerror}): set another folder") from error
+    owner = root / f".{folder.name}.owner"
+    with _locked(root / f".{folder.name}.lock", owner, folder.name):
+        if not find(root, name, recipe):
+            write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
+            try:
+                _build(folder, recipe, build)
+            finally:
+                owner.unlink(missing_ok=True)
     return folder
 
 
@@ -69,7 +72,10 @@ def _locked(path: Path, owner: Path, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        try:
+            who = owner.read_text(encoding="utf-8")
+        except OSError:  # it has just begun or ended
+            who = "another process"
         say(f"waiting for {who}, which is making {name}")
         lock.acquire()
     try:

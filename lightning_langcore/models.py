@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -83,7 +84,8 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         attention: transformers' ``attn_implementation``.
 
     Raises:
-        ValueError: an unknown type; no such folder or hub id; no safetensors weights.
+        ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken ones; a config that
+            transformers does not know.
     """
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
@@ -92,7 +94,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, attn_implementation=attention
         )
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"model.path={path}: can't load it ({reason}): give a hub id that you can reach, or a folder with"

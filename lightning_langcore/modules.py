@@ -79,9 +79,9 @@ class ContinuedPretraining(pl.LightningModule):
                 {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
             ]
         )
-        scheduler = get_scheduler(
-            self._schedule, optimizer, self._num_warmup_steps, int(self.trainer.estimated_stepping_batches)
-        )
+        timeless = self._schedule in ("constant", "constant_with_warmup")
+        num_steps = None if timeless else int(self.trainer.estimated_stepping_batches)
+        scheduler = get_scheduler(self._schedule, optimizer, self._num_warmup_steps, num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @override

@@ -55,7 +55,8 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
         What is needed to undo it.
 
     Raises:
-        ValueError: an unknown method, a strength that is not finite, a region of another model, quantized weights.
+        ValueError: an unknown method, a strength that is not finite, a region of another model, quantized weights
+            or ones that are not contiguous. Nothing has been overwritten then.
     """
     if method not in METHODS:
         raise ValueError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
@@ -64,6 +65,7 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     parameters = region.match(module)
     for name in parameters:
         refuse_quantized(name, parameters[name], "a perturbation")
+        flat(parameters[name])  # refuse what is not contiguous while nothing is damaged yet
     undo = Undo()
     for name, indices in region:
         parameter = parameters[name]
@@ -103,5 +105,6 @@ def perturbed(
 
 
 def _noise(name: str, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(((seed & 0x7FFFFFFF) << 32) ^ zlib.crc32(name.encode()))
+    # the CPU generator reads only the lower 32 bits of its seed: both must be in them
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     return torch.randn(count, generator=generator, dtype=torch.float32).double()

@@ -85,10 +85,11 @@ def _columns(num_panels: int) -> int:
     return min(rows, key=lambda columns: columns * rows[columns] + 1.5 * abs(columns - 1.4 * rows[columns]))
 
 
-def _recovery_panel(axes: Axes, found: Sequence[Point], named: Mapping[Arm, str]) -> None:
-    base = spread(point for point in found if point.stage == "base")
-    if base and base.mean < _LARGEST:
-        axes.axhline(math.exp(base.mean), color=_GREY, linewidth=1, zorder=1)
+def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Arm, str]) -> None:
+    for model in {point.arm.model for point in found}:
+        base = spread(point for point in found if point.stage == "base" and point.arm.model == model)
+        if base and base.mean < _LARGEST:
+            axes.axhline(math.exp(base.mean), color=_GREY, linewidth=1, zorder=1)
     for arm in reversed(named):
         own = [point for point in found if point.arm == arm]
         start = "perturbed" if any(point.stage == "perturbed" for point in own) else "base"
@@ -101,7 +102,12 @@ def _recovery_panel(axes: Axes, found: Sequence[Point], named: Mapping[Arm, str]
             axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0, zorder=2)
         for samples, value in curve:
             if value.mean >= _LARGEST:
-                place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "fontsize": 12}
+                place: dict[str, Any] = {
+                    "xycoords": ("data", "axes fraction"),
+                    "ha": "center",
+                    "va": "top",
+                    "fontsize": 12,
+                }
                 axes.annotate("∞", (samples, 0.99), color=style["color"], **place)
     axes.grid(True, color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -158,9 +164,11 @@ def _sample_axis(axes: Axes, samples: Sequence[int]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
-def _perplexity_axis(axes: Axes, found: Iterable[Point], margin: float = 1.0, bottom: float | None = None) -> None:
+def _perplexity_axis(axes: Axes, found: Sequence[Point], margin: float = 1.0, bottom: float | None = None) -> None:
     values = [math.exp(point.nats) for point in found if point.nats < _LARGEST] or [1.0, 10.0]
     low, high = min(values) / margin if bottom is None else bottom, max(values) * margin
+    if any(point.nats >= _LARGEST for point in found):  # room for the infinity signs
+        high *= (high / low) ** 0.15
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     decades = math.log10(high / low)
@@ -227,7 +235,7 @@ def _damage_panel(axes: Axes, bars: Mapping[str, Sequence[Point]], languages: Se
             drawn = axes.bar(x, height, width * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
             handles.setdefault(label, drawn)
             if value.mean >= _LARGEST:
-                axes.text(x, top, "∞", ha="center", va="bottom", color=colour)
+                axes.text(x, top, "∞", ha="center", va="top", color="white", fontweight="bold")
             elif value.low < value.high:
                 ends = [math.exp(min(end, _LARGEST)) for end in (value.low, value.high)]
                 axes.plot([x, x], ends, color="black", linewidth=0.9)
@@ -278,6 +286,9 @@ def region_heatmap(
     Args:
         indices: flat row-major indices by parameter name; a name in ``shapes`` without indices is empty.
         shapes: the shape of each candidate parameter; only matrices named ``...layers.N....weight`` are drawn.
+        path: the PNG file.
+        title: above the panels; what was left out is added to it.
+        max_layers: at least 1.
 
     Raises:
         ValueError: indices of a parameter without a shape, or no matrix to draw.
@@ -289,7 +300,8 @@ def region_heatmap(
     if not places:
         raise ValueError("region_heatmap: no matrix of a layer among the parameters")
     every = sorted({layer for layer, _ in places.values()})
-    shown = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(max_layers, len(every))).round().astype(int))]
+    positions = np.linspace(0, len(every) - 1, min(max_layers, len(every))).round().astype(int)
+    shown = [every[position] for position in np.unique(positions)]
     order = [*_MATRICES.values()]
     kinds = sorted({kind for _, kind in places.values()}, key=lambda k: (order.index(k) if k in order else 99, k))
     cells = {
@@ -346,8 +358,8 @@ def density(flat: np.ndarray, rows: int, columns: int, cells: int = 64) -> np.nd
     Small matrices get fewer cells, so that a cell holds 16 weights or more and its share is not mere chance.
     """
     down, across = (max(1, min(cells, size // 4)) for size in (rows, columns))
-    flat = np.asarray(flat)
-    cell = (flat // columns).astype(np.int64) * down // rows * across + (flat % columns).astype(np.int64) * across // columns
+    row, column = np.divmod(np.asarray(flat), columns)
+    cell = (row * down // rows) * across + column * across // columns
     held = np.bincount(cell, minlength=down * across).reshape(down, across)
     height = np.bincount(np.arange(rows) * down // rows, minlength=down)
     breadth = np.bincount(np.arange(columns) * across // columns, minlength=across)

@@ -67,7 +67,7 @@ class Region:
         self.indices = {}
         self.meta = dict(meta or {})
         for name in self.shapes:
-            if name in indices and len(indices[name]):
+            if name in indices and indices[name].numel():
                 self.indices[name] = _checked(name, self.shapes[name], indices[name])
         unknown = set(indices) - set(self.shapes)
         if unknown:
@@ -249,7 +249,7 @@ def _checked_header(raw: str | None) -> dict[str, Any]:
     try:
         header = json.loads(raw)
         shapes = {str(name): [int(n) for n in shape] for name, shape in header["candidates"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"its header can't be read ({type(error).__name__})") from error
     if header.get("format") != FORMAT:
         raise ValueError(f"its format is {header.get('format')!r}, this version reads {FORMAT}")

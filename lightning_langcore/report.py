@@ -51,8 +51,8 @@ def _range(value: Spread | None, gap: str = " ") -> str:
     """``5.92 (5.80–6.04)``; the bracket only where seeds differ."""
     if value is None:
         return number(None)
-    text = number(_exp(value.mean))
-    return f"{text}{gap}({number(_exp(value.low))}–{number(_exp(value.high))})" if value.low < value.high else text
+    text, low, high = (number(_exp(end)) for end in value[:3])
+    return f"{text}{gap}({low}–{high})" if low != high else text
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Line:
         return str(ended) if ended == self.num_seeds else f"{ended} of {self.num_seeds}"
 
     def final_text(self, gap: str = " ") -> str:
+        """The final perplexity, or the last one reached and where that was."""
         text = _range(self.final, gap)
         return text if self.reached is None else f"{text}{gap}at {self.reached:,}, unfinished"
 
@@ -111,7 +112,12 @@ def _line(lang: str, label: str, own: Sequence[Point]) -> Line:
 
 def table(runs: Sequence[Results]) -> Table:
     """Test perplexity by language and arm: intact, damaged, at the end. Readable at 80 columns."""
-    made = Table(title="Test perplexity (geometric mean over seeds, range)", title_justify="left", caption_justify="left", pad_edge=False)
+    made = Table(
+        title="Test perplexity (geometric mean over seeds, range)",
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+    )
     unfinished = sum(run.status != "completed" for run in runs)
     made.caption = f"{unfinished} of {len(runs)} runs did not finish" if unfinished else None
     made.add_column("lang", no_wrap=True)
@@ -151,18 +157,22 @@ class Price:
 
     @property
     def what(self) -> str:
+        """The two sides that are compared."""
         return f"{self.region} minus {self.control}" if self.control else f"{self.region}, frozen against free"
 
     @property
     def mean(self) -> float:
+        """Nats per token, over the seeds."""
         return _mean(self.nats.values())
 
     @property
     def low(self) -> float:
+        """Nats per token, of the seed where freezing costs least."""
         return min(self.nats.values())
 
     @property
     def high(self) -> float:
+        """Nats per token, of the seed where freezing costs most."""
         return max(self.nats.values())
 
     @property
@@ -175,23 +185,26 @@ class Price:
         """1: freezing costs (more than the control), -1: less, 0: within 1 % of perplexity."""
         return 0 if abs(self.mean) <= math.log1p(_SAME) else (1 if self.mean > 0 else -1)
 
-    def text(self) -> str:
-        """One plain sentence that follows from the numbers."""
+    def reading(self) -> str:
+        """What the numbers say, in words, and whether the seeds agree on it."""
         if self.control:
-            costs = {1: "more than", 0: "the same as (within 1 %)", -1: "less than"}[self.direction]
-            words = f"freezing {self.region} costs {costs} freezing {self.control}: {number(self.ratio)} times its ratio"
+            ways = {1: "costs more than", 0: "costs the same (within 1 %) as", -1: "costs less than"}
+            words = f"freezing {self.region} {ways[self.direction]} freezing {self.control}"
         else:
-            ends = {1: "higher than", 0: "the same (within 1 %) as", -1: "lower than"}[self.direction]
-            words = f"frozen, perplexity ends {ends} free: {number(self.ratio)} times"
-        return f"{self.lang}: {words}; {self._certainty()}"
-
-    def _certainty(self) -> str:
+            ways = {1: "higher than", 0: "the same (within 1 %) as", -1: "lower than"}
+            words = f"frozen ends {ways[self.direction]} free"
         if len(self.nats) == 1:
-            return "one seed, so the spread is unknown"
-        seeds = f"{len(self.nats)} seeds"
-        if self.low < 0 < self.high:
-            return f"{seeds} disagree on the direction ({number(_exp(self.low))}–{number(_exp(self.high))})"
-        return f"{seeds} agree on the direction ({number(_exp(self.low))}–{number(_exp(self.high))})"
+            return f"{words}; one seed, spread unknown"
+        return f"{words}; {len(self.nats)} seeds {'disagree' if self.low < 0 < self.high else 'agree'} on the direction"
+
+    def text(self) -> str:
+        """One plain line with the numbers, as ``zh, core, frozen against free: 4.21 times (4.04-4.45); ...``."""
+        return f"{self.lang}, {self.what}: {_ratio_range(self)}; {self.reading()}"
+
+
+def _ratio_range(price: Price) -> str:
+    seeds = f" ({number(_exp(price.low))}–{number(_exp(price.high))})" if len(price.nats) > 1 else ""
+    return f"{number(price.ratio)} times{seeds}"
 
 
 def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
@@ -214,7 +227,8 @@ def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
         free = finals.get((partner, lang, seed, samples)) if arm.frozen else None
         if free:
             values.setdefault((arm, lang), {})[seed] = _mean(frozen) - _mean(free)
-    paired = {(arm._replace(frozen=None), lang): kept for (arm, lang), nats in values.items() if (kept := _defined(nats))}
+    defined = {(arm._replace(frozen=None), lang): _defined(nats) for (arm, lang), nats in values.items()}
+    paired = {place: nats for place, nats in defined.items() if nats}
     named = labels(arm for arm, _ in paired)
     own = [Price(label, lang, nats) for arm, label in named.items() for (a, lang), nats in paired.items() if a == arm]
     return own + _against_random(paired, named)
@@ -247,19 +261,19 @@ def _against_random(paired: Mapping[tuple[Arm, str], Mapping[int, float]], named
 def _summary(prices: Sequence[Price]) -> str:
     """One sentence on all the languages of one comparison."""
     counts = {way: sum(price.direction == way for price in prices) for way in (1, 0, -1)}
-    first = prices[0]
-    if first.control:
-        start = f"Freezing {first.region} against freezing {first.control}"
-        ways = {1: "costs more", 0: "costs the same", -1: "costs less"}
+    if prices[0].control:
+        start = f"{prices[0].region} against {prices[0].control}: freezing costs"
+        ways = {1: "more", 0: "the same (within 1 %)", -1: "less"}
     else:
-        start = f"Freezing {first.region} against leaving it free"
-        ways = {1: "ends with a higher perplexity", 0: "ends with the same", -1: "ends with a lower one"}
-    told = ", ".join(f"{ways[way]} in {count} of {len(prices)}" for way, count in counts.items() if count)
+        start = f"{prices[0].region}: frozen, perplexity ends"
+        ways = {1: "higher than free", 0: "the same as free (within 1 %)", -1: "lower than free"}
+    told = ", ".join(f"{ways[way]} in {count}" for way, count in counts.items() if count)
     middle = number(_exp(statistics.median(price.mean for price in prices)))
+    languages = f"of {len(prices)} language{'s' if len(prices) > 1 else ''}"
     unsure = sum(len(price.nats) > 1 and price.low < 0 < price.high for price in prices)
-    doubt = f" In {unsure} of {len(prices)} the seeds disagree on the direction." if unsure else ""
-    single = " All from one seed: no spread is known." if all(len(price.nats) == 1 for price in prices) else ""
-    return f"{start} {told} languages (median ratio {middle}).{doubt}{single}"
+    doubt = f" In {unsure} the seeds disagree on the direction." if unsure else ""
+    single = " One seed each, so no spread is known." if all(len(price.nats) == 1 for price in prices) else ""
+    return f"{start} {told} {languages}; median ratio {middle}.{doubt}{single}"
 
 
 def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -306,6 +320,7 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
     if not loaded:
         raise ValueError("report: no runs given")
     sections = [
+        ("In short", _short_html(loaded)),
         ("What was run", _runs_html(loaded, path.parent)),
         ("Frozen against free", _lines_html(loaded)),
         ("The price of freezing", _prices_html(loaded)),
@@ -320,12 +335,11 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
     return path
 
 
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table whose cells are HTML already; the first ``text_columns`` are left-aligned."""
-    css = ["t" if column < text_columns else "n" for column in range(len(head))]
-    top = "".join(f'<th class="{kind}">{cell}</th>' for kind, cell in zip(css, head, strict=True))
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
+    """A table whose cells are HTML already; ``kinds`` has a letter a column: t for text, n for numbers."""
+    top = "".join(f'<th class="{kind}">{cell}</th>' for kind, cell in zip(kinds, head, strict=True))
     body = "".join(
-        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(css, row, strict=True)) + "</tr>\n"
+        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)) + "</tr>\n"
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
@@ -336,7 +350,7 @@ def _runs_html(runs: Sequence[Results], start: Path) -> str:
     for position, run in enumerate(runs, 1):
         link = quote(os.path.relpath(run.folder, start).replace(os.sep, "/"))
         status = f'<b class="{"ok" if run.status == "completed" else "bad"}">{escape(str(run.status))}</b>'
-        status += f"<br>{escape(run.error)}" if run.error else ""
+        status += f'<div class="error">{escape(run.error)}</div>' if run.error else ""
         name = f'<a href="{escape(link)}/">{escape(run.folder.resolve().name)}</a>'
         cells = [str(position), name, escape(run.experiment), status, _region_text(run), _guard_text(run)]
         weights = run.model.get("num_weights")
@@ -344,12 +358,10 @@ def _runs_html(runs: Sequence[Results], start: Path) -> str:
         seconds = run.seconds.get("total")
         rows.append([*cells, model, str(run.seed), "–" if seconds is None else f"{seconds:,.0f}"])
     head = ["#", "folder", "experiment", "status", "region", "frozen", "model", "seed", "seconds"]
-    unfinished = [run for run in runs if run.status != "completed"]
-    note = f'<p class="warn">{len(unfinished)} of {len(runs)} runs did not finish.</p>' if unfinished else ""
-    return note + _repeats(runs) + _html_table(head, rows, text_columns=7)
+    return _html_table(head, rows, "tttttttnn")
 
 
-def _repeats(runs: Sequence[Results]) -> str:
+def _repeats(runs: Sequence[Results]) -> list[str]:
     """A warning where runs that the tables call one arm and seed were in truth several."""
     owners: dict[tuple[Arm, int], set[int]] = {}
     for position, run in enumerate(runs, 1):
@@ -358,18 +370,16 @@ def _repeats(runs: Sequence[Results]) -> str:
                 owners.setdefault((point.arm, point.seed), set()).add(position)
     groups = dict.fromkeys(tuple(sorted(group)) for group in owners.values() if len(group) > 1)
     told = "; ".join(", ".join(f"#{position}" for position in group) for group in groups)
-    note = "Runs with the same region, setting and seed are averaged below; their configs may differ in other ways"
-    return f'<p class="warn">{note}: {told}.</p>' if told else ""
+    note = "Runs with the same region, setting and seed are averaged, though their configs may differ in other ways"
+    return [f"{note}: {told}."] if told else []
 
 
 def _region_text(run: Results) -> str:
     region = run.region or {}
-    parts = [str(region[key]) for key in ("kind", "score") if key in region]
-    if "fraction" in region:
-        parts.append(f"{100 * region['fraction']:g} %")
-    if "num_weights" in region:
-        parts.append(f"{region['num_weights']:,} weights")
-    return escape(", ".join(parts)) or "–"
+    what = [str(region[key]) for key in ("kind", "score") if key in region]
+    size = [f"{100 * region['fraction']:g} %"] if "fraction" in region else []
+    size += [f"{region['num_weights']:,} weights"] if "num_weights" in region else []
+    return "<br>".join(escape(", ".join(parts)) for parts in (what, size) if parts) or "–"
 
 
 def _guard_text(run: Results) -> str:
@@ -390,25 +400,42 @@ def _lines_html(runs: Sequence[Results]) -> str:
         rows.append(["" if line.lang == before else f"<b>{escape(line.lang)}</b>", *map(escape, cells)])
         before = line.lang
     note = "<p>Test perplexity; over several seeds the geometric mean and the range.</p>"
-    return note + _html_table(["lang", "region", "base", "damaged", "final", "seeds"], rows, text_columns=2)
+    return note + _html_table(["lang", "region", "base", "damaged", "final", "seeds"], rows, "ttnnnn")
+
+
+def _groups(runs: Sequence[Results]) -> dict[str, list[Price]]:
+    groups: dict[str, list[Price]] = {}
+    for price in price_of_freezing(runs):
+        groups.setdefault(price.what, []).append(price)
+    return groups
+
+
+def _short_html(runs: Sequence[Results]) -> str:
+    """What a reader needs first: the comparisons in a sentence each, and what to be careful about."""
+    unfinished = sum(run.status != "completed" for run in runs)
+    moved = sum(run.guard is not None and run.guard.get("max_abs_drift", math.inf) != 0 for run in runs)
+    warnings = [f"{unfinished} of {len(runs)} runs did not finish."] if unfinished else []
+    if moved:
+        warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
+    warnings += _repeats(runs)
+    told = "".join(f"<li>{escape(_summary(group))}</li>" for group in _groups(runs).values())
+    return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
 
 
 def _prices_html(runs: Sequence[Results]) -> str:
-    prices = price_of_freezing(runs)
-    if not prices:
-        return "<p>Nothing to compare: it takes a frozen and a free run, both completed, of the same region and seed.</p>"
-    groups: dict[str, list[Price]] = {}
-    for price in prices:
-        groups.setdefault(price.what, []).append(price)
+    groups = _groups(runs)
+    if not groups:
+        return "<p>Nothing to compare yet: that takes a frozen and a free run, completed, of one region and seed.</p>"
     parts = ["<p>Ratio of the final test perplexities at equal seeds: 1 is no difference, above 1 freezing costs.</p>"]
+    head = ["lang", "ratio", "range", "nats", "reading"]
     for what, group in groups.items():
         rows = []
         for price in group:
             ends = f"{number(_exp(price.low))}–{number(_exp(price.high))}" if len(price.nats) > 1 else "–"
-            cells = (price.lang, price.text().partition(": ")[2], number(price.ratio), ends, f"{price.mean:+.3f}")
+            nats = f"{price.mean:+.3f}" if math.isfinite(price.mean) else number(price.mean)
+            cells = (price.lang, number(price.ratio), ends, nats, price.reading())
             rows.append([escape(cell) for cell in cells])
-        head = ["lang", "reading", "ratio", "range", "nats"]
-        parts.append(f"<h3>{escape(what)}</h3><p>{escape(_summary(group))}</p>" + _html_table(head, rows, text_columns=2))
+        parts.append(f"<h3>{escape(what)}</h3>" + _html_table(head, rows, "tnnnt"))
     return "\n".join(parts)
 
 
@@ -432,11 +459,12 @@ def _damage_html(runs: Sequence[Results]) -> str:
             ]
             rows.append([f"<b>{escape(lang)}</b>", *cells])
         heading = f"<h3>{escape(title)}</h3>" if title else ""
-        parts.append(heading + _html_table(["lang", *map(escape, bars)], rows))
+        parts.append(heading + _html_table(["lang", *map(escape, bars)], rows, "t" + "n" * len(bars)))
     if not parts:
         return ""
     picture = _picture(lambda file: plots.damage_bars(runs, file), "damage bars")
-    return "<p>Test perplexity right after the perturbation, and how many times the base's.</p>" + picture + "".join(parts)
+    note = "<p>Test perplexity right after the perturbation, and how many times the base's.</p>"
+    return note + picture + "".join(parts)
 
 
 def _times(value: Spread | None, base: Spread | None) -> str:
@@ -460,7 +488,7 @@ def _differences_html(runs: Sequence[Results]) -> str:
     if not found:
         return ""
     rows = [[f"<code>{escape(key)}</code>", *map(escape, values)] for key, values in found.items()]
-    return _html_table(["key", *(f"#{position}" for position in range(1, len(runs) + 1))], rows, len(runs) + 1)
+    return _html_table(["key", *(f"#{position}" for position in range(1, len(runs) + 1))], rows, "t" * (len(runs) + 1))
 
 
 def _picture(draw: Callable[[Path], None], what: str) -> str:
@@ -482,13 +510,17 @@ _PAGE = Template("""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 70rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .wide { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .875rem; }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
-th { border-bottom: 2px solid #999; white-space: nowrap; }
-.t { text-align: left; } .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { border-bottom: 2px solid #999; }
+th, td { white-space: nowrap; } .t { text-align: left; } .n { text-align: right; font-variant-numeric: tabular-nums; }
+.error { white-space: normal; min-width: 12rem; }
 img { max-width: 100%; min-width: min(100%, 40rem); height: auto; }
 small { color: #666; } .ok { color: #00704f; } .bad { color: #b33c00; }
 .warn { border-left: 4px solid #d55e00; padding-left: .7rem; }

@@ -146,7 +146,8 @@ class Results:
         missing = [key for key in ("experiment", "status", "seed", "model", "perplexity") if key not in content]
         if missing:
             raise ValueError(f"{file}: lacks {', '.join(missing)}")
-        run = cls(file.parent, **{key: content.get(key) for key in ("experiment", "seed", "model", "region")})
+        known: dict[str, Any] = {key: content.get(key) for key in ("experiment", "seed", "model", "region")}
+        run = cls(file.parent, **known)
         run.status, run.guard, run.error = content["status"], content.get("guard"), content.get("error")
         run.seconds = content.get("seconds", {})
         for row in content["perplexity"]:
@@ -282,8 +283,8 @@ def _defaults(run: Results, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 def _arm(run: Results, row: Mapping[str, Any], frozen: bool | None) -> Arm:
     score = (run.region or {}).get("score") if row["variant"] != "random" else None
-    setting = (row.get(key) for key in ("fraction", "method", "strength"))
-    return Arm(row["variant"], frozen, score, *setting, run.model.get("name"))
+    fraction, method, strength = (row.get(key) for key in ("fraction", "method", "strength"))
+    return Arm(row["variant"], frozen, score, fraction, method, strength, run.model.get("name"))
 
 
 def spread(points: Iterable[Point]) -> Spread | None:

@@ -107,7 +107,7 @@ class Changes:
         try:
             with safe_open(self.path, framework="pt") as file:
                 return list(json.loads((file.metadata() or {})["langcore_changes"])["languages"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} is not a file of weight changes: {error}") from error
 
     def add(self, language: str, shapes: Mapping[str, Sequence[int]], change: Callable[[str], Tensor]) -> None:

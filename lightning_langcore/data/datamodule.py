@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
@@ -122,8 +122,12 @@ class TextDataModule(pl.LightningDataModule):
     @override
     def train_dataloader(self) -> "ResumableLoader":
         assert self._blocks is not None
+        sampler = None
+        if self.trainer is not None and self.trainer.world_size > 1:  # Lightning's own would shuffle the order anew
+            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+            sampler = DistributedSampler(self._blocks, **ranks, shuffle=False, drop_last=True)
         return ResumableLoader(
-            self._blocks, batch_size=self.batch_size, shuffle=False, drop_last=True, num_workers=self.num_workers
+            self._blocks, self.batch_size, sampler=sampler, drop_last=True, num_workers=self.num_workers
         )
 
     def eval_loaders(self) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
@@ -161,10 +165,11 @@ class TextDataModule(pl.LightningDataModule):
             epochs = [rng.permutation(available) for _ in range(math.ceil(wanted / available))]
             blocks = np.concatenate(epochs)[:wanted]
             rows.append(np.stack([np.full(wanted, number), blocks], axis=1))
-        if len(rows) == 1:
-            return rows[0]
         order = np.concatenate(rows)
-        return order[np.random.default_rng([self.seed, len(rows)]).permutation(len(order))]
+        turns = np.random.default_rng([self.seed, len(rows)]).permutation(order[:, 0])
+        for number, row in enumerate(rows):
+            order[turns == number] = row  # the turns are shuffled, a language's own order stays
+        return order
 
     def _check_amount(self, language: str, available: int, wanted: int) -> None:
         what = f"{language!r} (pool {self.pool})"
@@ -186,14 +191,16 @@ class TextDataModule(pl.LightningDataModule):
 class ResumableLoader(DataLoader[dict[str, Tensor]]):
     """A loader that remembers how many batches it has handed out; Lightning keeps that in its checkpoints.
 
-    Without it a run resumed inside an epoch sees the batches again from the start.
+    Without it a run resumed inside an epoch sees the batches again from the start. Lightning forgets the position if
+    ``configure_optimizers`` asks for ``trainer.estimated_stepping_batches`` of a trainer that must count batches to
+    know: give ``max_steps`` and leave ``max_epochs`` at -1.
     """
 
     _start = 0
     _handed_out = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        start, self._start = self._start, 0
+        start, self._start = self._start % max(1, len(self)), 0  # a checkpoint at an epoch's end begins the next
         for number, batch in enumerate(super().__iter__()):
             if number < start:
                 continue
@@ -211,5 +218,5 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
 
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-    return hashlib.sha256(vocabulary.encode()).hexdigest()
+    about = [sorted(tokenizer.get_vocab().items()), tokenizer.bos_token_id, tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps(about, ensure_ascii=False).encode()).hexdigest()

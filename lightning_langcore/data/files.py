@@ -1,5 +1,6 @@
 """One's own text: a file or a folder of files per language."""
 
+import glob
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 from lightning_langcore.data.source import Source
 
 BUILDERS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
+TEXT_TYPES = ("string", "large_string", "null")
 
 
 class FileSource(Source):
@@ -74,7 +76,11 @@ class FileSource(Source):
         datasets.disable_progress_bars()
         try:
             rows = datasets.load_dataset(
-                BUILDERS[file.suffix], data_files=str(file), split="train", cache_dir=self.cache_dir, **options
+                BUILDERS[file.suffix],
+                data_files=glob.escape(str(file)),
+                split="train",
+                cache_dir=self.cache_dir,
+                **options,
             )
         except Exception as error:
             _refuse_bad_encoding(file)
@@ -83,8 +89,14 @@ class FileSource(Source):
         column = "text" if file.suffix == ".txt" else self.column
         if column not in rows.column_names:
             raise ValueError(f"{file} has no column data.column={column!r}, only {', '.join(rows.column_names)}")
-        for batch in rows.select_columns([column]).iter(batch_size=1000):
-            yield from (text for text in batch[column] if text is not None)
+        if getattr(rows.features[column], "dtype", None) not in TEXT_TYPES:
+            raise ValueError(f"{file}: the column data.column={column!r} holds {rows.features[column]}, not text")
+        try:
+            for batch in rows.select_columns([column]).iter(batch_size=1000):
+                yield from (text for text in batch[column] if text is not None)
+        except UnicodeDecodeError:
+            _refuse_bad_encoding(file)
+            raise
 
 
 def _files_by_language(root: Path) -> dict[str, list[Path]]:
@@ -93,12 +105,18 @@ def _files_by_language(root: Path) -> dict[str, list[Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            files = sorted(f for f in entry.rglob("*") if f.suffix in BUILDERS and f.is_file())
+            files = sorted(
+                f for f in entry.rglob("*") if f.suffix in BUILDERS and f.is_file() and not _hidden(f, entry)
+            )
         else:
             files = [entry] if entry.suffix in BUILDERS else []
         if files:
             found.setdefault(entry.stem if entry.is_file() else entry.name, []).extend(files)
     return found
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _refuse_bad_encoding(file: Path) -> None:

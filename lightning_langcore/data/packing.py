@@ -56,6 +56,7 @@ def pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, folder: P
                     break
         np.save(temporary / "ends.npy", np.array(ends, dtype=np.int64))
         (temporary / "meta.json").write_text(json.dumps({"dtype": dtype.name, "num_tokens": total}))
+        temporary.chmod(0o755)
         try:
             temporary.rename(folder)
         except OSError:

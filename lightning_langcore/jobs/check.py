@@ -34,6 +34,7 @@ def check(cfg: DictConfig, source: Source) -> None:
         lambda: _positive("data.num_tokens", cfg.data.num_tokens),
         lambda: _positive("data.block_size", cfg.data.block_size),
         lambda: _positive("data.batch_size", cfg.data.batch_size),
+        lambda: _length(cfg),
         lambda: _callbacks(cfg),
         lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
     ]
@@ -81,6 +82,14 @@ def _callbacks(cfg: DictConfig) -> None:
                 f"callbacks.{name} has no _target_, so it would do nothing: write its class there, or remove it with"
                 f" ~callbacks.{name}"
             )
+
+
+def _length(cfg: DictConfig) -> None:
+    if "max_epochs" in cfg.trainer:
+        raise ValueError(
+            "trainer.max_epochs has no meaning here: data.num_tokens says how long, data.max_epochs how often the text"
+            " may be repeated"
+        )
 
 
 def _one_of(setting: str, value: Any, known: tuple[str, ...]) -> None:

@@ -47,7 +47,7 @@ def make_trainer(
     return instantiate(
         cfg.trainer,
         default_root_dir=str(folder),
-        max_epochs=1,
+        max_epochs=-1,
         callbacks=[progress, *callbacks],
         logger=list(loggers),
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
@@ -69,6 +69,9 @@ def fit(
     """
     if ckpt_path is not None and not Path(ckpt_path).exists():
         raise ValueError(f"job.ckpt_path={ckpt_path}: there is no such checkpoint")
+    batches = datamodule.num_blocks // (datamodule.batch_size * trainer.world_size)
+    whole = math.ceil(batches / trainer.accumulate_grad_batches)
+    trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)

@@ -61,7 +61,7 @@ FURNITURE: dict[str, tuple[str, ...]] = {  # where things are -> the relations i
     "wardrobe": ("in", "beside", "behind"),
 }
 PRODUCE = ("apple", "egg", "orange", "lemon", "banana", "cake")
-COUNTED = PRODUCE + ("cup", "plate", "pencil", "notebook", "bottle", "book")  # what is bought by number
+COUNTED = (*PRODUCE, "cup", "plate", "pencil", "notebook", "bottle", "book")  # what is bought by number
 FOODS = ("bread", "rice", "soup", "cheese")
 DRINKS = ("tea", "coffee", "milk", "juice", "water")
 JOBS = ("doctor", "teacher", "student", "cook", "writer", "engineer", "painter", "farmer", "driver", "singer")
@@ -107,6 +107,8 @@ MEN = ("ivan", "david", "daniel", "thomas", "martin", "adam")
 
 @dataclass(frozen=True, slots=True)
 class Person:
+    """Someone the document is about, under one name throughout."""
+
     name: str
     female: bool
     job: str
@@ -420,11 +422,13 @@ class Likes:
     other_what: NP
 
 
+# fmt: off
 Proposition = (
     PastAct | Exists | Located | Has | Lacks | Job | Motion | Transfer | WhichPlace | WhoDid | NotBut | WantQuestion
     | WantYes | WantNo | RelativeSpot | RelativeQuality | Contrast | While | Meal | MealNot | HowMany | Counts
     | Because | Compare | Rest | Likes
 )
+# fmt: on
 
 METHODS: dict[type, str] = {  # which method of a grammar says which proposition
     PastAct: "past_act", Exists: "exists", Located: "located", Has: "has", Lacks: "lacks", Job: "job",

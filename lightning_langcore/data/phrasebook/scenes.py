@@ -22,6 +22,16 @@ _FURNITURE = tuple(m.FURNITURE)
 _PRESENT_OF = {noun: tuple(v for v in verbs if v in _PRESENT) for noun, verbs in _AFFORDED.items()}
 _WISHED_OF = {noun: tuple(v for v in verbs if v in _WISHED) for noun, verbs in _AFFORDED.items()}
 
+_ELSEWHERE = (*m.ROOMS, "garden", "shop", "school", "museum")
+# Where one does this to a small thing; the rest of the verbs can be done anywhere.
+_FIT_PLACES = {
+    "wash": ("kitchen", "garden"),
+    "repair": ("office", "living_room", "garden", "kitchen"),
+    "read": ("library", "living_room", "bedroom", "park", "garden", "beach", "school"),
+    "draw": ("park", "garden", "school", "living_room", "office"),
+    "hide": ("garden", "park", "bedroom", "kitchen", "living_room", "office", "library"),
+}
+_DAYTIMES = ("in_the_morning", "at_noon", "in_the_evening")
 _MEETING_PLACES = ("kitchen", "living_room", "office", "park", "garden", "beach", "school", "village")
 
 
@@ -32,11 +42,13 @@ class _Scene:
         self.rng = rng
         names = rng.sample(m.WOMEN + m.MEN, rng.choice((2, 2, 3)))
         jobs = rng.sample(m.JOBS, len(names))
+        self.qualities: list[str] = []  # in use: each thing gets one of its own where it can
         self.people = [m.Person(name, name in m.WOMEN, job) for name, job in zip(names, jobs, strict=True)]
         nouns = rng.sample(_PORTABLE, 3)
         nouns.append(rng.choice(tuple(m.ANIMALS) if rng.random() < 0.65 else tuple(m.VEHICLES)))
         palette = rng.sample(m.COLOURS, 4)
-        self.first, self.second, self.wish, self.companion = (self._thing(n, c) for n, c in zip(nouns, palette, strict=True))
+        things = [self._thing(noun, colour) for noun, colour in zip(nouns, palette, strict=True)]
+        self.first, self.second, self.wish, self.companion = things
         self.room = rng.choice(m.ROOMS)
         self.outside = rng.choice(m.OUTSIDE)
         self.support = self._thing(self._furniture(), rng.choice(m.COLOURS))
@@ -46,13 +58,19 @@ class _Scene:
         self.owner: dict[m.Thing, m.Person] = {}
         self.origin: dict[m.Thing, m.PastAct] = {}
         self.where: dict[m.Thing, m.Spot] = {}
+        self.told: list[m.Thing] = []
+        self.felt: list[m.Person] = []
+        self.contrasted = False
 
     # --- small helpers ---
 
     def _thing(self, noun: str, colour: str) -> m.Thing:
         if noun in m.ANIMALS and colour not in m.ANIMAL_COLOURS:
             colour = self.rng.choice(m.ANIMAL_COLOURS)
-        return m.Thing(noun, colour, self.rng.choice(m.qualities(noun)))
+        free = [quality for quality in m.qualities(noun) if quality not in self.qualities]
+        quality = self.rng.choice(free or m.qualities(noun))
+        self.qualities.append(quality)
+        return m.Thing(noun, colour, quality)
 
     def _furniture(self) -> str:
         rooms = {"bed": ("bedroom",), "wardrobe": ("bedroom", "living_room", "office"),
@@ -88,28 +106,40 @@ class _Scene:
         self.where[thing] = spot
         return spot
 
-    def _placed(self, verb: str, noun: str) -> str:
+    def _place_for(self, verb: str, noun: str) -> str:
         """A place where this act on this kind of thing can happen, the scene's own where possible."""
         if verb in ("buy", "sell"):
             places = m.SHOPS if verb == "buy" else m.SALES
             return self.outside if self.outside in places else self.rng.choice(places)
         if noun in m.ANIMALS or noun in m.VEHICLES:
             return self.outside if self.outside in m.ANIMAL_PLACES else self.rng.choice(m.ANIMAL_PLACES)
-        return self.outside
+        fitting = _FIT_PLACES.get(verb, (self.outside,))
+        fit = [place for place in (self.room, self.outside) if place in fitting]
+        return self.rng.choice(fit or fitting)
 
     def _things(self, kinds: tuple[str, ...]) -> list[m.Thing]:
         return [t for t in self.seen if t.noun in kinds]
+
+    def _unplaced(self) -> m.Thing | None:
+        """A small thing of which no sentence has said where it is but, at most, the one that brought it in."""
+        things = [t for t in self.seen if t.noun in m.PORTABLE and t not in self.told]
+        return self.rng.choice(things) if things else None
+
+    def _locate(self, thing: m.Thing) -> m.Located:
+        self.told.append(thing)
+        return m.Located(self._known(thing), self._spot(thing))
 
     # --- openings ---
 
     def opening(self) -> list[m.Proposition]:
         """Two or three sentences which bring in the persons and things."""
         p, q = self.people[0], self.people[1]
-        return self.rng.choice((self._open_act_has, self._open_has_exists, self._open_exists_act, self._open_act_lacks))(p, q)
+        ways = (self._open_act_has, self._open_has_exists, self._open_exists_act, self._open_act_lacks)
+        return self.rng.choice(ways)(p, q)
 
     def _act(self, who: m.Person, thing: m.Thing) -> m.PastAct:
         verb = self.rng.choice(("buy", "find"))
-        act = m.PastAct(self.past, who, verb, self._new(thing), self._placed(verb, thing.noun))
+        act = m.PastAct(self.past, who, verb, self._new(thing), self._place_for(verb, thing.noun))
         self.outside = act.place
         self.owner[thing] = who
         self.origin[thing] = act
@@ -150,16 +180,17 @@ class _Scene:
     # --- developments: each returns what it has to say, or nothing where it does not fit ---
 
     def located(self) -> list[m.Proposition]:
-        things = self._things(_PORTABLE)
-        thing = self.rng.choice(things)
-        return [m.Located(self._known(thing), self._spot(thing))]
+        thing = self._unplaced()
+        return [] if thing is None or thing in self.where else [self._locate(thing)]
 
     def which_place(self) -> list[m.Proposition]:
-        thing = self.rng.choice(self._things(_PORTABLE))
-        places = [self.room, self.rng.choice([x for x in m.PLACES if x != self.room])]
+        thing = self._unplaced()
+        if thing is None:
+            return []
+        places = [self.room, self.rng.choice([x for x in _ELSEWHERE if x != self.room])]
         self.rng.shuffle(places)
         question = m.WhichPlace(m.NP(thing, owner=self.owner[thing]), *places)
-        return [question, m.Located(self._known(thing), self._spot(thing))]
+        return [question, self._locate(thing)]
 
     def who_did(self) -> list[m.Proposition]:
         if not self.origin:
@@ -172,7 +203,7 @@ class _Scene:
         thing = self.rng.choice(self.seen)
         who = self.owner[thing]
         verb = self.rng.choice(_WISHED_OF[thing.noun])
-        place = self._placed(verb, thing.noun)
+        place = self._place_for(verb, thing.noun)
         question = m.WantQuestion(who, verb, m.NP(thing), place, self.wish_time)
         instead = [t for t in self.seen if t is not thing and verb in _AFFORDED[t.noun]]
         if verb == "sell":
@@ -189,22 +220,25 @@ class _Scene:
             return []
         act = self.rng.choice(list(self.origin.values()))
         thing = act.what.thing
-        if thing.noun in m.PORTABLE and self.rng.random() < 0.6:
+        if self.support_seen and thing not in self.told and self.rng.random() < 0.7:
+            self.told.append(thing)
             spot = self._spot(thing, told_place=False)
-            if spot.support.definite:
-                return [m.RelativeSpot(self._known(thing), act.who, act.verb, act.place, spot)]
+            return [m.RelativeSpot(self._known(thing), act.who, act.verb, act.place, spot)]
         if thing.quality == "new":  # "very new" is said of nothing
             return []
         return [m.RelativeQuality(m.NP(thing, quality=False), act.who, act.verb, act.place, act.time)]
 
     def contrast(self) -> list[m.Proposition]:
+        if self.contrasted:
+            return []
         pairs = [(a, b) for a in self.seen for b in self.seen if self.owner[a] is not self.owner[b]]
-        pairs = [(a, b) for a, b in pairs if a.colour != b.colour and "new" not in (a.quality, b.quality) and a.quality != b.quality]
+        pairs = [(a, b) for a, b in pairs if a.colour != b.colour and len({a.quality, b.quality, "new"}) == 3]
         if not pairs:
             return []
         a, b = self.rng.choice(pairs)
-        return [m.Contrast(m.NP(a, colour=False, quality=False, owner=self.owner[a]),
-                           m.NP(b, colour=False, quality=False, owner=self.owner[b]))]  # fmt: skip
+        first, second = (m.NP(thing, colour=False, quality=False, owner=self.owner[thing]) for thing in (a, b))
+        self.contrasted = True
+        return [m.Contrast(first, second)]
 
     def while_(self) -> list[m.Proposition]:
         first, second = self.rng.sample(self.seen, 2)
@@ -212,7 +246,7 @@ class _Scene:
         verb, other_verb = self.rng.choice(_PRESENT_OF[first.noun]), self.rng.choice(_PRESENT_OF[second.noun])
         if verb == other_verb:
             return []
-        place = self._placed(verb, second.noun if first.noun in m.PORTABLE else first.noun)
+        place = self._place_for(verb, second.noun if first.noun in m.PORTABLE else first.noun)
         return [m.While(who, verb, self._known(first), place, self._others(who), other_verb, self._known(second))]
 
     def meal(self) -> list[m.Proposition]:
@@ -222,27 +256,32 @@ class _Scene:
         place = self.room if self.room in _MEETING_PLACES else self.rng.choice(_MEETING_PLACES)
         if self.rng.random() < 0.5:
             return [m.Meal(self.habit, who, drink, food, self._others(who), place)]
-        return [m.MealNot(self.habit, who, refused, drink, food, place)]
+        time = self.habit if self.habit in _DAYTIMES else self.rng.choice(_DAYTIMES)
+        return [m.MealNot(time, who, refused, drink, food, place)]
 
     def counts(self) -> list[m.Proposition]:
         who = self.rng.choice(self.people)
         used = {t.noun for t in self.seen}
         noun, second = self.rng.sample([n for n in m.COUNTED if n not in used], 2)
         number, second_number = self.rng.sample(m.NUMERALS, 2)
-        place = self._placed("buy", noun)
+        place = self._place_for("sell", noun)  # where one buys food
         counts = m.Counts(self.past, who, number, noun, second_number, second, place)
         return [m.HowMany(self.past, who, noun, second, place), counts] if self.rng.random() < 0.6 else [counts]
 
     def because(self) -> list[m.Proposition]:
         if self.origin and self.rng.random() < 0.5:
             act = self.rng.choice(list(self.origin.values()))
+            self.felt.append(act.who)
             return [m.Because(act.who, "happy", act.verb, self._known(act.what.thing), act.place)]
         thing = self.rng.choice(self.seen)
         verbs = [v for v in _CAUSES["tired"] if v in _AFFORDED[thing.noun]]
         if not verbs:
             return []
         verb = self.rng.choice(verbs)
-        return [m.Because(self.rng.choice(self.people), "tired", verb, self._known(thing), self._placed(verb, thing.noun))]
+        place = self._place_for(verb, thing.noun)
+        who = self.rng.choice(self.people)
+        self.felt.append(who)
+        return [m.Because(who, "tired", verb, self._known(thing), place)]
 
     def compare(self) -> list[m.Proposition]:
         things = self._things(_PORTABLE)
@@ -250,7 +289,8 @@ class _Scene:
         if not pairs:
             return []
         a, b = self.rng.choice(pairs)
-        return [m.Compare(m.NP(a, quality=False, owner=self.owner[a]), m.NP(b, quality=False, owner=self.owner[b]), a.quality)]
+        first, second = (m.NP(thing, quality=False, owner=self.owner[thing]) for thing in (a, b))
+        return [m.Compare(first, second, a.quality)]
 
     def rest(self) -> list[m.Proposition]:
         pets = self._things(m.PETS)
@@ -292,10 +332,10 @@ class _Scene:
         """A last sentence after which a thing is gone."""
         thing = self.rng.choice(self.seen)
         verbs = [v for v in _CAUSES["sad"] if v in _AFFORDED[thing.noun]]
-        if not verbs:
+        if not verbs or self.owner[thing] in self.felt:
             return []
         verb = self.rng.choice(verbs)
-        place = self._placed(verb, thing.noun)
+        place = self._place_for(verb, thing.noun)
         return [m.Because(self.owner[thing], "sad", verb, self._known(thing), place)]
 
 
@@ -314,13 +354,12 @@ def plan(seed: int, index: int) -> tuple[m.Proposition, ...]:
     """
     scene = _Scene(random.Random(f"phrasebook:{seed}:{index}"))
     said = scene.opening()
-    length = scene.rng.choice((5, 5, 6, 6, 6, 7, 7, 8))
+    length = scene.rng.choice((5, 5, 5, 5, 5, 6, 6, 7))
     for develop in scene.rng.sample(_DEVELOPMENTS, len(_DEVELOPMENTS)):
-        if len(said) >= length - 1:
+        if len(said) >= length:
             break
         said += develop(scene)
-    if len(said) < 9:
-        said += scene.farewell() if scene.rng.random() < 0.3 else scene.contrast()
-    while len(said) < 5:
-        said += scene.located()
-    return tuple(said[:9])
+    last = scene.rng.random()
+    if len(said) < 9 and last < 0.5:
+        said += scene.farewell() if last < 0.25 else scene.contrast()
+    return tuple(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from lightning_langcore.data.phrasebook.meaning import METHODS, Proposition
 
@@ -18,7 +19,7 @@ class Grammar:
     """
 
     joiner: str = " "
-    words: Words
+    words: ClassVar[Words]
 
     def __init_subclass__(cls) -> None:
         missing = [name for name in METHODS.values() if not hasattr(cls, name)]

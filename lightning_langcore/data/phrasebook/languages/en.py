@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lightning_langcore.data.phrasebook import meaning as m
-from lightning_langcore.data.phrasebook.languages.base import Grammar, capital, forms
+from lightning_langcore.data.phrasebook.languages.base import Grammar, Words, capital, forms
 
 NAMES = {
     "anna": "Anna", "maria": "Maria", "sofia": "Sofia", "elena": "Elena", "laura": "Laura", "sara": "Sara",
@@ -113,8 +115,10 @@ def _at(place: str) -> str:
 
 
 class English(Grammar):
-    words = {
-        "noun": {k: v for k, v in NOUNS.items()} | {k: (v,) for k, v in (MASS | JOBS).items()},
+    """English."""
+
+    words: ClassVar[Words] = {
+        "noun": NOUNS | {k: (v,) for k, v in (MASS | JOBS).items()},
         "verb": {k: forms(*v) for k, v in VERBS.items()},
         "adjective": {k: forms(*v) for k, v in ADJECTIVES.items()},
         "place": {k: (v[0],) for k, v in PLACES.items()},

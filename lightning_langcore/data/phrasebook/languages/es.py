@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lightning_langcore.data.phrasebook import meaning as m
-from lightning_langcore.data.phrasebook.languages.base import Grammar, capital, forms
+from lightning_langcore.data.phrasebook.languages.base import Grammar, Words, capital, forms
 
 NAMES = {
     "anna": "Ana", "maria": "María", "sofia": "Sofía", "elena": "Elena", "laura": "Laura", "sara": "Sara",
@@ -13,14 +15,17 @@ NAMES = {
 NOUNS = {  # singular, gender, plural where things are counted
     "book": ("libro", "m", "libros"), "notebook": ("cuaderno", "m", "cuadernos"), "key": ("llave", "f", ""),
     "cup": ("taza", "f", "tazas"), "knife": ("cuchillo", "m", ""), "umbrella": ("paraguas", "m", ""),
-    "hat": ("sombrero", "m", ""), "phone": ("teléfono", "m", ""), "box": ("caja", "f", ""), "basket": ("cesta", "f", ""),
+    "hat": ("sombrero", "m", ""), "phone": ("teléfono", "m", ""), "box": ("caja", "f", ""),
+    "basket": ("cesta", "f", ""),
     "bag": ("bolso", "m", ""), "lamp": ("lámpara", "f", ""), "alarm_clock": ("despertador", "m", ""),
     "pencil": ("lápiz", "m", "lápices"), "ball": ("pelota", "f", ""), "plate": ("plato", "m", "platos"),
     "bottle": ("botella", "f", "botellas"), "shirt": ("camisa", "f", ""), "camera": ("cámara", "f", ""),
     "guitar": ("guitarra", "f", ""), "towel": ("toalla", "f", ""), "scarf": ("bufanda", "f", ""),
     "suitcase": ("maleta", "f", ""), "vase": ("jarrón", "m", ""), "car": ("coche", "m", ""),
-    "bicycle": ("bicicleta", "f", ""), "boat": ("barco", "m", ""), "cat": ("gato", "m", ""), "dog": ("perro", "m", ""),
-    "horse": ("caballo", "m", ""), "bird": ("pájaro", "m", ""), "rabbit": ("conejo", "m", ""), "duck": ("pato", "m", ""),
+    "bicycle": ("bicicleta", "f", ""), "boat": ("barco", "m", ""), "cat": ("gato", "m", ""),
+    "dog": ("perro", "m", ""),
+    "horse": ("caballo", "m", ""), "bird": ("pájaro", "m", ""), "rabbit": ("conejo", "m", ""),
+    "duck": ("pato", "m", ""),
     "table": ("mesa", "f", ""), "chair": ("silla", "f", ""), "shelf": ("estante", "m", ""), "bed": ("cama", "f", ""),
     "sofa": ("sofá", "m", ""), "wardrobe": ("armario", "m", ""), "apple": ("manzana", "f", "manzanas"),
     "egg": ("huevo", "m", "huevos"), "orange": ("naranja", "f", "naranjas"), "lemon": ("limón", "m", "limones"),
@@ -38,7 +43,8 @@ JOBS = {  # masculine, feminine
 }  # fmt: skip
 
 ADJECTIVES = {  # masculine, feminine, form before a noun where it may stand there (masculine, feminine)
-    "red": ("rojo", "roja"), "blue": ("azul", "azul"), "green": ("verde", "verde"), "yellow": ("amarillo", "amarilla"),
+    "red": ("rojo", "roja"), "blue": ("azul", "azul"), "green": ("verde", "verde"),
+    "yellow": ("amarillo", "amarilla"),
     "white": ("blanco", "blanca"), "black": ("negro", "negra"), "grey": ("gris", "gris"),
     "brown": ("marrón", "marrón"), "big": ("grande", "grande", "gran", "gran"),
     "small": ("pequeño", "pequeña", "pequeño", "pequeña"), "new": ("nuevo", "nueva", "nuevo", "nueva"),
@@ -134,7 +140,10 @@ def _pronoun(noun: str) -> str:
 def _spot(spot: m.Spot) -> str:
     relation, support = RELATIONS[spot.relation], _np(spot.support)
     text = f"{relation[:-3]} {_de(support)}" if relation.endswith(" de") else f"{relation} {support}"
-    return text if spot.place is None else f"{text} {_de(PLACES[spot.place])}"
+    if spot.place is None:
+        return text
+    inside = spot.support.definite or spot.relation == "in"
+    return f"{text} {_de(PLACES[spot.place]) if inside else _at(spot.place)}"
 
 
 def _at(place: str) -> str:
@@ -142,7 +151,9 @@ def _at(place: str) -> str:
 
 
 class Spanish(Grammar):
-    words = {
+    """Spanish, as in Spain."""
+
+    words: ClassVar[Words] = {
         "noun": {k: forms(v[0], v[2]) for k, v in NOUNS.items()} | {k: (v,) for k, v in MASS.items()}
         | {k: forms(*v) for k, v in JOBS.items()},
         "verb": {k: forms(*v) for k, v in VERBS.items()},

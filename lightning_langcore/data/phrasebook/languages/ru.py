@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from typing import ClassVar
 
 from lightning_langcore.data.phrasebook import meaning as m
-from lightning_langcore.data.phrasebook.languages.base import Grammar, capital, forms
+from lightning_langcore.data.phrasebook.languages.base import Grammar, Words, capital, forms
 
 NAMES = {  # nominative, genitive, dative, instrumental
     "anna": ("Анна", "Анны", "Анне", "Анной"), "maria": ("Мария", "Марии", "Марии", "Марией"),
@@ -82,7 +83,8 @@ ADJECTIVES = {  # masculine nominative, stem, comparative
     "red": ("красный", "красн", ""), "blue": ("синий", "син", ""), "green": ("зелёный", "зелён", ""),
     "yellow": ("жёлтый", "жёлт", ""), "white": ("белый", "бел", ""), "black": ("чёрный", "чёрн", ""),
     "grey": ("серый", "сер", ""), "brown": ("коричневый", "коричнев", ""), "big": ("большой", "больш", "больше"),
-    "small": ("маленький", "маленьк", "меньше"), "new": ("новый", "нов", "новее"), "old": ("старый", "стар", "старее"),
+    "small": ("маленький", "маленьк", "меньше"), "new": ("новый", "нов", "новее"),
+    "old": ("старый", "стар", "старее"),
     "beautiful": ("красивый", "красив", "красивее"), "heavy": ("тяжёлый", "тяжёл", "тяжелее"),
     "light": ("лёгкий", "лёгк", "легче"), "expensive": ("дорогой", "дорог", "дороже"),
     "clean": ("чистый", "чист", "чище"), "dirty": ("грязный", "грязн", "грязнее"),
@@ -141,11 +143,19 @@ RELATIONS = {
 }  # fmt: skip
 
 # Endings after a hard stem: gender -> nominative, genitive, accusative (inanimate), instrumental, prepositional.
-_HARD = {"m": ("ый", "ого", "ый", "ым", "ом"), "f": ("ая", "ой", "ую", "ой", "ой"), "n": ("ое", "ого", "ое", "ым", "ом")}
-_SOFT = {"m": ("ий", "его", "ий", "им", "ем"), "f": ("яя", "ей", "юю", "ей", "ей"), "n": ("ее", "его", "ее", "им", "ем")}
+_HARD = {
+    "m": ("ый", "ого", "ый", "ым", "ом"),
+    "f": ("ая", "ой", "ую", "ой", "ой"),
+    "n": ("ое", "ого", "ое", "ым", "ом"),
+}
+_SOFT = {
+    "m": ("ий", "его", "ий", "им", "ем"),
+    "f": ("яя", "ей", "юю", "ей", "ей"),
+    "n": ("ее", "его", "ее", "им", "ем"),
+}
 
 
-@lru_cache(maxsize=None)
+@cache
 def adjective(concept: str, gender: str, case: int, animate: bool = False) -> str:
     """An adjective's form in agreement with a noun of this gender and case."""
     nominative, stem, _ = ADJECTIVES[concept]
@@ -215,12 +225,15 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _adjective_forms(concept: str) -> tuple[str, ...]:
-    return forms(*(adjective(concept, g, c, a) for g in "mfn" for c in (NOM, GEN, ACC, INS, PRE) for a in (False, True)),
-                 ADJECTIVES[concept][2])  # fmt: skip
+    cases = (NOM, GEN, ACC, INS, PRE)
+    declined = (adjective(concept, g, c, animate) for g in "mfn" for c in cases for animate in (False, True))
+    return forms(*declined, ADJECTIVES[concept][2])
 
 
 class Russian(Grammar):
-    words = {
+    """Russian."""
+
+    words: ClassVar[Words] = {
         "noun": {k: forms(*v[1:], *COUNTED.get(k, ())) for k, v in NOUNS.items()}
         | {k: forms(*COUNTED[k]) for k in m.PRODUCE}
         | {k: forms(*v) for k, v in (MASS | JOBS).items()},
@@ -266,7 +279,7 @@ class Russian(Grammar):
         return f"{capital(TIMES[p.time])} {_at(p.place)} {_name(p.who)} {act}."
 
     def which_place(self, p: m.WhichPlace) -> str:
-        return f"{capital(_np(p.what))} {_stands(p.what)} {_at(p.here)} или {_at(p.there)}?"
+        return f"{capital(_np(p.what))} находится {_at(p.here)} или {_at(p.there)}?"
 
     def who_did(self, p: m.WhoDid) -> str:
         return f"Кто {TIMES[p.time]} {_did(p.verb, False)} {_at(p.place)} {_np(p.what, ACC)}?"

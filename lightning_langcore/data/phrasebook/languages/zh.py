@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lightning_langcore.data.phrasebook import meaning as m
-from lightning_langcore.data.phrasebook.languages.base import Grammar, forms
+from lightning_langcore.data.phrasebook.languages.base import Grammar, Words, forms
 
 NAMES = {
     "anna": "安娜", "maria": "玛丽亚", "sofia": "索菲亚", "elena": "埃琳娜", "laura": "劳拉", "sara": "萨拉",
@@ -56,11 +58,13 @@ VERBS = {  # citation form, with an object, with an object in the past
     "sit": ("蹲", "蹲在{}", ""), "eat": ("吃", "吃{}", ""), "drink": ("喝", "喝{}", ""), "have": ("有", "有{}", ""),
     "want": ("想", "想{}", ""), "like": ("喜欢", "喜欢{}", ""),
 }  # fmt: skip
+PERCH = ("停", "停在{}")  # how a bird sits
 
 PLACES = {  # noun, in it (after 在 or before what is there)
     "kitchen": ("厨房", "厨房里"), "bedroom": ("卧室", "卧室里"), "living_room": ("客厅", "客厅里"),
     "office": ("办公室", "办公室里"), "library": ("图书馆", "图书馆里"), "market": ("市场", "市场上"),
-    "shop": ("商店", "商店里"), "park": ("公园", "公园里"), "station": ("车站", "车站"), "museum": ("博物馆", "博物馆里"),
+    "shop": ("商店", "商店里"), "park": ("公园", "公园里"), "station": ("车站", "车站"),
+    "museum": ("博物馆", "博物馆里"),
     "garden": ("花园", "花园里"), "beach": ("海滩", "海滩上"), "school": ("学校", "学校里"),
     "village": ("村子", "村子里"), "hospital": ("医院", "医院里"),
 }  # fmt: skip
@@ -130,11 +134,13 @@ def _did(verb: str, what: str) -> str:
 
 
 class Chinese(Grammar):
+    """Chinese, in simplified characters."""
+
     joiner = ""
-    words = {
+    words: ClassVar[Words] = {
         "noun": {k: (v[0],) for k, v in NOUNS.items()} | {k: (v,) for k, v in (MASS | JOBS).items()},
         "classifier": {v[1]: (v[1],) for v in NOUNS.values()},
-        "verb": {k: (v[0],) for k, v in VERBS.items()},
+        "verb": {k: (v[0],) for k, v in VERBS.items()} | {"perch": (PERCH[0],)},
         "adjective": {k: forms(v[1], v[0]) for k, v in ADJECTIVES.items()},
         "place": {k: (v[0],) for k, v in PLACES.items()},
         "time": {k: (v,) for k, v in TIMES.items()},
@@ -241,7 +247,8 @@ class Chinese(Grammar):
         return f"{_np(p.first)}比{_np(p.second)}{ADJECTIVES[p.quality][1]}。"
 
     def rest(self, p: m.Rest) -> str:
-        return f"{TIMES[p.time]}{_np(p.what)}{_do(p.verb, _spot(p.spot))}。"
+        verb = PERCH if p.verb == "sit" and p.what.thing.noun == "bird" else VERBS[p.verb]
+        return f"{TIMES[p.time]}{_np(p.what)}{verb[1].format(_spot(p.spot))}。"
 
     def likes(self, p: m.Likes) -> str:
         return f"{_name(p.who)}喜欢{_np(p.what)}，而{_name(p.other)}喜欢{_np(p.other_what)}。"

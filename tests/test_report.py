@@ -1,0 +1,288 @@
+import base64
+import io
+import math
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from lightning_langcore import report
+from lightning_langcore.results import Results
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags balance; collects the text, the tables' cells, sources and links."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text, self.sources, self.links, self.rows = [], "", [], [], []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name == "src"]
+        self.links += [value for name, value in attrs if name == "href"]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "br" and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += " "
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def make(folder, kind="core", frozen=True, seed=0, values=None, samples=1000, method="reinit"):
+    """``values``: by language the nats of base, perturbed, an inner milestone, final; shorter is unfinished."""
+    region = {"kind": kind, "fraction": 0.05, "num_weights": 39321} if kind else None
+    run = Results(
+        folder, experiment="recovery", seed=seed, model={"name": "tiny", "num_weights": 1053824}, region=region
+    )
+    run.guard = {"num_frozen": 39321, "max_abs_drift": 0.0} if frozen else None
+    places = (("base", 0), ("perturbed", 0), ("training", 100), ("final", samples))
+    for lang, nats in (values or {"zh": (2.0, 7.0, 4.0, 3.0)}).items():
+        for (stage, count), value in zip(places, nats, strict=False):
+            if value is not None:
+                place = {
+                    "stage": stage,
+                    "samples": count,
+                    "lang": lang,
+                    "split": "test",
+                    "seed": seed,
+                    "method": method,
+                }
+                measured = {"nats_per_token": value, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+                run.add(place | measured)
+    run.status = "completed"
+    return run
+
+
+def family(folder, finals, lang="zh"):
+    """``finals``: (kind, frozen, seed) -> final nats."""
+    return [
+        make(folder / f"{kind}_{frozen}_{seed}", kind, frozen, seed, {lang: (2.0, 7.0, 4.0, nats)})
+        for (kind, frozen, seed), nats in finals.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5.919, "5.92"), (5.9, "5.90"), (359.7, "360"), (13.94, "13.9"), (999.4, "999"), (999.6, "1,000"),
+        (200278.6, "200,279"), (376079936.0, "376,079,936"), (1.23e12, "1.2e+12"), (0.01234, "0.0123"),
+        (math.inf, "∞"), (math.nan, "∞"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_number(value, text):
+    assert report.number(value) == text
+
+
+def test_price_is_paired_by_seed(tmp_path):
+    finals = {("core", True, 0): 4.0, ("core", False, 0): 2.0, ("core", True, 1): 3.5, ("core", False, 1): 2.5}
+    finals |= {("core", True, 2): 9.0}  # no free partner
+    finals |= {("random", True, 0): 2.25, ("random", False, 0): 2.0}
+    core, random, against = report.price_of_freezing(family(tmp_path, finals))
+    assert (core.region, core.lang, core.nats) == ("core", "zh", {0: 2.0, 1: 1.0})
+    assert (core.mean, core.low, core.high) == (1.5, 1.0, 2.0)
+    assert core.ratio == pytest.approx(4.481689, rel=1e-6)
+    assert core.text() == (
+        "zh, core, frozen against free: 4.48 times (2.72–7.39);"
+        " frozen ends higher than free; 2 seeds agree on the direction"
+    )
+    assert (random.region, random.nats) == ("random", {0: 0.25})
+    assert "one seed" in random.text()
+    assert (against.what, against.nats) == ("core minus random", {0: 1.75})
+    assert "freezing core costs more than freezing random" in against.text()
+
+
+@pytest.mark.parametrize(
+    ("frozen", "words", "direction"),
+    [(2.5, "higher than", 1), (2.0, "the same", 0), (2.009, "the same", 0), (1.5, "lower than", -1)],
+)
+def test_price_reads_either_way(tmp_path, frozen, words, direction):
+    (price,) = report.price_of_freezing(family(tmp_path, {("core", True, 0): frozen, ("core", False, 0): 2.0}))
+    assert price.direction == direction
+    assert words in price.reading()
+    assert words in report._summary([price])
+
+
+def test_price_says_when_seeds_disagree(tmp_path):
+    finals = {("core", True, 0): 3.0, ("core", False, 0): 2.0, ("core", True, 1): 1.9, ("core", False, 1): 2.0}
+    (price,) = report.price_of_freezing(family(tmp_path, finals))
+    assert "2 seeds disagree" in price.reading()
+    assert "In 1 the seeds disagree" in report._summary([price])
+
+
+def test_price_is_empty_where_an_arm_is_missing_or_unequal(tmp_path):
+    assert report.price_of_freezing([]) == []
+    assert report.price_of_freezing([make(tmp_path)]) == []
+    unequal = [make(tmp_path), make(tmp_path, frozen=False, samples=900)]
+    assert report.price_of_freezing(unequal) == []
+    unfinished = [make(tmp_path), make(tmp_path, frozen=False, values={"zh": (2.0, 7.0, 4.0)})]
+    assert report.price_of_freezing(unfinished) == []
+    both = {"zh": (2.0, 7.0, 4.0, math.inf)}
+    assert report.price_of_freezing([make(tmp_path, values=both), make(tmp_path, frozen=False, values=both)]) == []
+
+
+def test_price_with_an_infinite_side_is_infinite(tmp_path):
+    runs = family(tmp_path, {("core", True, 0): math.inf, ("core", False, 0): 2.0})
+    (price,) = report.price_of_freezing(runs)
+    assert report.number(price.ratio) == "∞"
+    assert price.direction == 1
+    report.write_html(runs, tmp_path / "report.html")
+
+
+def test_without_damage_any_free_run_is_the_partner(tmp_path):
+    frozen = make(tmp_path, "core", values={"zh": (2.0, None, 2.0, 1.9)}, method=None)
+    control = make(tmp_path, "random", values={"zh": (2.0, None, 2.0, 1.6)}, method=None)
+    free = make(tmp_path, None, frozen=False, values={"zh": (2.0, None, 2.0, 1.5)}, method=None)
+    prices = report.price_of_freezing([frozen, control, free])
+    assert [(price.what, price.nats[0]) for price in prices] == [
+        ("core, frozen against free", pytest.approx(0.4)),
+        ("random, frozen against free", pytest.approx(0.1)),
+        ("core minus random", pytest.approx(0.3)),
+    ]
+
+
+def test_table_fits_80_columns_and_cuts_nothing(tmp_path):
+    languages = ("zh", "en", "ar", "ko", "es", "ru", "vi", "de")
+    runs = []
+    for seed, shift in ((0, 0.0), (1, math.log(4))):
+        for frozen in (True, False):
+            values = {lang: (math.log(10), math.log(100000) + shift, 5.0, math.log(8) + shift) for lang in languages}
+            runs.append(make(tmp_path, frozen=frozen, seed=seed, values=values))
+    out = io.StringIO()
+    Console(width=80, file=out, color_system=None).print(report.table(runs))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for part in ("200,000", "(100,000–400,000)", "16.0", "(8.00–32.0)", "core, frozen", "core, free"):
+        assert text.count(part) in (8, 16)
+    assert all(f"│{lang} " in text for lang in languages)
+
+
+def test_print_table_is_plain_without_a_terminal(tmp_path, capsys, monkeypatch):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    assert not sys.stdout.isatty()
+    report.print_table([make(tmp_path, values={"zh": (2.0, math.log(123456), 4.0)}), make(tmp_path, None, False)])
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "123,456" in text
+    assert "at 100, unfinished" in text
+
+
+def test_page_is_self_contained_and_its_numbers_are_right(tmp_path):
+    finals = {
+        (kind, frozen, seed): 2.0 + seed for kind in ("core", "random") for frozen in (True, False) for seed in (0, 1)
+    }
+    finals |= {("core", True, 0): 2.0 + math.log(50), ("core", True, 1): 3.0 + math.log(8)}
+    runs = family(tmp_path / "runs", finals, lang="z<h")
+    for run in runs:
+        run.write()
+        (run.folder / ".hydra").mkdir()
+        (run.folder / "plots").mkdir()
+        (run.folder / "plots" / "region.png").write_bytes(PIXEL)
+        guard = "{core_guard: {region: '${region}'}}" if run.guard else "{}"
+        config = f"seed: {run.seed}\nlr: 1e-4\nregion: {{kind: {run.region['kind']}}}\ncallbacks: {guard}\n"
+        (run.folder / ".hydra" / "config.yaml").write_text(config)
+    path = report.write_html([tmp_path / "runs"], tmp_path / "out" / "report.html")
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(page.sources) == 4  # curves, bars, two heat maps
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert base64.b64decode(page.sources[2].partition(",")[2]) == PIXEL
+    assert len(page.links) == 8
+    assert all((path.parent / link / "results.json").is_file() for link in page.links)
+    assert [
+        "z<h",
+        "20.0",
+        "8.00–50.0",
+        "+2.996",
+        "frozen ends higher than free; 2 seeds agree on the direction",
+    ] in page.rows
+    assert ["z<h", "core, frozen", "7.39", "1,097", "244 (161–369)", "2"] in page.rows
+    assert ["z<h", "7.39", "1,097 × 148", "1,097 × 148"] in page.rows
+    assert "core against random: freezing costs more in 1 of 1 language; median ratio 20.0." in page.text
+    keys = {row[0]: row[1:] for row in page.rows if len(row) == 9 and "." in row[0]}
+    assert set(keys) == {"callbacks.core_guard.region", "region.kind"} | ({"callbacks"} & set(keys))
+    assert keys["region.kind"].count("core") == 4
+    assert keys["callbacks.core_guard.region"].count("${region}") == 4
+    assert not any(row[0] == "lr" for row in page.rows)
+
+
+def test_page_marks_what_did_not_finish(tmp_path):
+    failed = make(tmp_path / "a", values={"zh": (2.0, 7.0)})
+    failed.status, failed.error = "failed", "ValueError: <b>no & such file"
+    cut = make(tmp_path / "b", frozen=False, values={"en": (2.0, 7.0, 4.0)})
+    cut.status = "interrupted"
+    earlier = {key: value for key, value in cut.perplexity[-1].items() if key != "ppl"}
+    cut.add(earlier | {"samples": 50, "nats_per_token": 5.0})
+    moved = make(tmp_path / "c", "random")
+    moved.guard = {"num_frozen": 3}  # a drift that was not finite
+    page = Page(report.write_html([failed, cut, moved], tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "2 of 3 runs did not finish" in page.text
+    assert "ValueError: <b>no & such file" in page.text
+    assert "54.6 at 100, unfinished" in page.text
+    assert "In 1 of 3 runs the frozen weights moved" in page.text
+    assert "Nothing to compare yet" in page.text
+
+
+def test_page_warns_of_runs_that_it_averages(tmp_path):
+    runs = [make(tmp_path / name) for name in "ab"] + [make(tmp_path / "c", seed=1)]
+    page = Page(report.write_html(runs, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "averaged, though their configs may differ in other ways: #1, #2." in page.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": None, "frozen": False},
+        {"kind": None, "frozen": False, "values": {"zh": (None, None, 3.0, 2.0)}},
+        {"values": {"zh": (2.0,)}},
+        {"values": {"zh": (None, math.inf)}},
+        {"values": {"zh": ()}},
+        {"values": {"zh": (math.inf, 700.0, 800.0, 3.0)}},
+    ],
+)
+def test_page_of_any_single_run(tmp_path, change):
+    run = make(tmp_path / "run", **change)
+    text = report.write_html([run], tmp_path / "r.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "http" not in text
+    assert "nan" not in page.text
+    assert report.table([run]).columns
+
+
+def test_page_of_no_run_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no runs"):
+        report.write_html([], tmp_path / "r.html")
+    with pytest.raises(ValueError, match="no run to report"):
+        report.write_html([tmp_path], tmp_path / "r.html")
+
+
+def test_config_differences(tmp_path):
+    texts = ["a: {b: 1, c: '${x}'}\nd: [1, 2]\n", "a: {b: 2, c: '${x}'}\nd: [1, 2]\ne: null\n", None]
+    folders = []
+    for position, text in enumerate(texts):
+        folders.append(tmp_path / str(position))
+        (folders[-1] / ".hydra").mkdir(parents=True)
+        if text:
+            (folders[-1] / ".hydra" / "config.yaml").write_text(text)
+    assert report.config_differences(folders) == {"a.b": ["1", "2", "–"], "e": ["–", "null", "–"]}
