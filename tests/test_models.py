@@ -1,0 +1,141 @@
+"""Models and tokenizers: made the same way twice, saved so that transformers reads them, refused in one sentence."""
+
+import pytest
+import torch
+from helpers import tiny_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from lightning_langcore import models
+
+CONFIG = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+TEXTS = ["The cat  sleeps.", "Кошка\r\nспит", "猫 睡觉", "قطة", "🤖\u200d🔥 \x00 né e\u0301", " ", "\n\n\ttab"]
+
+
+def state(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_same_seed_gives_the_same_weights_and_the_global_random_state_is_untouched(tokenizer):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = models.new_llama(CONFIG, tokenizer, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert equal(state(first), state(models.new_llama(CONFIG, tokenizer, seed=1)))
+    assert not equal(state(first), state(models.new_llama(CONFIG, tokenizer, seed=2)))
+    assert {p.dtype for p in first.parameters()} == {torch.float32}
+
+
+def test_a_new_llama_has_the_vocabulary_of_its_tokenizer_and_the_fields_of_its_config(tokenizer):
+    config = models.new_llama({**CONFIG, "num_key_value_heads": 1}, tokenizer, 0).config
+    assert (config.vocab_size, config.num_key_value_heads, config.hidden_size) == (300, 1, 32)
+    special = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
+    assert tokenizer.convert_ids_to_tokens(special) == ["<s>", "</s>", "<pad>"]
+
+
+def test_a_saved_model_gives_equal_logits_in_transformers(tmp_path, llama, tokenizer):
+    models.save(llama, tokenizer, tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    ids = torch.tensor([tokenizer("The cat sleeps", add_special_tokens=False)["input_ids"]])
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
+    mine = models.load_model(tmp_path)
+    assert theirs.config.get_text_config().model_type == "llama"
+    with torch.no_grad():
+        expected = llama.eval()(ids).logits
+        assert torch.equal(theirs.eval()(ids).logits, expected)
+        assert torch.equal(mine.eval()(ids).logits, expected)
+    assert equal(state(mine), state(llama))
+
+
+def test_a_bfloat16_checkpoint_is_loaded_in_float32_and_in_train_mode(tmp_path):
+    saved = tiny_llama().bfloat16()
+    saved.save_pretrained(tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16  # what transformers does by itself
+    loaded = models.load_model(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert all(torch.equal(p, dict(saved.named_parameters())[name].float()) for name, p in loaded.named_parameters())
+    assert all(module.training for module in loaded.modules())
+    assert models.load_model(tmp_path, "float16").dtype == torch.float16
+
+
+def refusal(path, **options):
+    """The message of the ValueError, which must be a single line that names the setting."""
+    with pytest.raises(ValueError, match=r"^model\.") as caught:
+        models.load_model(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_not_a_model_is_refused_in_one_sentence(tmp_path, llama):
+    assert "there is no such folder" in refusal(tmp_path / "none")
+    assert "there is no such folder" in refusal("./none")
+    assert "no *.safetensors in this folder" in refusal(tmp_path)
+    assert "give a hub id that you can reach" in refusal("nobody/has-this")
+    llama.save_pretrained(tmp_path)
+    assert "model.dtype='int8' is none of float32" in refusal(tmp_path, dtype="int8")
+    assert isinstance(models.load_model(tmp_path), LlamaForCausalLM)
+
+
+def test_pickled_weights_are_not_read(tmp_path, llama):
+    llama.config.save_pretrained(tmp_path)
+    torch.save(llama.state_dict(), tmp_path / "pytorch_model.bin")
+    assert "pickled weights are not read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["weights", "config", "no config", "unknown architecture"])
+def test_broken_folders_are_refused_in_one_sentence(tmp_path, llama, broken):
+    llama.save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    if broken == "weights":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif broken == "no config":
+        config.unlink()
+    else:
+        config.write_text("{" if broken == "config" else '{"model_type": "unheard"}')
+    assert "can't load it" in refusal(tmp_path)
+
+
+def test_any_text_is_written_in_the_tokenizer_and_read_back(tmp_path, llama, tokenizer):
+    assert len(tokenizer) == 300
+    models.save(llama, tokenizer, tmp_path)
+    for reader in (tokenizer, models.load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        for text in TEXTS:
+            ids = reader(text, add_special_tokens=False)["input_ids"]
+            assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert reader.decode(ids) == text
+            assert not set(ids) & set(reader.all_special_ids)
+
+
+def test_a_tokenizer_is_the_same_every_time_and_needs_room_for_all_bytes():
+    made = [models.train_tokenizer(TEXTS * 3, 280).get_vocab() for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(models.train_tokenizer([], 259)) == 259
+    with pytest.raises(ValueError, match=r"model\.vocab_size=258 is too small"):
+        models.train_tokenizer(TEXTS, 258)
+
+
+def test_a_missing_begin_token_is_taken_from_the_end_token(tmp_path):
+    tokenizer = models.train_tokenizer(TEXTS, 260)
+    for lacking, other in (("bos_token", "</s>"), ("eos_token", "<s>")):
+        folder = tmp_path / lacking
+        changed = models.train_tokenizer(TEXTS, 260)
+        setattr(changed, lacking, None)
+        changed.save_pretrained(folder)
+        loaded = models.load_tokenizer(folder)
+        both = tokenizer.convert_tokens_to_ids(other)
+        assert (loaded.bos_token_id, loaded.eos_token_id) == (both, both)
+
+
+def test_a_folder_without_a_tokenizer_or_without_an_end_token_is_refused(tmp_path, llama):
+    llama.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model\.path=.*: no tokenizer there"):
+        models.load_tokenizer(tmp_path / "model")
+    neither = models.train_tokenizer(TEXTS, 260)
+    neither.bos_token = neither.eos_token = None
+    neither.save_pretrained(tmp_path / "neither")
+    with pytest.raises(ValueError, match="has no end token"):
+        models.load_tokenizer(tmp_path / "neither")
