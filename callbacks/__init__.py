@@ -1,17 +1,17 @@
 """The callbacks of lightning-langcore at a glance; the code is in ``lightning_langcore/callbacks``.
 
-==========================  ==========================================================  ===========================
-callback                    what it does                                                YAML
-==========================  ==========================================================  ===========================
-``CoreGuard``               keeps a region's weights bit for bit, under any optimizer    ``core_guard.yaml``
+==========================  ======================================================  ================================
+callback                    what it does                                            YAML
+==========================  ======================================================  ================================
+``CoreGuard``               keeps a region's weights bit for bit, any optimizer      ``core_guard.yaml``
                             (``lightning_langcore/callbacks/core_guard.py``)
-``WeightDiff``              running differences of the weights from their start,         ``weight_diff.yaml``
+``WeightDiff``              running differences of the weights from their start,    ``weight_diff.yaml``
                             collected over languages (``.../weight_diff.py``)
-``MultilingualPerplexity``  perplexity and bits per byte of each language at chosen      ``multilingual_perplexity.yaml``
+``MultilingualPerplexity``  perplexity and bits per byte of each language at chosen  ``multilingual_perplexity.yaml``
                             numbers of documents (``.../multilingual_perplexity.py``)
-``PlainProgress``           progress as plain lines where there is no terminal           chosen by the job
+``PlainProgress``           progress as plain lines where there is no terminal       chosen by the job
                             (``.../plain_progress.py``)
-==========================  ==========================================================  ===========================
+==========================  ======================================================  ================================
 
 The YAML files are in ``conf/callbacks``. In a script of one's own::
 

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from lightning_langcore.arms import Arm, Point, Spread, labels, points, spread
 from lightning_langcore.files import atomic_path
-from lightning_langcore.results import Arm, Point, Results, Spread, labels, points, spread
+from lightning_langcore.results import Results
 
 COLOURS = {"core": "#D55E00", "random": "#0072B2", "peripheral": "#009E73", "file": "#CC79A7", "none": "#000000"}
 _OTHER = "#E69F00"

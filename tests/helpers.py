@@ -60,7 +60,9 @@ def Plain(folder: Path | None, **more: Any) -> dict[str, Any]:  # noqa: N802 - r
 
 
 def fit(module: pl.LightningModule, batches: Sequence, callbacks: Sequence[pl.Callback], **more: Any) -> pl.Trainer:
-    trainer = pl.Trainer(**Plain(None, **({"max_epochs": 1, "enable_checkpointing": False} | more)), callbacks=list(callbacks))
+    trainer = pl.Trainer(
+        **Plain(None, **({"max_epochs": 1, "enable_checkpointing": False} | more)), callbacks=list(callbacks)
+    )
     trainer.fit(module, loader(batches))
     return trainer
 

@@ -24,8 +24,10 @@ ALLOWED = {
     "callbacks": {"callbacks", "scores", "select", "perturb", "metrics", "region", "params"},
     "artifacts": set(),
     "results": set(),
-    "plots": {"results"},
-    "report": {"results", "plots"},
+    "arms": {"results"},
+    "compare": {"arms", "results"},
+    "plots": {"arms", "results"},
+    "report": {"arms", "compare", "plots", "results"},
     "jobs": {
         "jobs", "callbacks", "modules", "models", "data", "artifacts", "results", "plots", "region", "scores", "select",
         "perturb", "params", "metrics",

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from pathlib import Path
 
 import pytest
 
@@ -104,21 +105,22 @@ def test_a_root_that_can_not_be_written_is_refused_by_its_setting(tmp_path):
 
 @pytest.mark.skipif(not os.access("/proc/self", os.R_OK), reason="needs /proc, which even root can't write")
 def test_a_read_only_root_is_refused_by_its_setting():
-    from pathlib import Path
-
     with pytest.raises(ValueError, match=r"paths\.artifacts=/proc/self/fdinfo can't be written"):
         artifacts.get(Path("/proc/self/fdinfo"), "base", RECIPE, build_text)
 
 
 def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path):
     path = tmp_path / "below" / "result.json"
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            assert (temporary.parent, temporary.suffix) == (path.parent, ".json")
+            temporary.write_text("half a")
+            raise RuntimeError("interrupted")
+
     write_text(path, "старый")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.suffix == ".json"
-        temporary.write_text("half a")
-        assert path.read_text(encoding="utf-8") == "старый"
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_half()
     assert path.read_text(encoding="utf-8") == "старый"
     write_text(path, "новый")
     assert path.read_bytes() == "новый".encode()

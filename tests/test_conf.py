@@ -60,7 +60,7 @@ def test_every_file_says_what_it_is_and_every_callback_file_holds_one_key(path):
     "path",
     sorted(p for p in CONF.rglob("*.yaml") if p.parent.name not in {"experiment", "hydra", "perturbation"}),
     ids=lambda p: str(p.relative_to(CONF)),
-)  # noqa: E501
+)
 def test_every_number_and_switch_has_a_comment(path):
     """A scalar that a user may set stands under a comment, or under another line of the same list of settings."""
     previous = ""

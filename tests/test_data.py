@@ -5,8 +5,10 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 from texts import ListSource
 
 from lightning_langcore.data.files import FileSource
@@ -66,9 +68,6 @@ def test_each_format_gives_its_documents_and_leaves_empty_ones_out(tmp_path):
     (root / "es" / ".checkpoints").mkdir()
     (root / "es" / ".checkpoints" / "b.txt").write_text("no")
     (root / "es" / "b [old].txt").write_text("tres\n")
-    import pyarrow
-    from pyarrow import parquet
-
     parquet.write_table(pyarrow.table({"text": ["eins", "zwei"], "id": [1, 2]}), root / "de.parquet")
     source = FileSource(root, cache_dir=tmp_path / "cache")
     assert source.languages == ["de", "es", "ru", "zh"]

@@ -82,7 +82,8 @@ def test_milestones_fire_at_the_first_step_that_reaches_them():
         log = Log()
         module = ContinuedPretraining(tiny_llama(), ADAMW)
         trainer = pl.Trainer(
-            **Plain(None, max_epochs=1, enable_checkpointing=False, accumulate_grad_batches=accumulate) | {"logger": log},
+            **Plain(None, max_epochs=1, enable_checkpointing=False, accumulate_grad_batches=accumulate)
+            | {"logger": log},
             callbacks=[callback],
         )
         trainer.fit(module, loader(blocks(6)))
@@ -200,7 +201,6 @@ def test_two_ranks_give_the_figures_of_one(tmp_path):
             capture_output=True, text=True, check=False, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
-
 
         results.append(json.loads(done.stdout.split("RESULT")[1].splitlines()[0]))
     (one, _, _), (two, kept, drift) = results

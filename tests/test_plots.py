@@ -6,7 +6,8 @@ import pytest
 from matplotlib.image import imread
 
 from lightning_langcore import plots
-from lightning_langcore.results import Results, points
+from lightning_langcore.arms import points
+from lightning_langcore.results import Results
 
 
 def make(folder, kind="core", frozen=True, seed=0, values=None, stages=("base", "perturbed", "training", "final")):

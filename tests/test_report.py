@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from lightning_langcore import report
+from lightning_langcore import compare, report
 from lightning_langcore.results import Results
 
 PIXEL = base64.b64decode(
@@ -90,14 +90,14 @@ def family(folder, finals, lang="zh"):
     ],
 )  # fmt: skip
 def test_number(value, text):
-    assert report.number(value) == text
+    assert compare.number(value) == text
 
 
 def test_price_is_paired_by_seed(tmp_path):
     finals = {("core", True, 0): 4.0, ("core", False, 0): 2.0, ("core", True, 1): 3.5, ("core", False, 1): 2.5}
     finals |= {("core", True, 2): 9.0}  # no free partner
     finals |= {("random", True, 0): 2.25, ("random", False, 0): 2.0}
-    core, random, against = report.price_of_freezing(family(tmp_path, finals))
+    core, random, against = compare.price_of_freezing(family(tmp_path, finals))
     assert (core.region, core.lang, core.nats) == ("core", "zh", {0: 2.0, 1: 1.0})
     assert (core.mean, core.low, core.high) == (1.5, 1.0, 2.0)
     assert core.ratio == pytest.approx(4.481689, rel=1e-6)
@@ -116,34 +116,34 @@ def test_price_is_paired_by_seed(tmp_path):
     [(2.5, "higher than", 1), (2.0, "the same", 0), (2.009, "the same", 0), (1.5, "lower than", -1)],
 )
 def test_price_reads_either_way(tmp_path, frozen, words, direction):
-    (price,) = report.price_of_freezing(family(tmp_path, {("core", True, 0): frozen, ("core", False, 0): 2.0}))
+    (price,) = compare.price_of_freezing(family(tmp_path, {("core", True, 0): frozen, ("core", False, 0): 2.0}))
     assert price.direction == direction
     assert words in price.reading()
-    assert words in report._summary([price])
+    assert words in compare.summary([price])
 
 
 def test_price_says_when_seeds_disagree(tmp_path):
     finals = {("core", True, 0): 3.0, ("core", False, 0): 2.0, ("core", True, 1): 1.9, ("core", False, 1): 2.0}
-    (price,) = report.price_of_freezing(family(tmp_path, finals))
+    (price,) = compare.price_of_freezing(family(tmp_path, finals))
     assert "2 seeds disagree" in price.reading()
-    assert "In 1 the seeds disagree" in report._summary([price])
+    assert "In 1 the seeds disagree" in compare.summary([price])
 
 
 def test_price_is_empty_where_an_arm_is_missing_or_unequal(tmp_path):
-    assert report.price_of_freezing([]) == []
-    assert report.price_of_freezing([make(tmp_path)]) == []
+    assert compare.price_of_freezing([]) == []
+    assert compare.price_of_freezing([make(tmp_path)]) == []
     unequal = [make(tmp_path), make(tmp_path, frozen=False, samples=900)]
-    assert report.price_of_freezing(unequal) == []
+    assert compare.price_of_freezing(unequal) == []
     unfinished = [make(tmp_path), make(tmp_path, frozen=False, values={"zh": (2.0, 7.0, 4.0)})]
-    assert report.price_of_freezing(unfinished) == []
+    assert compare.price_of_freezing(unfinished) == []
     both = {"zh": (2.0, 7.0, 4.0, math.inf)}
-    assert report.price_of_freezing([make(tmp_path, values=both), make(tmp_path, frozen=False, values=both)]) == []
+    assert compare.price_of_freezing([make(tmp_path, values=both), make(tmp_path, frozen=False, values=both)]) == []
 
 
 def test_price_with_an_infinite_side_is_infinite(tmp_path):
     runs = family(tmp_path, {("core", True, 0): math.inf, ("core", False, 0): 2.0})
-    (price,) = report.price_of_freezing(runs)
-    assert report.number(price.ratio) == "∞"
+    (price,) = compare.price_of_freezing(runs)
+    assert compare.number(price.ratio) == "∞"
     assert price.direction == 1
     report.write_html(runs, tmp_path / "report.html")
 
@@ -152,7 +152,7 @@ def test_without_damage_any_free_run_is_the_partner(tmp_path):
     frozen = make(tmp_path, "core", values={"zh": (2.0, None, 2.0, 1.9)}, method=None)
     control = make(tmp_path, "random", values={"zh": (2.0, None, 2.0, 1.6)}, method=None)
     free = make(tmp_path, None, frozen=False, values={"zh": (2.0, None, 2.0, 1.5)}, method=None)
-    prices = report.price_of_freezing([frozen, control, free])
+    prices = compare.price_of_freezing([frozen, control, free])
     assert [(price.what, price.nats[0]) for price in prices] == [
         ("core, frozen against free", pytest.approx(0.4)),
         ("random, frozen against free", pytest.approx(0.1)),

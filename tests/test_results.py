@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from lightning_langcore.results import Results, find_runs, labels, points, spread
+from lightning_langcore.arms import labels, points, spread
+from lightning_langcore.results import Results, find_runs
 
 
 def make(folder, **changes):

@@ -122,7 +122,7 @@ class TextDataModule(pl.LightningDataModule):
     @override
     def train_dataloader(self) -> "ResumableLoader":
         assert self._blocks is not None
-        sampler = None
+        sampler: DistributedSampler[dict[str, Tensor]] | None = None
         if self.trainer is not None and self.trainer.world_size > 1:  # Lightning's own would shuffle the order anew
             ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
             sampler = DistributedSampler(self._blocks, **ranks, shuffle=False, drop_last=True)

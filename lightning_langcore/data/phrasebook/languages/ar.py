@@ -68,6 +68,7 @@ VERBS = {  # past masculine and feminine, present masculine and feminine
     "sit": ("جلس", "جلست", "يجلس", "تجلس"), "eat": ("أكل", "أكلت", "يأكل", "تأكل"),
     "drink": ("شرب", "شربت", "يشرب", "تشرب"), "have": ("لدى", "", "", ""), "want": ("أراد", "أرادت", "يريد", "تريد"),
     "like": ("أحب", "أحبت", "يحب", "تحب"), "exist": ("وجد", "", "يوجد", "توجد"),
+    "eat_soup": ("تناول", "", "يتناول", "تتناول"),
 }  # fmt: skip
 
 PLACES = {  # with the article, in it
@@ -211,7 +212,7 @@ class Arabic(Grammar):
 
     def motion(self, p: m.Motion) -> str:
         who = f"{_present(p.verb, p.who.female)} {_name(p.who)} و{_name(p.companion)}"
-        return f"{TIMES[p.time]} {who} {self._move(p.verb, p.place)} مع {_np(p.pet)}."
+        return f"{TIMES[p.time]} {who} {self._move(p.verb, p.place)} ومعهما {_np(p.pet)}."
 
     def transfer(self, p: m.Transfer) -> str:
         recipient = ("على " if p.verb == "show" else "ل") + _name(p.recipient)
@@ -268,10 +269,10 @@ class Arabic(Grammar):
     def while_(self, p: m.While) -> str:
         first = f"{_present(p.verb, p.who.female)} {_name(p.who)} {_object(p.verb, p.what)} {_at(p.place)}"
         second = f"{_present(p.other_verb, p.other.female)} {_name(p.other)} {_object(p.other_verb, p.other_what)}"
-        return f"عندما {first}، {second}."
+        return f"بينما {first}، {second}."
 
     def _have(self, who: m.Person, drink: str, food: str, subject: str) -> str:
-        eats = f"{_present('eat', who.female)} ال{MASS[food]}"
+        eats = f"{_present('eat_soup' if food == 'soup' else 'eat', who.female)} ال{MASS[food]}"
         return f"{_present('drink', who.female)} {subject}ال{MASS[drink]} و{eats}"
 
     def meal(self, p: m.Meal) -> str:

@@ -39,6 +39,7 @@ ADJECTIVES = {  # positive, comparative
     "expensive": ("expensive", "more expensive"), "clean": ("clean", "cleaner"), "dirty": ("dirty", "dirtier"),
     "happy": ("happy", ""), "tired": ("tired", ""), "sad": ("sad", ""),
 }  # fmt: skip
+BEFORE_NOUN = {"light": "lightweight"}  # "a light blue bag" would be one of a pale blue
 
 VERBS = {  # infinitive, third person singular, past
     "buy": ("buy", "buys", "bought"), "find": ("find", "finds", "found"), "lose": ("lose", "loses", "lost"),
@@ -91,7 +92,7 @@ def _a(text: str) -> str:
 def _np(np: m.NP) -> str:
     thing = np.thing
     words = ([thing.quality] if np.quality else []) + ([thing.colour] if np.colour else [])
-    text = " ".join([ADJECTIVES[w][0] for w in words] + [NOUNS[thing.noun][0]])
+    text = " ".join([BEFORE_NOUN.get(w, ADJECTIVES[w][0]) for w in words] + [NOUNS[thing.noun][0]])
     if np.owner is not None:
         return f"{NAMES[np.owner.name]}'s {text}"
     return "the " + text if np.definite else _a(text)
@@ -120,7 +121,7 @@ class English(Grammar):
     words: ClassVar[Words] = {
         "noun": NOUNS | {k: (v,) for k, v in (MASS | JOBS).items()},
         "verb": {k: forms(*v) for k, v in VERBS.items()},
-        "adjective": {k: forms(*v) for k, v in ADJECTIVES.items()},
+        "adjective": {k: forms(*v, BEFORE_NOUN.get(k, "")) for k, v in ADJECTIVES.items()},
         "place": {k: (v[0],) for k, v in PLACES.items()},
         "time": {k: (v, capital(v)) for k, v in TIMES.items()},
         "numeral": {str(k): (v,) for k, v in NUMERALS.items()},
@@ -193,7 +194,7 @@ class English(Grammar):
 
     def while_(self, p: m.While) -> str:
         first = f"{_name(p.who)} {VERBS[p.verb][1]} {_np(p.what)} {_at(p.place)}"
-        return f"When {first}, {_name(p.other)} {VERBS[p.other_verb][1]} {_np(p.other_what)}."
+        return f"While {first}, {_name(p.other)} {VERBS[p.other_verb][1]} {_np(p.other_what)}."
 
     def meal(self, p: m.Meal) -> str:
         meal = f"drinks {MASS[p.drink]} and eats {MASS[p.food]}"

@@ -45,7 +45,7 @@ ADJECTIVES = {  # before the noun, "... and", "... but", polite
     "light": ("가벼운", "", "가볍지만", "가볍습니다"), "expensive": ("비싼", "", "비싸지만", "비쌉니다"),
     "clean": ("깨끗한", "", "깨끗하지만", "깨끗합니다"), "dirty": ("더러운", "", "더럽지만", "더럽습니다"),
     "happy": ("행복한", "", "", "행복합니다"), "tired": ("피곤한", "", "", "피곤합니다"),
-    "sad": ("슬픈", "", "", "슬픕니다"),
+    "sad": ("슬픈", "", "", "슬퍼합니다"),
 }  # fmt: skip
 OLD_ANIMAL = ("늙은", "", "늙었지만", "늙었습니다")  # things are 낡다
 
@@ -156,8 +156,8 @@ def _done_to(verb: str, text: str) -> str:
 
 
 def _it(thing: m.Thing) -> str:
-    """What takes up a thing again; an animal is not 그것 but named."""
-    return f"그 {NOUNS[thing.noun][0]}" if thing.noun in m.ANIMALS else "그것"
+    """What takes up a thing again; an animal or a vehicle is not 그것 but named."""
+    return f"그 {NOUNS[thing.noun][0]}" if thing.noun in m.ANIMALS or thing.noun in m.VEHICLES else "그것"
 
 
 class Korean(Grammar):

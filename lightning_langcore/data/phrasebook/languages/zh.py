@@ -59,6 +59,7 @@ VERBS = {  # citation form, with an object, with an object in the past
     "want": ("想", "想{}", ""), "like": ("喜欢", "喜欢{}", ""),
 }  # fmt: skip
 PERCH = ("停", "停在{}")  # how a bird sits
+WASH_ANIMAL = ("洗澡", "给{}洗澡", "给{}洗了澡")  # things are 洗
 
 PLACES = {  # noun, in it (after 在 or before what is there)
     "kitchen": ("厨房", "厨房里"), "bedroom": ("卧室", "卧室里"), "living_room": ("客厅", "客厅里"),
@@ -125,12 +126,24 @@ def _at(place: str) -> str:
     return "在" + PLACES[place][1]
 
 
-def _do(verb: str, what: str) -> str:
-    return VERBS[verb][1].format(what)
+def _verb(verb: str, thing: m.Thing) -> tuple[str, str, str]:
+    return WASH_ANIMAL if verb == "wash" and thing.noun in m.ANIMALS else VERBS[verb]
 
 
-def _did(verb: str, what: str) -> str:
-    return VERBS[verb][2].format(what)
+def _do(verb: str, np: m.NP) -> str:
+    return _verb(verb, np.thing)[1].format(_np(np))
+
+
+def _do_it(verb: str, thing: m.Thing) -> str:
+    return _verb(verb, thing)[1].format("它")
+
+
+def _did(verb: str, np: m.NP) -> str:
+    return _verb(verb, np.thing)[2].format(_np(np))
+
+
+def _move(verb: str, place: str) -> str:
+    return VERBS[verb][1].format(PLACES[place][0])
 
 
 class Chinese(Grammar):
@@ -140,7 +153,7 @@ class Chinese(Grammar):
     words: ClassVar[Words] = {
         "noun": {k: (v[0],) for k, v in NOUNS.items()} | {k: (v,) for k, v in (MASS | JOBS).items()},
         "classifier": {v[1]: (v[1],) for v in NOUNS.values()},
-        "verb": {k: (v[0],) for k, v in VERBS.items()} | {"perch": (PERCH[0],)},
+        "verb": {k: (v[0],) for k, v in VERBS.items()} | {"perch": (PERCH[0],), "wash_animal": (WASH_ANIMAL[0],)},
         "adjective": {k: forms(v[1], v[0]) for k, v in ADJECTIVES.items()},
         "place": {k: (v[0],) for k, v in PLACES.items()},
         "time": {k: (v,) for k, v in TIMES.items()},
@@ -149,7 +162,7 @@ class Chinese(Grammar):
     }
 
     def past_act(self, p: m.PastAct) -> str:
-        return f"{TIMES[p.time]}{_name(p.who)}{_at(p.place)}{_did(p.verb, _np(p.what))}。"
+        return f"{TIMES[p.time]}{_name(p.who)}{_at(p.place)}{_did(p.verb, p.what)}。"
 
     def exists(self, p: m.Exists) -> str:
         return f"{_spot(p.spot)}有{_np(p.what)}。"
@@ -164,11 +177,11 @@ class Chinese(Grammar):
         return f"{_name(p.who)}没有{NOUNS[p.noun][0]}，但是{_name(p.other)}有{_np(p.what)}。"
 
     def job(self, p: m.Job) -> str:
-        move = _do(p.verb, PLACES[p.place][0])
+        move = _move(p.verb, p.place)
         return f"{_name(p.who)}是{JOBS[p.who.job]}，{TIMES[p.time]}和{_name(p.companion)}一起{move}。"
 
     def motion(self, p: m.Motion) -> str:
-        move = _do(p.verb, PLACES[p.place][0])
+        move = _move(p.verb, p.place)
         return f"{TIMES[p.time]}{_name(p.who)}和{_name(p.companion)}带着{_np(p.pet)}{move}。"
 
     def transfer(self, p: m.Transfer) -> str:
@@ -179,21 +192,21 @@ class Chinese(Grammar):
         return f"{_np(p.what)}{_at(p.here)}还是{_at(p.there)}？"
 
     def who_did(self, p: m.WhoDid) -> str:
-        return f"{TIMES[p.time]}谁{_at(p.place)}{_did(p.verb, _np(p.what))}？"
+        return f"{TIMES[p.time]}谁{_at(p.place)}{_did(p.verb, p.what)}？"
 
     def not_but(self, p: m.NotBut) -> str:
-        act = f"{TIMES[p.time]}{_at(p.place)}{_did(p.verb, '它')}"
+        act = f"{TIMES[p.time]}{_at(p.place)}{VERBS[p.verb][2].format('它')}"
         return f"不是{_name(p.wrong)}，而是{_name(p.right)}{act}。"
 
     def want_question(self, p: m.WantQuestion) -> str:
-        return f"{TIMES[p.time]}{_name(p.who)}想{_at(p.place)}{_do(p.verb, _np(p.what))}吗？"
+        return f"{TIMES[p.time]}{_name(p.who)}想{_at(p.place)}{_do(p.verb, p.what)}吗？"
 
     def want_yes(self, p: m.WantYes) -> str:
-        return f"是的，{TIMES[p.time]}{_name(p.who)}想{_do(p.verb, '它')}，再买{_np(p.wished)}。"
+        return f"是的，{TIMES[p.time]}{_name(p.who)}想{_do_it(p.verb, p.thing)}，再买{_np(p.wished)}。"
 
     def want_no(self, p: m.WantNo) -> str:
-        wish = f"{TIMES[p.time]}{_she(p.who)}想{_do(p.verb, _np(p.instead))}"
-        return f"不，{_name(p.who)}不想{_do(p.verb, '它')}，{wish}。"
+        wish = f"{TIMES[p.time]}{_she(p.who)}想{_do(p.verb, p.instead)}"
+        return f"不，{_name(p.who)}不想{_do_it(p.verb, p.thing)}，{wish}。"
 
     def _bought(self, who: m.Person, verb: str, place: str) -> str:
         return f"{_name(who)}{_at(place)}{VERBS[verb][0]}的"
@@ -214,8 +227,8 @@ class Chinese(Grammar):
         return f"{self._is(p.first)}，而{self._is(p.second)}。"
 
     def while_(self, p: m.While) -> str:
-        first = f"{_name(p.who)}{_at(p.place)}{_do(p.verb, _np(p.what))}的时候"
-        return f"{first}，{_name(p.other)}在{_do(p.other_verb, _np(p.other_what))}。"
+        first = f"{_name(p.who)}{_at(p.place)}{_do(p.verb, p.what)}的时候"
+        return f"{first}，{_name(p.other)}在{_do(p.other_verb, p.other_what)}。"
 
     def _have(self, drink: str, food: str) -> str:
         verb = "喝" if food == "soup" else "吃"
@@ -240,7 +253,7 @@ class Chinese(Grammar):
         return f"{TIMES[p.time]}{_name(p.who)}{_at(p.place)}买了{what}。"
 
     def because(self, p: m.Because) -> str:
-        cause = f"{_she(p.who)}{_at(p.place)}{_did(p.verb, _np(p.what))}"
+        cause = f"{_she(p.who)}{_at(p.place)}{_did(p.verb, p.what)}"
         return f"{_name(p.who)}今天非常{ADJECTIVES[p.state][1]}，因为{cause}。"
 
     def compare(self, p: m.Compare) -> str:
