@@ -1,0 +1,94 @@
+"""Run the experiments behind the README's tables and print them, whichever way they fall.
+
+    python benchmarks/claims.py --seeds 0 1 2
+    python benchmarks/claims.py --seeds 0 1 2 --text FOLDER          one's own text instead of the phrasebook
+
+For each seed (of the run, the base and the locating together): core, random and peripheral damaged; core and random
+recovered frozen and free. Further words go to every command, as in `-- perturbation.strength=3`.
+"""
+
+import argparse
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_langcore.arms import Point, points
+from lightning_langcore.compare import price_of_freezing
+from lightning_langcore.results import Results, find_runs
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("core", "random", "peripheral")
+
+
+def run(seed: int, folder: Path, words: Sequence[str]) -> None:
+    """The five runs of one seed, unless they are there."""
+    common = [f"seed={seed}", f"model.base.seed={seed}", *words]
+    arms = [("recovery_frozen,recovery_unfrozen", "core,random"), ("recovery_unfrozen", "peripheral")]
+    for number, (experiments, kinds) in enumerate(arms):
+        target = folder / f"seed{seed}-{number}"
+        if not (target / "report.html").exists():
+            command = [sys.executable, str(ROOT / "train.py"), "-m", f"+experiment={experiments}", f"region={kinds}"]
+            subprocess.run([*command, f"hydra.sweep.dir={target}", "job.save_model=false", *common], check=True)
+
+
+def damage(found: Sequence[Point]) -> None:
+    """Claim 1: damage, core against random and peripheral."""
+    languages = list(dict.fromkeys(p.lang for p in found))
+    values: dict[tuple[str, str], dict[int, float]] = {}
+    for p in found:
+        if p.stage in ("base", "perturbed"):
+            values.setdefault((p.lang, "base" if p.stage == "base" else p.arm.kind), {})[p.seed] = p.nats
+    print("\n| language | intact | core | random | peripheral | core / random, by seed |\n|---|---|---|---|---|---|")
+    wins = {kind: [0, 0] for kind in KINDS[1:]}
+    for lang in languages:
+        cells = [f"{math.exp(statistics.fmean(values[lang, kind].values())):.4g}" for kind in ("base", *KINDS)]
+        ratios = [math.exp(nats - values[lang, "random"][seed]) for seed, nats in sorted(values[lang, "core"].items())]
+        for kind, score in wins.items():
+            for seed, nats in values[lang, "core"].items():
+                score[0] += nats > values[lang, kind][seed]
+                score[1] += 1
+        print(f"| {lang} | {' | '.join(cells)} | {', '.join(f'{r:.2f}' for r in ratios)} |")
+    for kind, (won, of) in wins.items():
+        print(f"\ncore > {kind} in {won} of {of} (language, seed) pairs")
+
+
+def price(runs: Sequence[Results]) -> None:
+    """Claim 2: the price of freezing, perplexity frozen / free, core and random and their ratio, by seed."""
+    prices = price_of_freezing(runs)
+    print("\n| language | core, frozen / free | random, frozen / free | core / random (by seed) |\n|---|---|---|---|")
+    trained = {"zh": "zh (trained)"}
+    for lang in dict.fromkeys(p.lang for p in prices):
+        here = [p for p in prices if p.lang == lang]
+        core, random = (
+            next(p for p in here if p.control is None and p.region.startswith(k)) for k in ("core", "random")
+        )
+        against = next(p for p in here if p.control is not None)
+        seeds = ", ".join(f"{math.exp(n):.3f}" for _, n in sorted(against.nats.items()))
+        cells = [f"{p.ratio:.3f} ({math.exp(p.low):.3f}-{math.exp(p.high):.3f})" for p in (core, random)]
+        print(f"| {trained.get(lang, lang)} | {cells[0]} | {cells[1]} | {against.ratio:.3f} ({seeds}) |")
+
+
+def main() -> None:
+    """Run what is missing, then print both tables in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
+    parser.add_argument("--out", type=Path, default=Path("outputs/claims"))
+    parser.add_argument("words", nargs="*", help="further overrides for every command")
+    options = parser.parse_args()
+    words = list(options.words)
+    if options.text:
+        words += ["data=files", f"data.root={options.text}", "data.num_tokens=40000", "region.recipe.tokens=20000"]
+    for seed in options.seeds:
+        run(seed, options.out, words)
+    folders = [options.out / f"seed{seed}-{number}" for seed in options.seeds for number in (0, 1)]
+    runs = [Results.load(path) for path in find_runs(folders)]
+    damage(points(runs))
+    price(runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What a guard costs a step and what it keeps: this project's, the dense way, and gradient masking alone.
+
+    python benchmarks/guard.py                      24 M weights, one thread, 256 and 1024 tokens a step
+    python benchmarks/guard.py --device cuda
+
+All ways take turns in one process, a step each, so that a machine that speeds up or slows down does so for all. Printed
+are the median over rounds of (step with it) / (plain step of the same round), the frozen weights that changed, and the
+extra bytes per weight of the model's candidates.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lightning_langcore import CoreGuard, Region, random_region
+from lightning_langcore.params import candidates, named_shapes
+
+FRACTIONS = (0.01, 0.03, 0.05)
+
+
+def new_model(device: str) -> LlamaForCausalLM:
+    """24 M weights, of which 17.7 M are candidates."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16384, hidden_size=384, intermediate_size=1024, num_hidden_layers=10, num_attention_heads=6,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).to(device).train()
+
+
+class Way:
+    """A model, its optimizer, and what is done before and after the optimizer's update."""
+
+    def __init__(self, name: str, device: str, region: Region | None) -> None:
+        self.name = name
+        self.model = new_model(device)
+        fused = device != "mps"
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
+        self.before: Callable[[], Any] = lambda: None
+        self.after: Callable[[], Any] = lambda: None
+        self.bytes = 0
+        self.region = region
+        self.start = self._values()
+        self.seconds: list[float] = []
+
+    def _values(self) -> dict[str, Tensor]:
+        if self.region is None:
+            return {}
+        parameters = self.region.match(self.model)
+        return {n: parameters[n].detach().view(-1)[i.to(parameters[n].device)].clone() for n, i in self.region}
+
+    def num_changed(self) -> int:
+        """Weights of the region that are no longer what they were."""
+        return sum(int((now != self.start[name]).sum()) for name, now in self._values().items())
+
+    def step(self, ids: Tensor, clip: float = 1.0) -> None:
+        """One whole training step, timed."""
+        synchronize(ids)
+        started = time.perf_counter()
+        self.model(input_ids=ids, labels=ids).loss.backward()
+        self.before()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip, foreach=True)
+        self.optimizer.step()
+        self.after()
+        self.optimizer.zero_grad()
+        synchronize(ids)
+        self.seconds.append(time.perf_counter() - started)
+
+
+def synchronize(tensor: Tensor) -> None:
+    """Wait for the device."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+
+
+def sparse(device: str, region: Region) -> Way:
+    """This project's guard, its own hooks."""
+    way = Way("guard", device, region)
+    guard = CoreGuard(region)
+    guard.on_train_start(SimpleNamespace(optimizers=[way.optimizer], global_step=0), way.model)  # type: ignore[arg-type]
+    way.before = lambda: guard.on_before_optimizer_step(None, None, way.optimizer)  # type: ignore[arg-type]
+    way.bytes = sum(t.untyped_storage().nbytes() for _, *tensors in guard._guarded for t in tensors)
+    return way
+
+
+def masks_of(way: Way) -> dict[nn.Parameter, Tensor]:
+    """Dense bool masks, as the paper's code keeps them."""
+    assert way.region is not None
+    parameters = way.region.match(way.model)
+    masks = {}
+    for name, indices in way.region:
+        mask = torch.zeros(parameters[name].numel(), dtype=torch.bool)
+        mask[indices] = True
+        masks[parameters[name]] = mask.view_as(parameters[name]).to(parameters[name].device)
+    return masks
+
+
+def masked_gradients(device: str, region: Region) -> Way:
+    """Gradients multiplied by a dense mask, nothing written back."""
+    way = Way("gradient mask alone", device, region)
+    masks = masks_of(way)
+
+    def before() -> None:
+        for parameter, mask in masks.items():
+            assert parameter.grad is not None
+            parameter.grad.mul_(~mask)
+
+    way.before = before
+    way.bytes = sum(mask.nbytes for mask in masks.values())
+    return way
+
+
+@torch.no_grad()
+def dense(device: str, region: Region) -> Way:
+    """``param.mul_(~mask); param.add_(saved)`` after each step."""
+    way = Way("dense write-back", device, region)
+    masks = masks_of(way)
+    saved = {parameter: parameter.detach() * mask for parameter, mask in masks.items()}
+
+    def after() -> None:
+        with torch.no_grad():
+            for parameter, mask in masks.items():
+                parameter.mul_(~mask)
+                parameter.add_(saved[parameter])
+
+    way.after = after
+    way.bytes = sum(mask.nbytes + saved[p].nbytes for p, mask in masks.items())
+    return way
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024], help="tokens a step")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    shapes = candidates(named_shapes(new_model("cpu")))
+    numel = sum(r * c for r, c in shapes.values())
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
+    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), {numel:,} candidates\n")
+    head = " | ".join(f"ratio at {tokens} tokens" for tokens in options.tokens)
+    print(f"| way | region | {head} | changed of frozen | bytes a candidate |")
+    print("|---|---|" + "---|" * (len(options.tokens) + 2))
+    for fraction in FRACTIONS:
+        region = random_region(shapes, fraction, seed=0)
+        ways = [
+            Way("plain", options.device, None),
+            *(w(options.device, region) for w in (sparse, dense, masked_gradients)),
+        ]
+        ratios: dict[str, list[str]] = {way.name: [] for way in ways}
+        for tokens in options.tokens:
+            generator = torch.Generator().manual_seed(1)
+            for number in range(options.rounds + 2):
+                ids = torch.randint(0, 16384, (max(1, tokens // 256), min(tokens, 256)), generator=generator)
+                for way in ways[number % 4 :] + ways[: number % 4]:  # nobody always goes first
+                    way.step(ids.to(options.device))
+            for way in ways:
+                pairs = zip(way.seconds[2:], ways[0].seconds[2:], strict=True)
+                ratios[way.name].append(f"{statistics.median(a / b for a, b in pairs):.3f}")
+            for way in ways:
+                way.seconds.clear()
+        for way in ways[1:]:
+            cells = " | ".join(ratios[way.name])
+            changed = f"{way.num_changed():,} of {len(region):,}"
+            print(f"| {way.name} | {fraction:.0%} | {cells} | {changed} | {way.bytes / numel:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""From a command to a result, as a user would: the whole path on a model of 30 000 weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lightning_langcore import Region
+from lightning_langcore.results import Results
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "model.vocab_size=400",
+    "model.config.hidden_size=32",
+    "model.config.intermediate_size=64",
+    "model.config.num_hidden_layers=2",
+    "model.config.num_attention_heads=2",
+    "model.config.num_key_value_heads=2",
+    "model.base.tokens=20000",
+    "model.base.tokenizer_documents=50",
+    "region.recipe.tokens=3000",
+    "data.block_size=64",
+    "data.num_tokens=6000",
+    "data.num_eval_tokens.test=300",
+    "data.num_eval_tokens.validation=100",
+]
+SAMPLES = {
+    "zh": "猫坐在垫子上，看着窗外的第{i}只鸟。今天的天气很好，小猫想出去玩。",
+    "en": "The cat sits on mat {i} and looks at a bird. The weather is fine, the cat wants to go out and play.",
+    "es": "El gato está en la alfombra {i} y mira un pájaro. Hace buen tiempo y el gato quiere salir a jugar.",
+    "ru": "Кошка сидит на коврике {i} и смотрит на птицу. Погода хорошая, кошка хочет выйти поиграть.",
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with four languages of text, where the artifacts of all tests here are kept."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "text").mkdir()
+    for lang, text in SAMPLES.items():
+        lines = [text.format(i=i) + " " + text.format(i=i * 7 % 400) for i in range(400)]
+        (folder / "text" / f"{lang}.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def command(work, *words, door=True):
+    first = [sys.executable, str(ROOT / "train.py")] if door else [str(Path(sys.executable).parent / "langcore")]
+    text = ["data=files", f"data.root={work}/text", "region.recipe.languages=[es,ru,zh]"]
+    milestones = ["job.milestones=[0,4]"] if any("recovery" in word for word in words) else []
+    return [*first, *text, *SMALL, *milestones, *words]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+
+
+def run(work, *words, door=True, expect=0):
+    done = subprocess.run(
+        command(work, *words, door=door), cwd=work, capture_output=True, text=True, check=False, timeout=300,
+        env=environment(), stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def sweep(work):
+    """What `make demo` runs."""
+    words = ["-m", "+experiment=recovery_frozen,recovery_unfrozen", "region=core,random", "hydra.sweep.dir=sweep"]
+    return run(work, *words), work / "sweep"
+
+
+def test_the_demo_makes_four_runs_a_table_and_a_report(sweep):
+    done, folder = sweep
+    runs = {path.name: Results.load(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    names = [f"{i}-recovery_{a}-{k}" for i, (a, k) in enumerate(
+        [("frozen", "core"), ("frozen", "random"), ("unfrozen", "core"), ("unfrozen", "random")])]  # fmt: skip
+    assert list(runs) == names
+    for name, results in runs.items():
+        assert results.status == "completed"
+        stages = {(row["stage"], row["samples"] > 0) for row in results.perplexity}
+        assert stages == {("base", False), ("perturbed", False), ("training", True), ("final", True)}, name
+        assert {row["lang"] for row in results.perplexity} == set(SAMPLES)
+        assert {row["split"] for row in results.perplexity} == {"validation", "test"}
+        assert (results.guard is None) == ("unfrozen" in name)
+        assert results.region["kind"] in name
+        for file in (
+            "perplexity.csv",
+            "region.safetensors",
+            "plots/recovery.png",
+            "plots/region.png",
+            ".hydra/config.yaml",
+        ):
+            assert (folder / name / file).stat().st_size > 0, file
+    assert "base" in done.stdout
+    assert "damaged" in done.stdout
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Frozen against free" in page
+    assert str(folder / "report.html") in done.stderr or "sweep/report.html" in done.stderr
+    assert "pretraining one on 20,000 tokens" in done.stderr
+    assert done.stderr.count("pretraining one on") == 1
+
+
+def test_the_damage_is_the_same_frozen_or_free_and_only_inside_the_region(sweep):
+    _, folder = sweep
+    frozen, free = (Results.load(folder / f"{i}-recovery_{a}-core") for i, a in ((0, "frozen"), (2, "unfrozen")))
+    start = [[row for row in r.perplexity if row["samples"] == 0] for r in (frozen, free)]
+    assert start[0] == start[1]
+    assert (folder / "0-recovery_frozen-core/region.safetensors").read_bytes() == (
+        folder / "2-recovery_unfrozen-core/region.safetensors"
+    ).read_bytes()
+
+
+def test_frozen_weights_in_the_saved_model_are_the_damaged_ones_bit_for_bit(sweep, work):
+    """Recomputed here from the base's file with the formula, not with the code that damaged them."""
+    _, folder = sweep
+    saved = load_file(folder / "0-recovery_frozen-core/model/model.safetensors")
+    freed = load_file(folder / "2-recovery_unfrozen-core/model/model.safetensors")
+    base = load_file(next((work / "artifacts").glob("base-*")) / "model.safetensors")
+    region = Region.load(folder / "0-recovery_frozen-core/region.safetensors")
+    differing = 0
+    for name, idx in region:
+        frozen, intact = saved[name].view(-1)[idx], base[name].view(-1)[idx]
+        spread = (frozen.double() - base[name].double().mean()) / (5.0 * base[name].double().std())
+        assert abs(float(spread.mean())) < 0.5
+        assert 0.7 < float(spread.std()) < 1.3
+        assert not torch.equal(frozen, intact)
+        differing += int((frozen != freed[name].view(-1)[idx]).sum())
+    assert differing > 0.5 * len(region)
+
+
+def test_the_saved_model_loads_anywhere(sweep):
+    _, folder = sweep
+    path = folder / "2-recovery_unfrozen-core/model"
+    model = AutoModelForCausalLM.from_pretrained(path)
+    tokens = AutoTokenizer.from_pretrained(path)("El gato", return_tensors="pt")
+    assert model(input_ids=tokens["input_ids"]).logits.isfinite().all()
+
+
+def test_one_run_repeats_itself_to_the_last_digit(sweep, work):
+    run(work, "+experiment=recovery_frozen", "hydra.run.dir=again", "logger=wandb", door=False)
+    again, first = Results.load(work / "again"), Results.load(sweep[1] / "0-recovery_frozen-core")
+    assert again.perplexity == first.perplexity
+    assert again.guard == {"num_frozen": len(Region.load(work / "again/region.safetensors")), "max_abs_drift": 0.0}
+    assert list((work / "again" / "wandb").glob("offline-run-*"))
+    header = (work / "again/logs/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/loss", "val/ppl/zh", "val/ppl/mean", "val/bits_per_byte/en", "samples"} <= set(header)
+
+
+def test_locate_writes_regions_tables_and_heat_maps(sweep, work):
+    done = run(work, "+experiment=locate_core", "hydra.run.dir=located")
+    folder = work / "located"
+    assert "languages: es, ru, zh" in done.stderr
+    assert "pretraining" not in done.stderr
+    core, peripheral, random = (Region.load(folder / f"{k}.safetensors") for k in ("core", "peripheral", "random"))
+    assert len(core) == len(peripheral) == len(random) == len(Region.load(folder / "region.safetensors"))
+    assert len(core & peripheral) == 0
+    lines = (folder / "union.csv").read_text().splitlines()
+    assert lines[0] == "parameter,changed_more_than_0.01,changed_more_than_0.03,changed_more_than_0.05"
+    assert any("post_attention_layernorm" in line for line in lines)
+    shares = [[float(x) for x in line.split(",")[1:]] for line in lines[1:]]
+    assert all(1 >= a >= b >= c >= 0 for a, b, c in shares)
+    assert "union" not in done.stderr
+    assert "q_proj" in done.stdout
+    assert (folder / "plots/core.png").exists()
+    # and its file is a region for others
+    other = run(
+        work,
+        "+experiment=recovery_frozen",
+        "region=file",
+        f"region.file={folder}/core.safetensors",
+        "hydra.run.dir=fromfile",
+    )
+    assert "error" not in other.stderr
+    assert Results.load(work / "fromfile").perplexity[0]["variant"] == "file"
+
+
+def test_pretrain_base_sets_the_model_beside_ngrams(sweep, work):
+    run(work, "+experiment=pretrain_base", "hydra.run.dir=base")
+    lines = (work / "base/base.csv").read_text().splitlines()
+    assert lines[0] == "lang,unigram,trigram,model"
+    assert [line.split(",")[0] for line in lines[1:]] == sorted(SAMPLES)
+    assert all(float(x) > 1 for line in lines[1:] for x in line.split(",")[1:])
+
+
+def test_ctrl_c_keeps_what_was_reached(sweep, work):
+    words = ["+experiment=recovery_unfrozen", "hydra.run.dir=stopped", "data.num_tokens=400000", "data.max_epochs=1000"]
+    process = subprocess.Popen(
+        command(work, *words), cwd=work, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        file = work / "stopped/results.json"
+        if file.exists() and any(r["stage"] == "training" for r in json.loads(file.read_text())["perplexity"]):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was reached is in" in err
+    results = Results.load(work / "stopped")
+    assert results.status == "interrupted"
+    assert {row["stage"] for row in results.perplexity} == {"base", "perturbed", "training"}
+
+
+def test_report_of_finished_and_unfinished_runs(sweep, work):
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "langcore"), "report", "sweep", "again", "-o", "page.html"],
+        cwd=work, capture_output=True, text=True, check=True, env=environment(),
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("page.html")
+    assert "<html" in (work / "page.html").read_text(encoding="utf-8")
+
+
+def test_langcore_alone_lists_the_experiments(work):
+    script = str(Path(sys.executable).parent / "langcore")
+    done = subprocess.run([script], cwd=work, capture_output=True, text=True, check=True, env=environment())
+    assert "recovery_frozen" in done.stdout
+    assert "Damage the region" in done.stdout
+
+
+BAD = {
+    "region.fraction=0": "region.fraction=0 must be a number in (0, 1]",
+    "region.fraction=1.5": "region.fraction=1.5 must be a number in (0, 1]",
+    "region.fraction=many": "region.fraction='many' must be a number in (0, 1]",
+    "data.languages=[xx]": "data.languages: the language 'xx' is not in the data (en, es, ru, zh)",
+    "region.recipe.languages=[es,ru,ko]": "region.recipe.languages: the language 'ko' is not in the data",
+    "region.kind=middle": "region.kind=middle is none of core, peripheral, random, file",
+    "region.score=fame": "region.score=fame is none of weight_change, relative_change",
+    "perturbation.method=hit": "perturbation.method=hit is none of",
+    "data.root=nowhere": "data.root=nowhere: there is no such folder",
+    "+callbacks.empty={a: 1}": "callbacks.empty has no _target_",
+    "data.num_tokens=9000000": "data.max_epochs=",
+    "data.num_tokens=100": "less than one batch",
+    "data.block_size=60000": "do not fill one block",
+    "job.ckpt_path=none.ckpt": "job.ckpt_path=none.ckpt: there is no such checkpoint",
+    "optimizer.lr=1e30": "lower optimizer.lr",
+    "job.name=cook": "job.name=cook is none of base, fit, locate",
+    "+trainer.max_epochs=3": "trainer.max_epochs has no meaning here",
+    "hydra.run.dir=text/zh.txt/run": "is a file",
+}
+
+
+@pytest.mark.parametrize("setting", BAD)
+def test_bad_input_is_one_sentence_with_the_setting(sweep, work, setting):
+    done = run(work, "+experiment=recovery_frozen", setting, expect=1)
+    assert BAD[setting] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_bad_regions_and_models(sweep, work):
+    def refused(*words):
+        done = run(work, "+experiment=recovery_frozen", *words, expect=1)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "no region file at" in refused("region=file", "region.file=none.safetensors")
+    (work / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+    assert "not a readable region file" in refused("region=file", "region.file=broken.safetensors")
+    (work / "pickled").mkdir()
+    (work / "pickled/pytorch_model.bin").write_bytes(b"x")
+    assert "no *.safetensors" in refused("model=hub", "model.path=./pickled", "~model.vocab_size", "~model.config")
+
+
+def test_a_failed_job_does_not_stop_the_sweep_and_shows_in_the_report(sweep, work):
+    words = ["-m", "+experiment=recovery_frozen", "region.fraction=7,0.05", "hydra.sweep.dir=mixed"]
+    run(work, *words, expect=1)
+    statuses = [Results.load(p).status for p in sorted((work / "mixed").iterdir()) if p.is_dir()]
+    assert statuses == ["failed", "completed"]
+    assert "region.fraction=7" in (work / "mixed/report.html").read_text(encoding="utf-8")
