@@ -91,8 +91,13 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
     _check_folder(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, attn_implementation=attention
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=attention,
+            output_loading_info=True,
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -100,6 +105,10 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             f"model.path={path}: can't load it ({reason}): give a hub id that you can reach, or a folder with"
             " config.json and *.safetensors"
         ) from error
+    if info["missing_keys"]:
+        raise ValueError(
+            f"model.path={path}: the checkpoint lacks {sorted(info['missing_keys'])[0]}, which would be random"
+        )
     if next(model.parameters()).dtype != DTYPES[dtype]:
         raise ValueError(f"model.path={path}: transformers did not load it in model.dtype={dtype}")
     return model.train()

@@ -74,7 +74,7 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
         view = flat(parameter)
         if method == "reinit":
             noise = _noise(name, len(indices), seed).to(view.device)
-            new = view.double().mean() + strength * view.double().std() * noise
+            new = view.double().mean() + strength * view.double().std(correction=0) * noise
             view.index_copy_(0, here, new.to(view.dtype))
         elif method == "scale":
             view.index_copy_(0, here, view.index_select(0, here) * strength)

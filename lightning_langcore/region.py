@@ -182,6 +182,7 @@ class Region:
             "fingerprint": fingerprint(self.shapes),
             "candidates": {name: list(shape) for name, shape in self.shapes.items()},
             "num_weights": len(self),
+            "digest": self.digest(),
         }
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"langcore": json.dumps(header, ensure_ascii=False)})
@@ -210,10 +211,9 @@ class Region:
             region = cls(shapes, dict(_read_entries(tensors, shapes)), header)
         except ValueError as error:
             raise ValueError(f"{path} is not a valid region file: {error}") from error
-        if len(region) != header.pop("num_weights", len(region)):
-            raise ValueError(
-                f"{path} is not a valid region file: it holds {len(region)} weights, not as many as it says"
-            )
+        said = {"num_weights": header.pop("num_weights", len(region)), "digest": header.pop("digest", region.digest())}
+        if said != {"num_weights": len(region), "digest": region.digest()}:
+            raise ValueError(f"{path} is not a valid region file: it holds {len(region)} weights, not those it says")
         region.meta = header
         return region
 

@@ -24,8 +24,9 @@ class CharTokenizer(SimpleNamespace):
     def __len__(self):
         return self.size
 
-    def __call__(self, texts, add_special_tokens, verbose):
+    def __call__(self, texts, add_special_tokens, split_special_tokens, verbose):
         assert not add_special_tokens
+        assert split_special_tokens
         return {"input_ids": [[ord(c) for c in text] for text in texts]}
 
 

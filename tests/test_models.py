@@ -3,9 +3,11 @@
 import pytest
 import torch
 from helpers import tiny_llama
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lightning_langcore import models
+from lightning_langcore.data.packing import encode
 
 CONFIG = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXTS = ["The cat  sleeps.", "Кошка\r\nспит", "猫 睡觉", "قطة", "🤖\u200d🔥 \x00 né e\u0301", " ", "\n\n\ttab"]
@@ -139,3 +141,18 @@ def test_a_folder_without_a_tokenizer_or_without_an_end_token_is_refused(tmp_pat
     neither.save_pretrained(tmp_path / "neither")
     with pytest.raises(ValueError, match="has no end token"):
         models.load_tokenizer(tmp_path / "neither")
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path, tokenizer):
+    models.save(tiny_llama(), tokenizer, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks model\.layers\.1\.mlp\.up_proj\.weight"):
+        models.load_model(tmp_path)
+
+
+def test_an_end_token_written_in_the_text_is_text(tokenizer):
+    (tokens,) = encode(["a</s>b"], tokenizer)
+    assert tokenizer.eos_token_id not in tokens
+    assert tokenizer.decode(tokens) == "a</s>b"

@@ -92,7 +92,8 @@ def test_zero_scale_and_set_write_what_numpy_computes(llama):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("strength", [0.5, 1.0, 5.0])
 def test_reinitialised_weights_have_the_mean_and_spread_of_the_intact_tensor(llama, strength, dtype):
-    llama.get_parameter(UP).data.mul_(2.0).add_(0.3)
+    llama.get_parameter(UP).data.add_(0.3)
+    llama.get_parameter(UP).data[:16].mul_(3.0)  # the region's own mean and spread are not the tensor's
     llama.to(dtype)
     intact = llama.get_parameter(UP).detach().double().numpy().copy()
     count = intact.size // 2

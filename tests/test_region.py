@@ -185,7 +185,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["header", "data"])
-def test_a_mutated_file_is_refused_or_holds_a_sound_region(tmp_path, part):
+def test_a_mutated_file_is_refused_or_loads_equal(tmp_path, part):
     region = region_of(some_sets(2))
     data = region.save(tmp_path / "r.safetensors").read_bytes()
     header_end = 8 + int.from_bytes(data[:8], "little")
@@ -203,10 +203,7 @@ def test_a_mutated_file_is_refused_or_holds_a_sound_region(tmp_path, part):
             refused += 1
             continue
         assert loaded.shapes == region.shapes
-        assert len(loaded) == len(region)
-        for name, idx in loaded:
-            members = idx.tolist()
-            assert members == sorted(set(members) & set(range(128 if name != B else 25)))
+        assert loaded == region
     assert refused > 200
 
 

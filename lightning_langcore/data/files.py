@@ -38,6 +38,7 @@ class FileSource(Source):
         if sample_by not in ("line", "paragraph", "document"):
             raise ValueError(f"data.sample_by={sample_by!r} is none of line, paragraph, document")
         self.root = Path(root)
+        self._digest: str | None = None
         self.sample_by = sample_by
         self.column = column
         self.cache_dir = None if cache_dir is None else str(cache_dir)
@@ -58,7 +59,12 @@ class FileSource(Source):
             yield from ((text, text) for text in self._texts(file) if text.strip())
 
     def digest(self) -> str:
-        """Of the files' names and bytes and of how they are read."""
+        """Of the files' names and bytes and of how they are read; the files are read once for it."""
+        if self._digest is None:
+            self._digest = self._read_digest()
+        return self._digest
+
+    def _read_digest(self) -> str:
         h = hashlib.sha256(f"{self.sample_by} {self.column}".encode())
         for language in self.languages:
             for file in self._files[language]:

@@ -21,10 +21,13 @@ _BATCH = 256
 
 
 def encode(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    """Each document's tokens, without special ones, tokenized by the hundred."""
+    """Each document's tokens, without special ones, tokenized by the hundred.
+
+    A ``</s>`` that stands in the text is text, not an end token.
+    """
     documents = iter(documents)
     while batch := list(islice(documents, _BATCH)):
-        yield from tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]
+        yield from tokenizer(batch, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
 def pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, folder: Path, num_tokens: int) -> "PackedTokens":

@@ -46,7 +46,7 @@ ADJECTIVES = {  # masculine, feminine, form before a noun where it may stand the
     "red": ("rojo", "roja"), "blue": ("azul", "azul"), "green": ("verde", "verde"),
     "yellow": ("amarillo", "amarilla"),
     "white": ("blanco", "blanca"), "black": ("negro", "negra"), "grey": ("gris", "gris"),
-    "brown": ("marrón", "marrón"), "big": ("grande", "grande", "gran", "gran"),
+    "brown": ("marrón", "marrón"), "big": ("grande", "grande"),
     "small": ("pequeño", "pequeña", "pequeño", "pequeña"), "new": ("nuevo", "nueva", "nuevo", "nueva"),
     "old": ("viejo", "vieja", "viejo", "vieja"), "beautiful": ("hermoso", "hermosa", "hermoso", "hermosa"),
     "heavy": ("pesado", "pesada"), "light": ("ligero", "ligera"), "expensive": ("caro", "cara"),
@@ -67,6 +67,8 @@ VERBS = {  # infinitive, present and past of the third person singular, present 
     "drink": ("beber", "bebe", ""), "have": ("tener", "tiene", ""), "want": ("querer", "quiere", ""),
     "like": ("gustar", "gusta", ""),
 }  # fmt: skip
+PERCH = ("posarse", "se posa")  # how a bird sits
+KEPT = ("cat", "dog", "horse", "car", "bicycle", "boat")  # "no tiene" them without an article
 PERSONAL_A = ("feed", "look_for", "find", "photograph", "wash", "draw", "lose")  # of a known animal
 
 PLACES = {
@@ -117,7 +119,9 @@ def _np(np: m.NP) -> str:
         after.append(ADJECTIVES[thing.colour][gender])
     if np.quality:
         quality = ADJECTIVES[thing.quality]
-        if len(quality) > 2:
+        if thing.quality == "big":  # "gran" would be great
+            after.insert(0, quality[gender])
+        elif len(quality) > 2 and (np.colour or thing.quality != "new"):  # "una nueva mesa" would be another one
             before = quality[2 + gender] + " "
         else:
             after.append(quality[gender])
@@ -156,7 +160,7 @@ class Spanish(Grammar):
     words: ClassVar[Words] = {
         "noun": {k: forms(v[0], v[2]) for k, v in NOUNS.items()} | {k: (v,) for k, v in MASS.items()}
         | {k: forms(*v) for k, v in JOBS.items()},
-        "verb": {k: forms(*v) for k, v in VERBS.items()},
+        "verb": {k: forms(*v) for k, v in VERBS.items()} | {"perch": PERCH},
         "adjective": {k: forms(*v) for k, v in ADJECTIVES.items()},
         "place": {k: (v.split()[1],) for k, v in PLACES.items()},
         "time": {k: (v, capital(v)) for k, v in TIMES.items()},
@@ -178,7 +182,8 @@ class Spanish(Grammar):
         return f"{_name(p.who)} tiene {_np(p.first)} y {_np(p.second)}."
 
     def lacks(self, p: m.Lacks) -> str:
-        return f"{_name(p.who)} no tiene {NOUNS[p.noun][0]}, pero {_name(p.other)} tiene {_np(p.what)}."
+        none = NOUNS[p.noun][0] if p.noun in KEPT else ("ningún ", "ninguna ")[_gender(p.noun)] + NOUNS[p.noun][0]
+        return f"{_name(p.who)} no tiene {none}, pero {_name(p.other)} tiene {_np(p.what)}."
 
     def _move(self, verb: str, place: str, form: int) -> str:
         way = _to(PLACES[place]) if verb == "go" else _de(PLACES[place])
@@ -195,7 +200,8 @@ class Spanish(Grammar):
 
     def transfer(self, p: m.Transfer) -> str:
         act = f"le {VERBS[p.verb][2]} a {_name(p.recipient)} {_np(p.what)}"
-        return f"{capital(TIMES[p.time])} {_name(p.who)} {act} {_at(p.place)}."
+        place = _to(PLACES[p.place]) if p.verb == "bring" else _at(p.place)
+        return f"{capital(TIMES[p.time])} {_name(p.who)} {act} {place}."
 
     def which_place(self, p: m.WhichPlace) -> str:
         return f"¿Está {_np(p.what)} {_at(p.here)} o {_at(p.there)}?"
@@ -208,8 +214,8 @@ class Spanish(Grammar):
         return f"No fue {_name(p.wrong)}, sino {_name(p.right)} quien {act}."
 
     def want_question(self, p: m.WantQuestion) -> str:
-        act = f"{VERBS[p.verb][0]} {_object(p.verb, p.what)} {_at(p.place)}"
-        return f"¿Quiere {_name(p.who)} {act} {TIMES[p.time]}?"
+        act = f"{VERBS[p.verb][0]} {TIMES[p.time]} {_object(p.verb, p.what)} {_at(p.place)}"
+        return f"¿Quiere {_name(p.who)} {act}?"
 
     def want_yes(self, p: m.WantYes) -> str:
         act = VERBS[p.verb][0] + _pronoun(p.thing.noun)
@@ -265,16 +271,17 @@ class Spanish(Grammar):
         return f"{capital(TIMES[p.time])} {_name(p.who)} compró {first} y {second} {_at(p.place)}."
 
     def because(self, p: m.Because) -> str:
-        state = f"está hoy muy {ADJECTIVES[p.state][p.who.female]}"
+        state = f"está muy {ADJECTIVES[p.state][p.who.female]}"
         cause = f"{VERBS[p.verb][2]} {_object(p.verb, p.what)} {_at(p.place)}"
-        return f"{_name(p.who)} {state} porque {cause}."
+        return f"Hoy {_name(p.who)} {state} porque {cause}."
 
     def compare(self, p: m.Compare) -> str:
         more = f"{self._copula(p.quality)} más {ADJECTIVES[p.quality][_gender(p.first.thing.noun)]}"
         return f"{capital(_np(p.first))} {more} que {_np(p.second)}."
 
     def rest(self, p: m.Rest) -> str:
-        return f"{capital(TIMES[p.time])} {_np(p.what)} {VERBS[p.verb][1]} {_spot(p.spot)}."
+        verb = PERCH if p.verb == "sit" and p.what.thing.noun == "bird" else VERBS[p.verb]
+        return f"{capital(TIMES[p.time])} {_np(p.what)} {verb[1]} {_spot(p.spot)}."
 
     def likes(self, p: m.Likes) -> str:
         first = f"A {_name(p.who)} le gusta {_np(p.what)}"

@@ -69,6 +69,7 @@ VERBS = {  # infinitive, present singular, past participle, present plural
     "drink": ("boire", "boit", ""), "have": ("avoir", "a", ""), "want": ("vouloir", "veut", ""),
     "like": ("aimer", "aime", ""),
 }  # fmt: skip
+PERCH = ("se poser", "se pose")  # how a bird sits
 
 PLACES = {  # with the article, in it
     "kitchen": ("la cuisine", "dans la cuisine"), "bedroom": ("la chambre", "dans la chambre"),
@@ -80,6 +81,8 @@ PLACES = {  # with the article, in it
     "school": ("l'école", "à l'école"), "village": ("le village", "au village"),
     "hospital": ("l'hôpital", "à l'hôpital"),
 }  # fmt: skip
+
+SOLD_AT = {"shop": "dans le magasin", "village": "dans le village"}  # "vendre au magasin" would be to sell to it
 
 TIMES = {
     "in_the_morning": "le matin", "at_noon": "à midi", "in_the_evening": "le soir", "every_day": "tous les jours",
@@ -151,8 +154,8 @@ def _spot(spot: m.Spot) -> str:
     return f"{text} {_de(PLACES[spot.place][0]) if inside else _at(spot.place)}"
 
 
-def _at(place: str) -> str:
-    return PLACES[place][1]
+def _at(place: str, verb: str = "") -> str:
+    return SOLD_AT.get(place, PLACES[place][1]) if verb == "sell" else PLACES[place][1]
 
 
 def _when(time: str) -> str:
@@ -170,7 +173,7 @@ class French(Grammar):
     words: ClassVar[Words] = {
         "noun": {k: forms(v[0], v[2]) for k, v in NOUNS.items()} | {k: (v[0],) for k, v in MASS.items()}
         | {k: forms(*v) for k, v in JOBS.items()},
-        "verb": {k: forms(*v) for k, v in VERBS.items()},
+        "verb": {k: forms(*v) for k, v in VERBS.items()} | {"perch": PERCH},
         "adjective": {k: forms(*v) for k, v in ADJECTIVES.items()},
         "place": {k: (v[0].replace("'", " ").split()[1],) for k, v in PLACES.items()},
         "time": {k: (v, capital(v)) for k, v in TIMES.items()},
@@ -221,7 +224,7 @@ class French(Grammar):
         return f"Ce n'est pas {_name(p.wrong)}, c'est {_name(p.right)} qui l'a {act}."
 
     def want_question(self, p: m.WantQuestion) -> str:
-        act = f"{VERBS[p.verb][0]} {_np(p.what)} {_at(p.place)}"
+        act = f"{VERBS[p.verb][0]} {_np(p.what)} {_at(p.place, p.verb)}"
         return f"Est-ce {_that(_name(p.who))} veut {act} {TIMES[p.time]}{NBSP}?"
 
     def _it(self, verb: str, noun: str) -> str:
@@ -258,7 +261,7 @@ class French(Grammar):
 
     def while_(self, p: m.While) -> str:
         first = f"{_name(p.who)} {VERBS[p.verb][1]} {_np(p.what)} {_at(p.place)}"
-        return f"Quand {first}, {_name(p.other)} {VERBS[p.other_verb][1]} {_np(p.other_what)}."
+        return f"Pendant {_that(first)}, {_name(p.other)} {VERBS[p.other_verb][1]} {_np(p.other_what)}."
 
     def meal(self, p: m.Meal) -> str:
         meal = f"boit {MASS[p.drink][1]} et mange {MASS[p.food][1]} avec {_name(p.companion)}"
@@ -281,7 +284,7 @@ class French(Grammar):
 
     def because(self, p: m.Because) -> str:
         state = f"est très {ADJECTIVES[p.state][p.who.female]} aujourd'hui"
-        cause = f"a {VERBS[p.verb][2]} {_np(p.what)} {_at(p.place)}"
+        cause = f"a {VERBS[p.verb][2]} {_np(p.what)} {_at(p.place, p.verb)}"
         return f"{_name(p.who)} {state} parce qu'{'elle' if p.who.female else 'il'} {cause}."
 
     def compare(self, p: m.Compare) -> str:
@@ -289,7 +292,8 @@ class French(Grammar):
         return f"{capital(_np(p.first))} {more} que {_np(p.second)}."
 
     def rest(self, p: m.Rest) -> str:
-        return f"{_when(p.time)} {_np(p.what)} {VERBS[p.verb][1]} {_spot(p.spot)}."
+        verb = PERCH if p.verb == "sit" and p.what.thing.noun == "bird" else VERBS[p.verb]
+        return f"{_when(p.time)} {_np(p.what)} {verb[1]} {_spot(p.spot)}."
 
     def likes(self, p: m.Likes) -> str:
         return f"{_name(p.who)} aime {_np(p.what)}, et {_name(p.other)} aime {_np(p.other_what)}."

@@ -91,11 +91,12 @@ ADJECTIVES = {  # masculine nominative, stem, comparative
 }  # fmt: skip
 STATES = {"happy": ("рад", "рада"), "tired": ("устал", "устала"), "sad": ("расстроен", "расстроена")}
 
+# What one is tired from is imperfective in the past too: "устал, потому что чинил".
 VERBS = {  # infinitive, present singular, past masculine, past feminine, imperfective infinitive after "не хочет"
     "buy": ("купить", "", "купил", "купила", ""), "find": ("найти", "", "нашёл", "нашла", ""),
-    "lose": ("потерять", "", "потерял", "потеряла", ""), "wash": ("вымыть", "моет", "вымыл", "вымыла", "мыть"),
+    "lose": ("потерять", "", "потерял", "потеряла", ""), "wash": ("вымыть", "моет", "мыл", "мыла", "мыть"),
     "draw": ("нарисовать", "рисует", "", "", "рисовать"),
-    "repair": ("починить", "чинит", "починил", "починила", "чинить"),
+    "repair": ("починить", "чинит", "чинил", "чинила", "чинить"),
     "look_for": ("искать", "ищет", "искал", "искала", ""), "read": ("прочитать", "читает", "", "", "читать"),
     "photograph": ("сфотографировать", "фотографирует", "", "", "фотографировать"),
     "feed": ("кормить", "кормит", "", "", ""), "hide": ("спрятать", "", "", "", "прятать"),
@@ -107,6 +108,8 @@ VERBS = {  # infinitive, present singular, past masculine, past feminine, imperf
     "have": ("есть", "есть", "", "", ""), "want": ("хотеть", "хочет", "", "", ""),
     "like": ("нравиться", "нравится", "", "", ""),
 }  # fmt: skip
+WASH_CLOTH = ("постирать", "стирает", "стирал", "стирала", "стирать")  # cloth is not мыть
+CLOTH = ("shirt", "towel", "scarf", "hat")
 GO_PLURAL = {"go": "ходят", "come_back": "возвращаются"}
 
 PLACES = {  # noun, in it, towards it, away from it
@@ -201,8 +204,12 @@ def _at(place: str) -> str:
     return PLACES[place][1]
 
 
-def _did(verb: str, female: bool) -> str:
-    return VERBS[verb][3 if female else 2]
+def _verb(verb: str, noun: str) -> tuple[str, ...]:
+    return WASH_CLOTH if verb == "wash" and noun in CLOTH else VERBS[verb]
+
+
+def _did(verb: str, female: bool, noun: str = "") -> str:
+    return _verb(verb, noun)[3 if female else 2]
 
 
 def _her(noun: str) -> str:
@@ -237,7 +244,7 @@ class Russian(Grammar):
         "noun": {k: forms(*v[1:], *COUNTED.get(k, ())) for k, v in NOUNS.items()}
         | {k: forms(*COUNTED[k]) for k in m.PRODUCE}
         | {k: forms(*v) for k, v in (MASS | JOBS).items()},
-        "verb": {k: forms(*v, GO_PLURAL.get(k, "")) for k, v in VERBS.items()},
+        "verb": {k: forms(*v, GO_PLURAL.get(k, "")) for k, v in VERBS.items()} | {"wash_cloth": forms(*WASH_CLOTH)},
         "adjective": {k: _adjective_forms(k) for k in ADJECTIVES} | {k: forms(*v) for k, v in STATES.items()},
         "place": {k: forms(v[0], *(text.split()[-1] for text in v[1:])) for k, v in PLACES.items()},
         "time": {k: (v, capital(v)) for k, v in TIMES.items()},
@@ -275,11 +282,13 @@ class Russian(Grammar):
         return f"{capital(TIMES[p.time])} {_name(p.who)} и {_name(p.companion)} {move}."
 
     def transfer(self, p: m.Transfer) -> str:
-        act = f"{_did(p.verb, p.who.female)} {NAMES[p.recipient.name][2]} {_np(p.what, ACC)}"
-        return f"{capital(TIMES[p.time])} {_at(p.place)} {_name(p.who)} {act}."
+        act = f"{_did(p.verb, p.who.female)} {NAMES[p.recipient.name][2]}"
+        if p.verb == "bring":
+            return f"{capital(TIMES[p.time])} {_name(p.who)} {act} {PLACES[p.place][2]} {_np(p.what, ACC)}."
+        return f"{capital(TIMES[p.time])} {_at(p.place)} {_name(p.who)} {act} {_np(p.what, ACC)}."
 
     def which_place(self, p: m.WhichPlace) -> str:
-        return f"{capital(_np(p.what))} находится {_at(p.here)} или {_at(p.there)}?"
+        return f"{capital(_np(p.what))} {_stands(p.what)} {_at(p.here)} или {_at(p.there)}?"
 
     def who_did(self, p: m.WhoDid) -> str:
         return f"Кто {TIMES[p.time]} {_did(p.verb, False)} {_at(p.place)} {_np(p.what, ACC)}?"
@@ -289,17 +298,17 @@ class Russian(Grammar):
         return f"Не {_name(p.wrong)}, а {_name(p.right)} {act}."
 
     def want_question(self, p: m.WantQuestion) -> str:
-        act = f"{VERBS[p.verb][0]} {_at(p.place)} {_np(p.what, ACC)}"
+        act = f"{_verb(p.verb, p.what.thing.noun)[0]} {_at(p.place)} {_np(p.what, ACC)}"
         return f"Хочет ли {_name(p.who)} {TIMES[p.time]} {act}?"
 
     def want_yes(self, p: m.WantYes) -> str:
-        act = f"{VERBS[p.verb][0]} {_her(p.thing.noun)}"
+        act = f"{_verb(p.verb, p.thing.noun)[0]} {_her(p.thing.noun)}"
         return f"Да, {_name(p.who)} хочет {TIMES[p.time]} {act} и купить {_np(p.wished, ACC)}."
 
     def want_no(self, p: m.WantNo) -> str:
         she = "она" if p.who.female else "он"
-        wish = f"{TIMES[p.time]} {she} хочет {VERBS[p.verb][0]} {_np(p.instead, ACC)}"
-        return f"Нет, {_name(p.who)} не хочет {_her(p.thing.noun)} {VERBS[p.verb][4]}; {wish}."
+        wish = f"{TIMES[p.time]} {she} хочет {_verb(p.verb, p.instead.thing.noun)[0]} {_np(p.instead, ACC)}"
+        return f"Нет, {_name(p.who)} не хочет {_her(p.thing.noun)} {_verb(p.verb, p.thing.noun)[4]}; {wish}."
 
     def relative_spot(self, p: m.RelativeSpot) -> str:
         clause = f"{_which(p.what.thing.noun)} {_name(p.who)} {_did(p.verb, p.who.female)} {_at(p.place)}"
@@ -319,8 +328,9 @@ class Russian(Grammar):
         return f"{capital(self._is(p.first))}, а {self._is(p.second)}."
 
     def while_(self, p: m.While) -> str:
-        first = f"{_name(p.who)} {VERBS[p.verb][1]} {_at(p.place)} {_np(p.what, ACC)}"
-        return f"Когда {first}, {_name(p.other)} {VERBS[p.other_verb][1]} {_np(p.other_what, ACC)}."
+        verb, other_verb = _verb(p.verb, p.what.thing.noun)[1], _verb(p.other_verb, p.other_what.thing.noun)[1]
+        first = f"{_name(p.who)} {verb} {_at(p.place)} {_np(p.what, ACC)}"
+        return f"Пока {first}, {_name(p.other)} {other_verb} {_np(p.other_what, ACC)}."
 
     def meal(self, p: m.Meal) -> str:
         who = f"{_name(p.who)} вместе {_with(NAMES[p.companion.name][3])}"
@@ -341,7 +351,7 @@ class Russian(Grammar):
         return f"{capital(TIMES[p.time])} {act}."
 
     def because(self, p: m.Because) -> str:
-        cause = f"{_did(p.verb, p.who.female)} {_at(p.place)} {_np(p.what, ACC)}"
+        cause = f"{_did(p.verb, p.who.female, p.what.thing.noun)} {_at(p.place)} {_np(p.what, ACC)}"
         return f"{_name(p.who)} сегодня очень {STATES[p.state][p.who.female]}, потому что {cause}."
 
     def compare(self, p: m.Compare) -> str:

@@ -45,12 +45,12 @@ ADJECTIVES = {
 }  # fmt: skip
 OLD_ANIMAL = "già"  # things are cũ
 
-VERBS = {  # citation, with an object (and a recipient)
+VERBS = {  # citation, with an object (and a recipient and a place)
     "buy": ("mua", "mua {}"), "find": ("tìm thấy", "tìm thấy {}"), "lose": ("làm mất", "làm mất {}"),
     "wash": ("rửa", "rửa {}"), "draw": ("vẽ", "vẽ {}"), "repair": ("sửa", "sửa {}"), "look_for": ("tìm", "tìm {}"),
     "read": ("đọc", "đọc {}"), "photograph": ("chụp ảnh", "chụp ảnh {}"), "feed": ("cho ăn", "cho {} ăn"),
     "hide": ("giấu", "giấu {}"), "sell": ("bán", "bán {}"), "give": ("tặng", "tặng {what} cho {who}"),
-    "show": ("cho xem", "cho {who} xem {what}"), "bring": ("mang đến", "mang {what} đến cho {who}"),
+    "show": ("cho xem", "cho {who} xem {what}"), "bring": ("mang đến", "mang {what} đến {place} cho {who}"),
     "lend": ("cho mượn", "cho {who} mượn {what}"), "go": ("đi đến", "đi đến {}"),
     "come_back": ("trở về", "từ {} trở về"), "sleep": ("ngủ", "ngủ {}"), "sit": ("ngồi", "ngồi {}"),
     "eat": ("ăn", "ăn {}"), "drink": ("uống", "uống {}"), "have": ("có", "có {}"), "want": ("muốn", "muốn {}"),
@@ -169,13 +169,14 @@ class Vietnamese(Grammar):
         return f"{_name(p.who)} là {JOBS[p.who.job]} và {TIMES[p.time]} {_she(p.who)} {move}."
 
     def motion(self, p: m.Motion) -> str:
-        taking = "dẫn" if p.pet.thing.noun in m.ANIMALS else "mang"
+        taking = "dắt" if p.pet.thing.noun in m.ANIMALS else "mang"
         move = f"{taking} {_np(p.pet)} {VERBS[p.verb][1].format(PLACES[p.place][0])}"
         return f"{capital(TIMES[p.time])} {_name(p.who)} và {_name(p.companion)} {move}."
 
     def transfer(self, p: m.Transfer) -> str:
-        act = VERBS[p.verb][1].format(what=_np(p.what), who=_name(p.recipient))
-        return f"{capital(TIMES[p.time])} {_name(p.who)} đã {act} {_at(p.place)}."
+        act = VERBS[p.verb][1].format(what=_np(p.what), who=_name(p.recipient), place=PLACES[p.place][0])
+        place = "" if p.verb == "bring" else f" {_at(p.place)}"
+        return f"{capital(TIMES[p.time])} {_name(p.who)} đã {act}{place}."
 
     def which_place(self, p: m.WhichPlace) -> str:
         return f"{capital(_np(p.what))} {_is_at(p.here)} hay {_is_at(p.there)}?"
@@ -219,7 +220,7 @@ class Vietnamese(Grammar):
 
     def while_(self, p: m.While) -> str:
         first = f"{_name(p.who)} {_do(p.verb, p.what.thing.noun, _np(p.what))} {_at(p.place)}"
-        return f"Khi {first}, {_name(p.other)} {_do(p.other_verb, p.other_what.thing.noun, _np(p.other_what))}."
+        return f"Trong khi {first}, {_name(p.other)} {_do(p.other_verb, p.other_what.thing.noun, _np(p.other_what))}."
 
     def meal(self, p: m.Meal) -> str:
         meal = f"uống {MASS[p.drink]} và ăn {MASS[p.food]} cùng {_name(p.companion)}"
