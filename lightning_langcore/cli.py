@@ -45,6 +45,8 @@ def guarded_run(cfg: DictConfig) -> None:
     output = Path(cfg.paths.output)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        if sweep:
+            _refuse_restarts(cfg)
         results = run(cfg)
     except KeyboardInterrupt:
         say(f"\ninterrupted; what was reached is in {output}")
@@ -126,6 +128,27 @@ def _write_failure(cfg: DictConfig, output: Path, error: Exception) -> None:
         results = Results(output, experiment=cfg.name, seed=cfg.seed, model={"name": cfg.model.name})
         results.status, results.error = "failed", str(error).splitlines()[0]
         results.write()
+
+
+def _refuse_restarts(cfg: DictConfig) -> None:
+    """In a sweep, refuse a strategy that starts the command line anew for each rank: each would begin the sweep again.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if (
+        str(cfg.trainer.strategy).startswith("ddp")
+        and "spawn" not in cfg.trainer.strategy
+        and not _started_from_outside()
+    ):
+        raise ValueError(
+            f"trainer.strategy={cfg.trainer.strategy} starts this command again for each rank, and with -m each would"
+            " begin the whole sweep: leave -m away, or start the ranks from outside with torchrun"
+        )
+
+
+def _started_from_outside() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
 
 
 def _check_writable(setting: str, folder: Path) -> None:

@@ -91,7 +91,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
     _check_folder(path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=DTYPES[dtype],
             use_safetensors=True,
@@ -105,6 +105,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             f"model.path={path}: can't load it ({reason}): give a hub id that you can reach, or a folder with"
             " config.json and *.safetensors"
         ) from error
+    model, info = loaded
     if info["missing_keys"]:
         raise ValueError(
             f"model.path={path}: the checkpoint lacks {sorted(info['missing_keys'])[0]}, which would be random"

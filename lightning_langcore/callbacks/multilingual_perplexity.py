@@ -110,7 +110,7 @@ class MultilingualPerplexity(Callback):
         """
         figures: dict[str, float] = {}
         for split, loaders in self._splits(trainer).items():
-            for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}"):
+            for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
                 result = self._score(trainer, pl_module, loader)
                 self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
                 if split == "validation":

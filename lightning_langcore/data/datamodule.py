@@ -105,7 +105,7 @@ class TextDataModule(pl.LightningDataModule):
 
     @override
     def prepare_data(self) -> None:
-        for language in track(self.languages, "packing text"):
+        for language in track(self.languages, "packing text", unit="languages"):
             self._pack(language)
 
     @override
@@ -139,7 +139,7 @@ class TextDataModule(pl.LightningDataModule):
         if self._eval is None:
             self._eval = {split: {} for split in EVAL_SPLITS}
             pairs = [(split, language) for split in EVAL_SPLITS for language in self.eval_languages]
-            for split, language in track(pairs, "cutting test text"):
+            for split, language in track(pairs, "cutting test text", unit="texts"):
                 texts = self.splitter.texts(self.source, language, split)
                 batches = eval_batches(texts, self.tokenizer, self.block_size, self.num_eval_tokens.get(split))
                 if not batches:

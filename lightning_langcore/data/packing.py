@@ -20,13 +20,15 @@ from transformers import PreTrainedTokenizerBase
 _BATCH = 256
 
 
-def encode(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    """Each document's tokens, without special ones, tokenized by the hundred.
+def encode(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH
+) -> Iterator[list[int]]:
+    """Each document's tokens, without special ones; ``batch_size`` documents are read and tokenized at a time.
 
     A ``</s>`` that stands in the text is text, not an end token.
     """
     documents = iter(documents)
-    while batch := list(islice(documents, _BATCH)):
+    while batch := list(islice(documents, batch_size)):
         yield from tokenizer(batch, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 

@@ -58,7 +58,7 @@ def take_tokens(
             bytes_of.append(len(text.encode()))
             yield text
 
-    for number, tokens in enumerate(encode(watched(), tokenizer)):
+    for number, tokens in enumerate(encode(watched(), tokenizer, batch_size=16)):
         if num_tokens is not None and total >= num_tokens:
             return
         total += len(tokens)

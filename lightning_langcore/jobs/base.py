@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> Results:
     )
     loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
     table = {}
-    for language, batches in track(loaders.items(), "scoring the base model"):
+    for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
         metric = TextLoss()
         with torch.no_grad(), evaluation_mode(model):
             for batch in batches:

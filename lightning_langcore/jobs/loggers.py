@@ -1,6 +1,8 @@
 """Weights & Biases that never stops a run; names and tags of a run in it."""
 
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,22 +43,38 @@ def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLo
     """
     import wandb
 
-    reason = None
-    if not offline and os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
-        reason = "no API key (wandb login, or WANDB_API_KEY)"
+    reason = None if offline else _why_offline()
     if reason is None:
         try:
-            logger = _started(save_dir, offline, **kwargs)
-        except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
+            return _started(save_dir, offline, **kwargs)
+        except wandb.errors.Error as error:
             reason = str(error).splitlines()[0]
-    if reason is not None:
-        say(f"W&B: {reason}; writing offline to {save_dir}/wandb, send it later with `wandb sync`")
-        logger = _started(save_dir, True, **kwargs)
-    return logger
+            wandb.teardown()
+    say(f"W&B: {reason}; writing offline to {save_dir}/wandb, send it later with `wandb sync`")
+    return _started(save_dir, True, **kwargs)
+
+
+def _why_offline() -> str | None:
+    """What keeps W&B from being online, found out in seconds: its own attempt would ask for a key, or wait for long."""
+    import wandb
+
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return None  # wandb does what the variable says
+    if not wandb.login(prompt=False, verify=False):
+        return "no API key (`wandb login`, or WANDB_API_KEY)"
+    url = wandb.setup().settings.base_url
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return None
+    except urllib.error.HTTPError:
+        return None  # it answers
+    except OSError:
+        return f"{url} can't be reached"
 
 
 def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
-    logger = WandbLogger(save_dir=save_dir, offline=offline, **kwargs)
+    mode = {"mode": "offline"} if offline else {}  # WandbLogger's own `offline` sets a variable that wandb may ignore
+    logger = WandbLogger(save_dir=save_dir, **mode, **kwargs)
     run = logger.experiment
     if hasattr(run, "define_metric"):
         for pattern in ("val/*", "train/*", "diff/*", "guard/*"):

@@ -1,0 +1,56 @@
+"""W&B never stops a run: offline without a key and without a network; what tells runs apart."""
+
+from types import SimpleNamespace
+
+import pytest
+import wandb
+from hydra import compose, initialize_config_module
+from hydra.types import RunMode
+
+from lightning_langcore.jobs import loggers
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path):
+    """As if nobody had set anything: no offline mode, no key, a home without credentials."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def test_without_a_key_it_is_offline_and_says_so(online, tmp_path, capsys):
+    logger = loggers.wandb_logger(str(tmp_path), project="p", group="sweep", tags=["frozen"])
+    logger.log_hyperparams({"region": {"kind": "core"}})
+    assert logger.experiment.offline
+    assert logger.experiment.group == "sweep"
+    assert logger.experiment.tags == ("frozen",)
+    assert logger.experiment.config["region"] == {"kind": "core"}
+    wandb.finish()
+    assert "no API key" in capsys.readouterr().err
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+def test_without_a_network_it_is_offline_and_says_so(online, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    logger = loggers.wandb_logger(str(tmp_path), project="p")
+    assert logger.experiment.offline
+    wandb.finish()
+    assert "http://127.0.0.1:9 can't be reached" in capsys.readouterr().err
+
+
+def test_runs_of_a_sweep_share_a_group_and_say_their_arm(monkeypatch):
+    with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
+        cfg = compose("train", overrides=["+experiment=recovery_frozen", "logger=wandb", "region=random", "seed=3"])
+    hydra_config = SimpleNamespace(mode=RunMode.MULTIRUN, sweep=SimpleNamespace(dir="outputs/sweeps/today"))
+    monkeypatch.setattr(loggers.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(loggers.HydraConfig, "get", lambda: hydra_config)
+    loggers.label(cfg, "frozen")
+    assert cfg.logger.wandb.name == "recovery_frozen-random-seed3"
+    assert cfg.logger.wandb.group == "today"
+    assert list(cfg.logger.wandb.tags) == ["frozen", "region:random", "experiment:recovery_frozen"]
