@@ -1,19 +1,22 @@
 """From a command to a result, as a user would: the whole path on a model of 30 000 weights."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lightning_langcore import Region
+from lightning_langcore import Region, cli
 from lightning_langcore.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -51,31 +54,50 @@ def work(tmp_path_factory):
     return folder
 
 
-def command(work, *words, door=True):
-    first = [sys.executable, str(ROOT / "train.py")] if door else [str(Path(sys.executable).parent / "langcore")]
+def words_for(work, *words):
     text = ["data=files", f"data.root={work}/text", "region.recipe.languages=[es,ru,zh]"]
     milestones = ["job.milestones=[0,4]"] if any("recovery" in word for word in words) else []
-    return [*first, *text, *SMALL, *milestones, *words]
+    flags = [word for word in words if word.startswith("-")]
+    small = [word for word in SMALL if "model=hub" not in words or not word.startswith("model.")]
+    return [*flags, *text, *small, *milestones, *(word for word in words if word not in flags)]
 
 
 def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
 
-def run(work, *words, door=True, expect=0):
+def run_door(work, *words):
+    """``python train.py`` in a process of its own."""
     done = subprocess.run(
-        command(work, *words, door=door), cwd=work, capture_output=True, text=True, check=False, timeout=300,
-        env=environment(), stdin=subprocess.DEVNULL,
+        [sys.executable, str(ROOT / "train.py"), *words_for(work, *words)],
+        cwd=work, capture_output=True, text=True, check=False, timeout=300, env=environment(), stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
+
+
+def run(work, *words, expect=0):
+    """``langcore`` in this process, for an import costs seconds: what it prints, and its exit status."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(work)
+        patch.setattr(sys, "argv", ["langcore", *words_for(work, *words)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code
+            if isinstance(status, str):
+                err.write(status)
+                status = 1
+    assert (status or 0) == expect, out.getvalue()[-2000:] + err.getvalue()[-4000:]
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def sweep(work):
     """What `make demo` runs."""
     words = ["-m", "+experiment=recovery_frozen,recovery_unfrozen", "region=core,random", "hydra.sweep.dir=sweep"]
-    return run(work, *words), work / "sweep"
+    return run_door(work, *words), work / "sweep"
 
 
 def test_the_demo_makes_four_runs_a_table_and_a_report(sweep):
@@ -147,7 +169,7 @@ def test_the_saved_model_loads_anywhere(sweep):
 
 
 def test_one_run_repeats_itself_to_the_last_digit(sweep, work):
-    run(work, "+experiment=recovery_frozen", "hydra.run.dir=again", "logger=wandb", door=False)
+    run(work, "+experiment=recovery_frozen", "hydra.run.dir=again", "logger=wandb")
     again, first = Results.load(work / "again"), Results.load(sweep[1] / "0-recovery_frozen-core")
     assert again.perplexity == first.perplexity
     assert again.guard == {"num_frozen": len(Region.load(work / "again/region.safetensors")), "max_abs_drift": 0.0}
@@ -195,7 +217,12 @@ def test_pretrain_base_sets_the_model_beside_ngrams(sweep, work):
 def test_ctrl_c_keeps_what_was_reached(sweep, work):
     words = ["+experiment=recovery_unfrozen", "hydra.run.dir=stopped", "data.num_tokens=400000", "data.max_epochs=1000"]
     process = subprocess.Popen(
-        command(work, *words), cwd=work, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, str(ROOT / "train.py"), *words_for(work, *words)],
+        cwd=work,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -268,7 +295,7 @@ def test_other_bad_regions_and_models(sweep, work):
     assert "not a readable region file" in refused("region=file", "region.file=broken.safetensors")
     (work / "pickled").mkdir()
     (work / "pickled/pytorch_model.bin").write_bytes(b"x")
-    assert "no *.safetensors" in refused("model=hub", "model.path=./pickled", "~model.vocab_size", "~model.config")
+    assert "no *.safetensors" in refused("model=hub", "model.path=./pickled")
 
 
 def test_a_failed_job_does_not_stop_the_sweep_and_shows_in_the_report(sweep, work):
@@ -277,3 +304,50 @@ def test_a_failed_job_does_not_stop_the_sweep_and_shows_in_the_report(sweep, wor
     statuses = [Results.load(p).status for p in sorted((work / "mixed").iterdir()) if p.is_dir()]
     assert statuses == ["failed", "completed"]
     assert "region.fraction=7" in (work / "mixed/report.html").read_text(encoding="utf-8")
+
+
+def test_a_resumed_run_ends_as_the_uninterrupted_one(sweep, work):
+    words = [
+        "+experiment=recovery_frozen",
+        "callbacks.checkpoint.every_n_train_steps=5",
+        "callbacks.checkpoint.save_top_k=-1",
+    ]
+    run(work, *words, "hydra.run.dir=whole")
+    (checkpoint,) = (work / "whole/checkpoints").glob("*step=5.ckpt")
+    run(work, *words, "hydra.run.dir=resumed", f'job.ckpt_path="{checkpoint}"')
+    whole, resumed = Results.load(work / "whole"), Results.load(work / "resumed")
+    assert resumed.perplexity == whole.perplexity == Results.load(sweep[1] / "0-recovery_frozen-core").perplexity
+    a, b = (load_file(work / name / "model/model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    done = run(work, *words, "region=random", f'job.ckpt_path="{checkpoint}"', expect=1)
+    assert "trained with another region" in done.stderr
+
+
+def test_a_sweep_over_ranks_that_would_restart_it_is_refused(sweep, work):
+    words = ["-m", "+experiment=recovery_frozen", "trainer=ddp", "hydra.sweep.dir=ranks"]
+    assert "would begin the whole sweep" in run(work, *words, expect=1).stderr
+
+
+def test_two_ranks_write_one_result(sweep, work):
+    done = run_door(
+        work, "+experiment=recovery_frozen", "trainer=ddp", "data.batch_size=4", "hydra.run.dir=two", "logger=csv"
+    )
+    results = Results.load(work / "two")
+    assert results.status == "completed"
+    assert results.guard["max_abs_drift"] == 0.0
+    one = Results.load(sweep[1] / "0-recovery_frozen-core")
+    for a, b in zip(one.perplexity, results.perplexity, strict=True):
+        assert (a["stage"], a["lang"], a["num_tokens"]) == (b["stage"], b["lang"], b["num_tokens"])
+        assert a["nats_per_token"] == pytest.approx(b["nats_per_token"], rel=1e-3), done.stderr
+
+
+def test_a_model_of_ones_own_is_located_first_and_then_recovers(sweep, work):
+    own = ["model=hub", "model.path=sweep/2-recovery_unfrozen-core/model"]
+    done = run(work, "+experiment=recovery_frozen", *own, expect=1)
+    assert "+experiment=locate_core model=hub model.path=sweep/2-recovery_unfrozen-core/model data=files" in done.stderr
+    run(work, "+experiment=locate_core", *own, "hydra.run.dir=own_located")
+    run(work, "+experiment=recovery_frozen", *own, "hydra.run.dir=own")
+    results = Results.load(work / "own")
+    assert results.status == "completed"
+    assert results.model["name"] == "hub"
+    assert Region.load(work / "own/region.safetensors") == Region.load(work / "own_located/core.safetensors")

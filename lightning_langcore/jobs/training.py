@@ -142,4 +142,3 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", pattern)
     if not is_terminal():
         transformers.utils.logging.disable_progress_bar()
-    torch.set_float32_matmul_precision("high")
