@@ -89,7 +89,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
     """
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
-    _check_folder(path)
+    check_folder(path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -140,7 +140,12 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     tokenizer.save_pretrained(folder)
 
 
-def _check_folder(path: str | Path) -> None:
+def check_folder(path: str | Path) -> None:
+    """Refuse a local folder without safetensors; anything else may be a hub id.
+
+    Raises:
+        ValueError: no such folder, or one with other weights only.
+    """
     folder = Path(path)
     if not folder.is_dir():
         if folder.is_absolute() or str(path).startswith((".", "~")):

@@ -56,7 +56,7 @@ def work(tmp_path_factory):
 
 def words_for(work, *words):
     text = ["data=files", f"data.root={work}/text", "region.recipe.languages=[es,ru,zh]"]
-    milestones = ["job.milestones=[0,4]"] if any("recovery" in word for word in words) else []
+    milestones = ["job.milestones=[0,4]"] if any("+experiment=recovery" in word for word in words) else []
     flags = [word for word in words if word.startswith("-")]
     small = [word for word in SMALL if "model=hub" not in words or not word.startswith("model.")]
     return [*flags, *text, *small, *milestones, *(word for word in words if word not in flags)]

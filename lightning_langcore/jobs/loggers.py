@@ -73,7 +73,9 @@ def _why_offline() -> str | None:
 
 
 def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
-    mode = {"mode": "offline"} if offline else {}  # WandbLogger's own `offline` sets a variable that wandb may ignore
+    mode: dict[str, Any] = (
+        {"mode": "offline"} if offline else {}
+    )  # WandbLogger's own `offline` sets a variable that wandb may ignore
     logger = WandbLogger(save_dir=save_dir, **mode, **kwargs)
     run = logger.experiment
     if hasattr(run, "define_metric"):

@@ -48,6 +48,7 @@ def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokeni
 def base(cfg: DictConfig, source: Source) -> str:
     """Folder or hub id of the base model; the small default is pretrained if it is missing."""
     if not _trains_base(cfg):
+        models.check_folder(cfg.model.path)
         return str(cfg.model.path)
     recipe = _base_recipe(cfg, source)
     root = Path(cfg.paths.artifacts)
