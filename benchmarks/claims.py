@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lightning_langcore.arms import Point, points
 from lightning_langcore.compare import price_of_freezing
+from lightning_langcore.plots import damage_bars, recovery_curves
 from lightning_langcore.results import Results, find_runs
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def price(runs: Sequence[Results]) -> None:
 
 
 def main() -> None:
-    """Run what is missing, then print both tables in Markdown."""
+    """Run what is missing, print both tables in Markdown, and draw them beside the runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
@@ -88,6 +89,10 @@ def main() -> None:
     runs = [Results.load(path) for path in find_runs(folders)]
     damage(points(runs))
     price(runs)
+    recovery_curves(
+        [run for run in runs if run.region and run.region["kind"] != "peripheral"], options.out / "recovery.png"
+    )
+    damage_bars(runs, options.out / "damage.png")
 
 
 if __name__ == "__main__":
