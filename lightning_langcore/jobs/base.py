@@ -5,7 +5,6 @@ import math
 import time
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
@@ -19,7 +18,6 @@ from lightning_langcore.data.packing import encode
 from lightning_langcore.data.windows import take_tokens
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
-from lightning_langcore.jobs.check import check
 from lightning_langcore.jobs.ngrams import KneserNeyTrigram, Unigram
 from lightning_langcore.metrics import TextLoss
 from lightning_langcore.progress import track
@@ -35,11 +33,7 @@ def run(cfg: DictConfig) -> Results:
         ValueError: something in the configuration can't be honoured, or the model is not of this project's making.
     """
     started = time.monotonic()
-    output = Path(cfg.paths.output)
-    source = prepare.make_source(cfg)
-    check(cfg, source)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    base_path = prepare.base(cfg, source)
+    output, source, base_path = prepare.begin(cfg)
     tokenizer = models.load_tokenizer(base_path)
     model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
     results = Results(

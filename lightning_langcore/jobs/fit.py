@@ -12,7 +12,7 @@ from typing_extensions import override
 from lightning_langcore import models
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity
 from lightning_langcore.jobs import prepare
-from lightning_langcore.jobs.check import check, needs_region
+from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label
 from lightning_langcore.jobs.training import fit, make_callbacks, make_loggers, make_module, make_trainer
 from lightning_langcore.perturb import perturb_
@@ -87,11 +87,7 @@ def run(cfg: DictConfig) -> Results:
         KeyboardInterrupt: the user stopped it; what was reached is written.
     """
     started = time.monotonic()
-    output = Path(cfg.paths.output)
-    source = prepare.make_source(cfg)
-    check(cfg, source)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    base_path = prepare.base(cfg, source)
+    output, source, base_path = prepare.begin(cfg)
     region = _region(cfg, source, base_path, output)
     tokenizer = models.load_tokenizer(base_path)
     model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)

@@ -4,14 +4,12 @@ import csv
 import time
 from pathlib import Path
 
-import lightning.pytorch as pl
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
-from lightning_langcore.jobs.check import check
 from lightning_langcore.plots import region_heatmap
 from lightning_langcore.progress import say
 from lightning_langcore.region import Region
@@ -31,11 +29,7 @@ def run(cfg: DictConfig) -> Results:
         ValueError: something in the configuration can't be honoured.
     """
     started = time.monotonic()
-    output = Path(cfg.paths.output)
-    source = prepare.make_source(cfg)
-    check(cfg, source)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    base_path = prepare.base(cfg, source)
+    output, source, base_path = prepare.begin(cfg)
     changes = prepare.changes(cfg, source, base_path)
     say(f"languages: {', '.join(changes.languages)}")
     start = prepare.theta_0(base_path)

@@ -5,6 +5,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore import artifacts, models
 from lightning_langcore.callbacks import WeightDiff
 from lightning_langcore.data import Source, Splitter, TextDataModule
-from lightning_langcore.jobs.check import locate_languages
+from lightning_langcore.jobs.check import check, locate_languages
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.params import candidates, saved_parameters
 from lightning_langcore.progress import say
@@ -23,6 +24,21 @@ from lightning_langcore.select import random_region, select
 
 FORMAT = 1
 """Raised when the code makes something else from the same recipe."""
+
+
+def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
+    """What every job does first: look at the configuration, seed, and find or make the base model.
+
+    Returns:
+        The run folder, the text, and folder or hub id of the base.
+
+    Raises:
+        ValueError: something in the configuration can't be honoured.
+    """
+    source = make_source(cfg)
+    check(cfg, source)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    return Path(cfg.paths.output), source, base(cfg, source)
 
 
 def make_source(cfg: DictConfig) -> Source:
