@@ -49,10 +49,11 @@ def guarded_run(cfg: DictConfig) -> None:
             _refuse_restarts(cfg)
         results = run(cfg)
     except KeyboardInterrupt:
+        _leave_record(cfg, output, "interrupted", "stopped before training began")
         say(f"\ninterrupted; what was reached is in {output}")
         sys.exit(INTERRUPTED)
     except ValueError as error:
-        _write_failure(cfg, output, error)
+        _leave_record(cfg, output, "failed", str(error).splitlines()[0])
         say(f"error: {error}")
         if not sweep:
             sys.exit(1)
@@ -122,11 +123,11 @@ def _report(words: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def _write_failure(cfg: DictConfig, output: Path, error: Exception) -> None:
-    """Leave a record of a run that failed before it had results."""
+def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:
+    """Leave a record of a run that ended before it had results."""
     if not (output / "results.json").exists():
         results = Results(output, experiment=cfg.name, seed=cfg.seed, model={"name": cfg.model.name})
-        results.status, results.error = "failed", str(error).splitlines()[0]
+        results.status, results.error = status, error
         results.write()
 
 

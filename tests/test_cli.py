@@ -351,3 +351,14 @@ def test_a_model_of_ones_own_is_located_first_and_then_recovers(sweep, work):
     assert results.status == "completed"
     assert results.model["name"] == "hub"
     assert Region.load(work / "own/region.safetensors") == Region.load(work / "own_located/core.safetensors")
+
+
+def test_a_run_stopped_before_training_leaves_a_record(work, monkeypatch):
+    def stopped(cfg):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", stopped)
+    done = run(work, "+experiment=recovery_frozen", "hydra.run.dir=early", expect=130)
+    assert "interrupted" in done.stderr
+    results = Results.load(work / "early")
+    assert (results.status, results.perplexity) == ("interrupted", [])
