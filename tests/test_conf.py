@@ -120,3 +120,16 @@ def test_the_wheel_holds_every_yaml_and_no_door(tmp_path):
     assert expected <= names
     assert "lightning_langcore/py.typed" in names
     assert not any(name.startswith(("callbacks/", "tests/", "conf/")) for name in names)
+
+
+def readme_commands():
+    """The words of every ``python train.py`` line in the README, the first value of each swept one."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("FOLDER_OR_HUB_ID", "FOLDER")
+    for line in re.findall(r"python train\.py ([^`#\n]+)", text):
+        words = [word for word in line.split() if word != "-m"]
+        yield tuple(word if "[" in word else word.split(",")[0] for word in words)
+
+
+@pytest.mark.parametrize("words", sorted(set(readme_commands())), ids=" ".join)
+def test_every_command_of_the_readme_composes(words):
+    assert composed(*words).name in experiments()
