@@ -362,3 +362,34 @@ def test_a_run_stopped_before_training_leaves_a_record(work, monkeypatch):
     assert "interrupted" in done.stderr
     results = Results.load(work / "early")
     assert (results.status, results.perplexity) == ("interrupted", [])
+
+
+def test_limits_of_the_run_do_not_shape_what_others_will_find(work):
+    """A base built by a run with one step and bfloat16 equals, to the bit, one that an ordinary run builds."""
+    bases = []
+    for folder, words in (("limited", ["+trainer.max_steps=1", "trainer.precision=bf16-true"]), ("plain", [])):
+        common = ["+experiment=recovery_unfrozen", "region=random", "data.num_tokens=1000", "data.batch_size=2"]
+        run(work, *common, *words, f"paths.artifacts=art_{folder}", f"hydra.run.dir=run_{folder}")
+        bases.append(load_file(next((work / f"art_{folder}").glob("base-*")) / "model.safetensors"))
+    assert all(torch.equal(bases[0][name], bases[1][name]) for name in bases[0])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer=sgd", "callbacks=[default,weight_diff,core_guard]", "callbacks.weight_diff.every_n_steps=2"],
+        ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "callbacks=[default,core_guard]"],
+        ["perturbation=zero"],
+        ["perturbation=scale"],
+        ["perturbation=set"],
+        ["region=peripheral", "region.score=weight_change"],
+        ["region.parameters=['*.self_attn.*']"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_other_choices_run(sweep, work, words):
+    folder = "choice-" + words[0].replace("'", "").replace("*", "_")
+    run(work, "+experiment=recovery_unfrozen", *words, "data.num_tokens=2000", f'hydra.run.dir="{folder}"')
+    results = Results.load(work / folder)
+    assert results.status == "completed"
+    assert results.guard is None or results.guard["max_abs_drift"] == 0.0

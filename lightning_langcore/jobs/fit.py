@@ -109,7 +109,7 @@ def run(cfg: DictConfig) -> Results:
         fit(trainer, module, datamodule, cfg.job.ckpt_path)
         results.status = "completed"
     except Exception as error:
-        results.status, results.error = "failed", str(error).splitlines()[0]
+        results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
     finally:
         now = time.monotonic()

@@ -176,11 +176,18 @@ def _changes_recipe(cfg: DictConfig, source: Source, base_path: str) -> dict[str
     recipe = OmegaConf.to_container(cfg.region.recipe, resolve=True)
     return {
         "format": FORMAT,
-        "base": _base_recipe(cfg, source) if _trains_base(cfg) else base_path,
+        "base": _base_recipe(cfg, source) if _trains_base(cfg) else _identity(base_path),
+        "dtype": cfg.model.dtype,
         "data": _data_recipe(cfg, source),
         "recipe": recipe,
         "languages": locate_languages(cfg, source),
     }
+
+
+def _identity(base_path: str) -> Any:
+    """A hub id, or a folder with the sizes and times of its weights: another model in the same folder is another."""
+    files = sorted(Path(base_path).glob("*.safetensors"))
+    return [base_path, *([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files)]
 
 
 def _build_base(cfg: DictConfig, source: Source, folder: Path) -> None:
@@ -208,4 +215,6 @@ def _build_changes(cfg: DictConfig, source: Source, base_path: str, folder: Path
             batch_size=recipe.batch_size, seed=recipe.seed,
         )  # fmt: skip
         diff = WeightDiff(0, reference, collect=folder / "changes.safetensors", language=language)
-        pretrain_once(cfg, model, datamodule, recipe, folder, f"locating, {language}", [diff])
+        mixed = not _trains_base(cfg) and str(cfg.trainer.precision).endswith("mixed")
+        precision = cfg.trainer.precision if mixed else "32-true"
+        pretrain_once(cfg, model, datamodule, recipe, folder, f"locating, {language}", [diff], precision)

@@ -91,27 +91,34 @@ def pretrain_once(
     folder: Path,
     description: str,
     callbacks: Sequence[Callback] = (),
+    precision: str = "32-true",
 ) -> None:
     """One training of a recipe (base or locate) on one device: AdamW, cosine, clipped at 1.
 
-    Independent of the run's optimizer, schedule and number of devices, for the recipe alone decides the result.
+    Independent of the run's optimizer, schedule and trainer, for the recipe alone decides the result.
 
     Args:
-        cfg: gives the accelerator and the precision.
+        cfg: gives the accelerator, nothing else.
         model: trained in place.
         datamodule: the text.
         recipe: ``lr``, ``weight_decay``, ``warmup`` (share of the steps), ``batch_size``.
         folder: Lightning's default root; nothing is written there.
         description: for the progress.
         callbacks: more callbacks.
+        precision: Lightning's word; the weights must stay float32.
     """
     num_steps = datamodule.num_blocks // recipe.batch_size
     build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
     module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
-    trainer = make_trainer(
-        cfg, folder, callbacks, [], description,
-        devices=1, strategy="auto", accumulate_grad_batches=1, gradient_clip_val=1.0,
-    )  # fmt: skip
+    own = cfg.copy()  # a limit, a strategy or a precision of the run must not shape what others will find
+    own.trainer = {
+        "_target_": "lightning.pytorch.Trainer",
+        "accelerator": cfg.trainer.accelerator,
+        "devices": 1,
+        "precision": precision,
+        "gradient_clip_val": 1.0,
+    }
+    trainer = make_trainer(own, folder, callbacks, [], description)
     fit(trainer, module, datamodule)
 
 
