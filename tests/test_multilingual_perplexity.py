@@ -135,6 +135,22 @@ def test_a_foreign_module_with_unshifted_labels():
     assert callback.rows[-1]["samples"] == 4  # rows count as documents where a batch does not say
 
 
+class Pairs(Foreign):
+    """Batches are pairs of tensors, as a TensorDataset gives them."""
+
+    def training_step(self, batch, _):
+        return self.net(input_ids=batch[0], labels=batch[1]).loss
+
+
+def test_rows_of_a_batch_that_is_a_pair_count_as_documents():
+    ids = torch.randint(0, VOCAB, (6, 10), generator=torch.Generator().manual_seed(0))
+    callback = MultilingualPerplexity(LOADERS)
+    trainer = pl.Trainer(**Plain(None, max_epochs=1, enable_checkpointing=False), callbacks=[callback])
+    pairs = torch.utils.data.TensorDataset(ids, ids)
+    trainer.fit(Pairs(), torch.utils.data.DataLoader(pairs, batch_size=3))
+    assert {row["samples"] for row in callback.rows} == {6}
+
+
 def test_resumed_rows_equal_uninterrupted_ones(tmp_path):
     batches = blocks(8)
     whole = MultilingualPerplexity(LOADERS, milestones=[0, 4, 12])

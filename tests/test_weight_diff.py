@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from helpers import Plain, blocks, fit, loader, tiny_llama
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lightning_langcore import ContinuedPretraining, WeightDiff
 from lightning_langcore.scores import Changes
@@ -112,5 +112,8 @@ def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="already holds the changes of 'zh'"):
         WeightDiff(collect=tmp_path / "c", language="zh")
     tiny_llama(hidden_size=48, intermediate_size=96).save_pretrained(tmp_path / "other")
+    save_file({"unknown": torch.zeros(1)}, tmp_path / "unknown.safetensors")
+    with pytest.raises(ValueError, match="holds no parameter of this model"):
+        fit(ContinuedPretraining(tiny_llama(), ADAMW), blocks(1), [WeightDiff(0, tmp_path / "unknown.safetensors")])
     with pytest.raises(ValueError, match="has shape"):
         fit(ContinuedPretraining(tiny_llama(), ADAMW), blocks(1), [WeightDiff(0, tmp_path / "other")])

@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -200,11 +201,9 @@ def _nothing_to_score(batch: Batch) -> Batch:
 
 
 def _num_documents(batch: Any) -> int:
-    if isinstance(batch, Mapping):
-        if "num_documents" in batch:
-            return int(batch["num_documents"].sum())
-        batch = batch["input_ids"]
-    return len(batch)
+    if isinstance(batch, Mapping) and "num_documents" in batch:
+        return int(batch["num_documents"].sum())
+    return extract_batch_size(batch)
 
 
 def _sum_over_ranks(trainer: pl.Trainer, pl_module: pl.LightningModule, count: int) -> int:

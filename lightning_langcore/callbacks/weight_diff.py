@@ -83,6 +83,8 @@ class WeightDiff(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._from_file and self._theta_0 is not None:
             names = [name for name in self._theta_0 if name in saved_parameters(pl_module)]
+            if not names:
+                raise ValueError("WeightDiff: the reference holds no parameter of this model: it is another model's")
             self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
         else:
             self._parameters = saved_parameters(pl_module)
