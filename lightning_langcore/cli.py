@@ -14,15 +14,16 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lightning_langcore import report
+from lightning_langcore import region_command, report
 from lightning_langcore.jobs.training import quiet
 from lightning_langcore.progress import say
 from lightning_langcore.results import Results, find_runs
 
-JOBS = ("base", "fit", "locate")
+JOBS = ("base", "fit", "locate", "perturb")
 INTERRUPTED = 130
 USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run one; -m for a sweep
        langcore report FOLDER [FOLDER ...] [-o FILE]                one HTML page from run folders
+       langcore region show|combine|overlap ...                     what region files hold, set algebra, overlap; try -h
 
 experiments:"""
 
@@ -95,6 +96,8 @@ def main() -> None:
             print(f"  {name:20} {header}")
     elif words[0] == "report":
         _report(words[1:])
+    elif words[0] == "region":
+        region_command.main(words[1:])
     else:
         hydra.main(config_path="pkg://lightning_langcore.conf", config_name="train", version_base="1.3")(guarded_run)()
 

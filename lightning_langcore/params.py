@@ -2,7 +2,8 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,9 @@ def flat(tensor: Tensor) -> Tensor:
 
 def rms(tensor: Tensor) -> float:
     """Root mean square of all elements, summed in float64."""
-    return float(tensor.double().square().mean().sqrt()) if tensor.numel() else 0.0
+    if not tensor.numel():
+        return 0.0
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) / tensor.numel() ** 0.5
 
 
 def group_names(name: str) -> tuple[str, ...]:
@@ -139,3 +142,15 @@ def refuse_quantized(name: str, parameter: Tensor, what: str) -> None:
             f"{what} needs floating-point weights, but {name} is {type(parameter).__name__} of {parameter.dtype}:"
             " load the model in float32 or bfloat16"
         )
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout off inside the block; afterwards each submodule is in the mode it was in."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_langcore.params import flat, refuse_quantized
 from lightning_langcore.region import Region
+from lightning_langcore.weightset import WeightSet
 
 Method = Literal["reinit", "zero", "scale", "set"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -19,17 +20,19 @@ class Undo:
     """The values that a perturbation overwrote; memory: their own bytes, on their device."""
 
     def __init__(self) -> None:
-        self._saved: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self._saved: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
 
-    def keep(self, parameter: nn.Parameter, indices: Tensor) -> None:
-        """Remember the present values of ``parameter`` at flat ``indices`` (int64, on its device)."""
-        self._saved.append((parameter, indices, flat(parameter).index_select(0, indices)))
+    def keep(self, parameter: nn.Parameter, part: WeightSet) -> Tensor:
+        """Remember the present values of some weights (``part`` on the parameter's device), and hand them out."""
+        values = part.gather(parameter)
+        self._saved.append((parameter, part, values))
+        return values
 
     @torch.no_grad()
     def restore(self) -> None:
         """Write the remembered values back, bit for bit (NaN, infinities and -0.0 included)."""
-        for parameter, indices, values in reversed(self._saved):
-            flat(parameter).index_copy_(0, indices, values)
+        for parameter, part, values in reversed(self._saved):
+            part.scatter_(parameter, values)
 
 
 @torch.no_grad()
@@ -67,19 +70,16 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
         refuse_quantized(name, parameters[name], "a perturbation")
         flat(parameters[name])  # refuse what is not contiguous while nothing is damaged yet
     undo = Undo()
-    for name, indices in region:
+    for name, part in region.parts.items():
         parameter = parameters[name]
-        here = indices.to(parameter.device)
-        undo.keep(parameter, here)
-        view = flat(parameter)
+        here = part.to(parameter.device)
+        values = undo.keep(parameter, here)
         if method == "reinit":
-            noise = _noise(name, len(indices), seed).to(view.device)
-            new = view.double().mean() + strength * view.double().std(correction=0) * noise
-            view.index_copy_(0, here, new.to(view.dtype))
+            here.scatter_(parameter, _reinitialised(name, parameter, len(part), strength, seed))
         elif method == "scale":
-            view.index_copy_(0, here, view.index_select(0, here) * strength)
+            here.scatter_(parameter, values * strength)
         else:
-            view.index_fill_(0, here, 0.0 if method == "zero" else strength)
+            here.fill_(parameter, 0.0 if method == "zero" else strength)
     return undo
 
 
@@ -102,6 +102,13 @@ def perturbed(
         yield module
     finally:
         undo.restore()
+
+
+def _reinitialised(name: str, parameter: Tensor, count: int, strength: float, seed: int) -> Tensor:
+    whole = parameter.detach()
+    noise = _noise(name, count, seed).to(whole.device)
+    spread, mean = torch.std_mean(whole.double(), correction=0)
+    return (mean + strength * spread * noise).to(whole.dtype)
 
 
 def _noise(name: str, count: int, seed: int) -> Tensor:

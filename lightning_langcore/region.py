@@ -1,50 +1,31 @@
-"""A region: a named set of single weights of a model, where it came from, and its file.
+"""A region: a named set of single weights of a model, and where it came from."""
 
-parameter (rows x cols)          flat indices, row-major, ascending
-. . x .
-x . . .            ->            2, 4, 11
-. . . x
-"""
-
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightning_langcore.files import atomic_path
+from lightning_langcore import region_file
 from lightning_langcore.params import candidates, match, named_shapes
-
-FORMAT = 1
-_INT32_MAX = 2**31 - 1
-
-
-def fingerprint(shapes: Mapping[str, Sequence[int]]) -> str:
-    """SHA-256 over parameter names and shapes: equal for any two models a region can be carried between."""
-    lines = "\n".join(f"{name} {list(shapes[name])}" for name in sorted(shapes))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _numel(shape: Sequence[int]) -> int:
-    return math.prod(shape)
+from lightning_langcore.weightset import WeightSet
 
 
 class Region:
-    """A set of single weights: sorted flat indices per parameter.
+    """A set of single weights: for each parameter a :class:`WeightSet`, in the smallest form.
 
-    Memory: 4 bytes per weight in the region (8 where a parameter has more than 2^31 - 1 elements).
+    Memory: 4 bytes per weight, or a bit per candidate, or 4 bytes per whole row or column, whichever is least.
 
     Args:
         shapes: name and shape of each candidate, as ``save_pretrained`` names them; ``fraction`` is of these.
-        indices: name -> flat indices, 1-D, ascending, each once. A parameter without weights may be left out.
+        parts: name -> flat indices (1-D, ascending, each once) or a :class:`WeightSet`. A parameter without weights
+            may be left out.
         meta: where the region came from; keys such as ``kind``, ``score``, ``fraction``, ``languages``, ``seed``.
+
+    Attributes:
+        parts: name -> weights, parameters without any left out.
 
     Raises:
         ValueError: an unknown parameter, or indices out of bounds, unsorted, repeated or of a floating type.
@@ -60,18 +41,19 @@ class Region:
     def __init__(
         self,
         shapes: Mapping[str, Sequence[int]],
-        indices: Mapping[str, Tensor],
+        parts: Mapping[str, Tensor | WeightSet],
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.shapes = {name: tuple(int(n) for n in shape) for name, shape in shapes.items()}
-        self.indices = {}
+        self.parts: dict[str, WeightSet] = {}
         self.meta = dict(meta or {})
-        for name in self.shapes:
-            if name in indices and indices[name].numel():
-                self.indices[name] = _checked(name, self.shapes[name], indices[name])
-        unknown = set(indices) - set(self.shapes)
+        unknown = set(parts) - set(self.shapes)
         if unknown:
             raise ValueError(f"{sorted(unknown)[0]} is not among the region's candidate parameters")
+        for name in self.shapes:
+            part = parts.get(name)
+            if part is not None and (len(part) if isinstance(part, WeightSet) else part.numel()):
+                self.parts[name] = _checked(name, self.shapes[name], part)
 
     @classmethod
     def from_indices(
@@ -100,28 +82,24 @@ class Region:
         return cls(shapes, ordered, {"kind": "custom", **(meta or {})})
 
     def __len__(self) -> int:
-        return sum(len(idx) for idx in self.indices.values())
+        return sum(map(len, self.parts.values()))
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Pairs of name and flat int64 indices, parameters without any left out."""
-        for name, idx in self.indices.items():
-            yield name, idx.long()
+        """Pairs of name and flat int64 indices, ascending, one parameter at a time; those without any left out."""
+        for name, part in self.parts.items():
+            yield name, part.indices()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Region):
             return NotImplemented
-        return (
-            self.shapes == other.shapes
-            and self.indices.keys() == other.indices.keys()
-            and all(torch.equal(idx, other.indices[name]) for name, idx in self.indices.items())
-        )
+        return self.shapes == other.shapes and self.parts == other.parts
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def num_candidates(self) -> int:
         """Weights that could have been chosen."""
-        return sum(_numel(shape) for shape in self.shapes.values())
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def fraction(self) -> float:
@@ -129,26 +107,25 @@ class Region:
         return len(self) / self.num_candidates if self.num_candidates else 0.0
 
     def __or__(self, other: "Region") -> "Region":
-        return self._combine(other, "|", np.union1d)
+        return self._combine(other, "|", WeightSet.__or__)
 
     def __and__(self, other: "Region") -> "Region":
-        return self._combine(other, "&", lambda a, b: np.intersect1d(a, b, assume_unique=True))
+        return self._combine(other, "&", WeightSet.__and__)
 
     def __sub__(self, other: "Region") -> "Region":
-        return self._combine(other, "-", lambda a, b: np.setdiff1d(a, b, assume_unique=True))
+        return self._combine(other, "-", WeightSet.__sub__)
 
-    def _combine(self, other: "Region", sign: str, operation: Any) -> "Region":
+    def _combine(self, other: "Region", sign: str, operation: Callable[[WeightSet, WeightSet], WeightSet]) -> "Region":
         shapes = {**other.shapes, **self.shapes}
         for name in self.shapes.keys() & other.shapes.keys():
             if self.shapes[name] != other.shapes[name]:
                 raise ValueError(f"the regions belong to different models: {name} has two shapes")
-        empty = torch.empty(0, dtype=torch.int32)
-        indices = {}
-        for name in shapes:
-            a, b = self.indices.get(name, empty), other.indices.get(name, empty)
-            indices[name] = torch.from_numpy(operation(a.numpy(), b.numpy()))
+        parts = {}
+        for name, shape in shapes.items():
+            nothing = WeightSet.of(torch.empty(0, dtype=torch.int64), shape)
+            parts[name] = operation(self.parts.get(name, nothing), other.parts.get(name, nothing))
         described = f"({self.meta.get('kind', '?')} {sign} {other.meta.get('kind', '?')})"
-        return Region(shapes, indices, {"kind": described, "base_model": self.meta.get("base_model")})
+        return Region(shapes, parts, {"kind": described, "base_model": self.meta.get("base_model")})
 
     def match(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """The model's parameters for all candidates of the region.
@@ -159,34 +136,13 @@ class Region:
         return match(module, self.shapes)
 
     def digest(self) -> str:
-        """SHA-256 over candidates and indices: equal for equal regions, whatever the file or the machine."""
-        h = hashlib.sha256(fingerprint(self.shapes).encode())
-        for name in sorted(self.indices):
-            h.update(name.encode())
-            h.update(self.indices[name].long().numpy().astype("<i8").tobytes())
-        return h.hexdigest()
+        """SHA-256 over candidates and weights: equal for regions made alike, whatever the file or the machine."""
+        return region_file.digest(self.shapes, self.parts)
 
     def save(self, path: Path | str) -> Path:
-        """Write the region as safetensors, atomically; per parameter the smaller of indices and a bitmap."""
-        path = Path(path)
-        tensors = {}
-        for name, idx in self.indices.items():
-            numel = _numel(self.shapes[name])
-            if len(idx) * idx.element_size() <= (numel + 7) // 8:
-                tensors[f"{name}|idx"] = idx
-            else:
-                tensors[f"{name}|bits"] = _to_bits(idx, numel)
-        header = {
-            **self.meta,
-            "format": FORMAT,
-            "fingerprint": fingerprint(self.shapes),
-            "candidates": {name: list(shape) for name, shape in self.shapes.items()},
-            "num_weights": len(self),
-            "digest": self.digest(),
-        }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"langcore": json.dumps(header, ensure_ascii=False)})
-        return path
+        """Write the region as safetensors, atomically; see :mod:`lightning_langcore.region_file`."""
+        region_file.write(Path(path), self.shapes, self.parts, self.meta)
+        return Path(path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Region":
@@ -196,81 +152,14 @@ class Region:
             ValueError: no such file; not a region; a broken or truncated file; a fingerprint, bound, order or type
                 that does not fit, with the name of the first parameter concerned.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"no region file at {path}: make one with `python train.py +experiment=locate_core`")
-        try:
-            with safe_open(path, framework="pt") as file:
-                raw = (file.metadata() or {}).get("langcore")
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a readable region file: {error}") from error
-        try:
-            header = _checked_header(raw)
-            shapes = header.pop("candidates")
-            region = cls(shapes, dict(_read_entries(tensors, shapes)), header)
-        except ValueError as error:
-            raise ValueError(f"{path} is not a valid region file: {error}") from error
-        said = {"num_weights": header.pop("num_weights", len(region)), "digest": header.pop("digest", region.digest())}
-        if said != {"num_weights": len(region), "digest": region.digest()}:
-            raise ValueError(f"{path} is not a valid region file: it holds {len(region)} weights, not those it says")
-        region.meta = header
-        return region
+        return cls(*region_file.read(Path(path)))
 
 
-def _checked(name: str, shape: Sequence[int], indices: Tensor) -> Tensor:
-    if indices.ndim != 1 or indices.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"{name}: indices must be int32 or int64, 1-D, not {indices.dtype}{list(indices.shape)}")
-    if int(indices[0]) < 0 or int(indices[-1]) >= _numel(shape):
-        raise ValueError(f"{name}: an index lies outside the {_numel(shape)} weights of shape {tuple(shape)}")
-    if not bool((indices[1:] > indices[:-1]).all()):
-        raise ValueError(f"{name}: the indices are not strictly ascending")
-    return indices.to("cpu", torch.int32 if _numel(shape) <= _INT32_MAX else torch.int64).contiguous()
-
-
-def _to_bits(indices: Tensor, numel: int) -> Tensor:
-    mask = np.zeros(numel, dtype=np.uint8)
-    mask[indices.numpy()] = 1
-    return torch.from_numpy(np.packbits(mask, bitorder="little"))
-
-
-def _from_bits(name: str, bits: Tensor, numel: int) -> Tensor:
-    if bits.dtype != torch.uint8 or bits.shape != ((numel + 7) // 8,):
-        raise ValueError(f"{name}: the bitmap is not {(numel + 7) // 8} bytes")
-    mask = np.unpackbits(bits.numpy(), bitorder="little")
-    if mask[numel:].any():
-        raise ValueError(f"{name}: the bitmap has bits set beyond the {numel} weights")
-    return torch.from_numpy(np.flatnonzero(mask[:numel]))
-
-
-def _checked_header(raw: str | None) -> dict[str, Any]:
-    if raw is None:
-        raise ValueError("the header has no entry 'langcore'")
+def _checked(name: str, shape: Sequence[int], part: Tensor | WeightSet) -> WeightSet:
     try:
-        header = json.loads(raw)
-        shapes = {str(name): [int(n) for n in shape] for name, shape in header["candidates"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"its header can't be read ({type(error).__name__})") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"its format is {header.get('format')!r}, this version reads {FORMAT}")
-    if any(n < 0 for shape in shapes.values() for n in shape) or fingerprint(shapes) != header.get("fingerprint"):
-        raise ValueError("its fingerprint does not fit its parameter names and shapes")
-    header["candidates"] = shapes
-    return header
-
-
-def _read_entries(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, Tensor]]:
-    seen = set()
-    for key, tensor in tensors.items():
-        name, _, kind = key.rpartition("|")
-        if name not in shapes:
-            raise ValueError(f"the entry {key!r} names no candidate parameter")
-        if name in seen:
-            raise ValueError(f"{name} appears twice")
-        seen.add(name)
-        if kind == "idx":
-            yield name, tensor
-        elif kind == "bits":
-            yield name, _from_bits(name, tensor, _numel(shapes[name]))
-        else:
-            raise ValueError(f"the entry {key!r} has an unknown kind {kind!r}")
+        made = part if isinstance(part, WeightSet) else WeightSet("idx", part.cpu(), shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if made.shape != tuple(shape):
+        raise ValueError(f"{name}: weights of a parameter of shape {made.shape}, not {tuple(shape)}")
+    return made if made.form in ("rows", "cols") else made.compact()

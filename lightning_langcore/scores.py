@@ -1,174 +1,165 @@
-"""Scores: a number for every weight. Tensors in, tensors out; and the file that collects changes over languages.
+r"""Scores: a number for every weight. Tensors in, tensors out, float32, on the CPU.
 
-A score says at which of its ends the core lies (``CORE_END``). Changes come from continued pretraining on several
-languages; their core is what changes least (Zhang et al., Unveiling Linguistic Regions in LLMs, ACL 2024).
+A score is made from the weights ``theta_0`` and, for most, from one recorded statistic a language, added up over the
+languages before the formula is applied (each formula is linear in it). It says at which of its ends the core lies:
+
+* what changes least when the model is trained further on several languages (Zhang et al., Unveiling Linguistic Regions
+  in LLMs, ACL 2024, and the talk it grew from): ``weight_change``, ``relative_change``;
+* what the loss depends on most at fixed weights: ``taylor``, ``taylor_per_batch``, ``fisher``, ``wanda``;
+* controls: ``magnitude`` (the largest weights; relative change and Taylor both prefer these) and ``random``.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lightning_langcore.files import write_safetensors
+from lightning_langcore.kth import End, tie_order
 from lightning_langcore.params import rms
-
-End = Literal["lowest", "highest"]
-
-CORE_END: dict[str, End] = {"weight_change": "lowest", "relative_change": "lowest"}
-"""Score -> the end at which the core lies."""
 
 RELATIVE_FLOOR = 1e-3
 """Relative change divides by at least this times the tensor's root mean square: a weight near zero has no scale."""
 
 
+_CHUNK = 1 << 20
+"""Elements at a time where a whole tensor would only travel through memory: temporaries stay in the cache."""
+
+
 def absolute_change(theta_0: Tensor, theta: Tensor) -> Tensor:
     """``|theta - theta_0|`` in float32, on the CPU, in the shape of the inputs."""
-    return (theta.detach().to("cpu", torch.float32) - theta_0.to("cpu", torch.float32)).abs_()
+    before, after = theta_0.detach().reshape(-1), theta.detach().reshape(-1)
+    change = torch.empty(before.numel(), dtype=torch.float32)
+    for start in range(0, before.numel(), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        torch.sub(_float32(after[part]), _float32(before[part]), out=change[part]).abs_()
+    return change.view(theta_0.shape)
 
 
 def weight_scale(theta_0: Tensor) -> Tensor:
     """What a relative change divides by: ``max(|theta_0|, 1e-3 rms(theta_0))``, float32, shape of the input."""
-    scale = theta_0.to("cpu", torch.float32).abs()
+    weights = theta_0.detach().reshape(-1)
+    scale = torch.empty(weights.numel(), dtype=torch.float32)
+    for start in range(0, weights.numel(), _CHUNK):
+        torch.abs(_float32(weights[start : start + _CHUNK]), out=scale[start : start + _CHUNK])
     floor = RELATIVE_FLOOR * rms(scale)
-    return scale.clamp_(min=max(floor, torch.finfo(torch.float32).tiny))
+    return scale.clamp_(min=max(floor, torch.finfo(torch.float32).tiny)).view(theta_0.shape)
 
 
-def weight_change(theta_0: Tensor, summed_change: Tensor) -> Tensor:  # noqa: ARG001
-    """``sum over languages of |theta_language - theta_0|``: end points, absolute before summing.
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu", torch.float32)
+
+
+def weight_change(theta_0: Tensor, change: Tensor) -> Tensor:  # noqa: ARG001 - all formulas share one signature
+    r""":math:`\sum_l |\theta_l - \theta_0|`: end points, absolute before summing over languages. Core: lowest.
 
     Args:
-        theta_0: the base's weights (not needed for this score; all change scores share one signature).
-        summed_change: the sum, as :class:`Changes` keeps it.
+        theta_0: the base's weights (not needed here).
+        change: the sum, shape of the weights.
     """
-    return summed_change
+    return change
 
 
-def relative_change(theta_0: Tensor, summed_change: Tensor) -> Tensor:
-    """``sum over languages of |theta_language - theta_0| / max(|theta_0|, 1e-3 rms(theta_0))``."""
-    return summed_change / weight_scale(theta_0)
+def relative_change(theta_0: Tensor, change: Tensor) -> Tensor:
+    r""":math:`\sum_l |\theta_l - \theta_0| / \max(|\theta_0|, 10^{-3}\,\mathrm{rms}(\theta_0))`. Core: lowest."""
+    scale = weight_scale(theta_0)
+    return torch.div(change, scale, out=scale)
 
 
-CHANGE_SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "weight_change": weight_change,
-    "relative_change": relative_change,
+def taylor(theta_0: Tensor, gradient_sum: Tensor) -> Tensor:
+    r""":math:`\sum_l |\sum_b g_{l,b}| \cdot |\theta_0|`, as the code of Zhang et al. scores. Core: highest.
+
+    First-order importance (Molchanov et al., 2017): the loss that setting the weight to zero would cost, after opposite
+    gradients of different batches have cancelled.
+    """
+    return gradient_sum * magnitude(theta_0)
+
+
+def taylor_per_batch(theta_0: Tensor, gradient_abs: Tensor) -> Tensor:
+    r""":math:`\sum_l \frac1B \sum_b |g_{l,b} \cdot \theta_0|`: the same without cancelling. Core: highest."""
+    return gradient_abs * magnitude(theta_0)
+
+
+def fisher(theta_0: Tensor, gradient_square: Tensor) -> Tensor:  # noqa: ARG001
+    r""":math:`\sum_l \frac1N \sum_n g_{l,n}^2` over single samples: the diagonal of the empirical Fisher information.
+
+    Kirkpatrick et al., Overcoming catastrophic forgetting, 2017. Squares of batch means would shrink with the batch.
+    Core: highest.
+    """
+    return gradient_square
+
+
+def wanda(theta_0: Tensor, input_norm: Tensor) -> Tensor:
+    r""":math:`|\theta_{0,ij}| \cdot \sum_l \mathrm{rms}_t(x_{l,tj})` (Sun et al., 2023). Core: highest.
+
+    Args:
+        theta_0: (out, in).
+        input_norm: (in,), root mean square over tokens of the layer's input, so that more text is not more.
+    """
+    return magnitude(theta_0) * input_norm
+
+
+def magnitude(theta_0: Tensor, _: Tensor | None = None) -> Tensor:
+    r""":math:`|\theta_0|`, the control that needs no data. Core: highest."""
+    return _float32(theta_0).abs()
+
+
+class Score(NamedTuple):
+    """The end at which the core lies, the statistic that is recorded per language (if any), and the formula."""
+
+    core_end: End
+    statistic: str | None
+    formula: Callable[[Tensor, Tensor], Tensor]
+
+
+SCORES: dict[str, Score] = {
+    "weight_change": Score("lowest", "change", weight_change),
+    "relative_change": Score("lowest", "change", relative_change),
+    "taylor": Score("highest", "gradient_sum", taylor),
+    "taylor_per_batch": Score("highest", "gradient_abs", taylor_per_batch),
+    "fisher": Score("highest", "gradient_square", fisher),
+    "wanda": Score("highest", "input_norm", wanda),
+    "magnitude": Score("highest", None, magnitude),
 }
+"""All scores but ``random``, which is :class:`RandomScores`: it has no core end."""
 
 
-class Weights(Mapping[str, Tensor]):
-    """The tensors of a safetensors file or of a folder saved by ``save_pretrained``, read one at a time.
+class RandomScores(Mapping[str, Tensor]):
+    """Scores drawn by hash from (place, parameter, seed): the same on every machine, in any order of the parameters.
 
-    Raises:
-        ValueError: there is no safetensors file, or it can't be read.
+    Args:
+        shapes: name and shape of each candidate.
+        seed: another seed, other scores.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        path = Path(path)
-        files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-        if not files:
-            raise ValueError(f"no safetensors weights at {path}: save the model with save_pretrained first")
-        self._files: dict[str, Path] = {}
-        for file in files:
-            try:
-                with safe_open(file, framework="pt") as handle:
-                    self._files.update(dict.fromkeys(handle.keys(), file))
-            except (SafetensorError, OSError) as error:
-                raise ValueError(f"{file} is not a readable safetensors file: {error}") from error
+    def __init__(self, shapes: Mapping[str, Sequence[int]], seed: int) -> None:
+        self._shapes = dict(shapes)
+        self._seed = seed
 
     def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self._files[name], framework="pt") as handle:
-            return handle.get_tensor(name)
+        """In [0, 1), 24 bits of the hash: equals are ordered by the rest of it."""
+        shape = self._shapes[name]
+        hashes = tie_order(name, np.arange(int(np.prod(shape, dtype=np.int64))), self._seed)
+        return torch.from_numpy(((hashes >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)).reshape(shape))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._shapes)
 
 
-class Changes:
-    """A file that collects how much each weight changed, over several languages.
-
-    Holds for each parameter, norms included, the sum and the maximum over languages of ``|theta - theta_0|``: 8 bytes
-    a weight on disk. Written tensor by tensor, so that memory stays at a few tensors; atomically.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-
-    @property
-    def languages(self) -> list[str]:
-        """Languages collected so far, in the order in which they were added."""
-        if not self.path.exists():
-            return []
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                return list(json.loads((file.metadata() or {})["langcore_changes"])["languages"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path} is not a file of weight changes: {error}") from error
-
-    def add(self, language: str, shapes: Mapping[str, Sequence[int]], change: Callable[[str], Tensor]) -> None:
-        """Add one language.
-
-        Args:
-            language: its code.
-            shapes: name and shape of each parameter.
-            change: gives ``|theta - theta_0|`` of a parameter by name, float32; called once each.
-
-        Raises:
-            ValueError: the language is in the file already, or the file holds other parameters.
-        """
-        languages = self.languages
-        if language in languages:
-            raise ValueError(f"{self.path} already holds the changes of {language!r}: remove the file to begin anew")
-        old = Weights(self.path) if languages else None
-        if old is not None and {key.rpartition("|")[0] for key in old} != set(shapes):
-            raise ValueError(f"{self.path} holds the changes of a model with other parameters")
-
-        def tensors() -> Iterator[Tensor]:
-            for name in shapes:
-                new = change(name)
-                yield new if old is None else old[f"{name}|sum"] + new
-                yield new if old is None else torch.maximum(old[f"{name}|max"], new)
-
-        layout = {f"{name}|{kind}": tuple(shape) for name, shape in shapes.items() for kind in ("sum", "max")}
-        metadata = {"langcore_changes": json.dumps({"languages": [*languages, language]})}
-        write_safetensors(self.path, layout, tensors(), metadata)
-
-    def summed(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and sum over languages of the absolute change, one parameter at a time."""
-        yield from self._entries("sum")
-
-    def largest(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and maximum over languages of the absolute change, one parameter at a time."""
-        yield from self._entries("max")
-
-    def _entries(self, kind: str) -> Iterator[tuple[str, Tensor]]:
-        weights = Weights(self.path)
-        for key in weights:
-            name, _, this = key.rpartition("|")
-            if this == kind:
-                yield name, weights[key]
-
-
-def union_table(
-    changes: Changes, theta_0: Mapping[str, Tensor], thresholds: Sequence[float] = (0.01, 0.03, 0.05)
-) -> dict[str, list[float]]:
-    """The talk's table: per parameter the share of weights that change by more than a threshold in some language.
+def union_shares(theta_0: Tensor, largest_change: Tensor, thresholds: Sequence[float]) -> list[float]:
+    """A row of the talk's table: the shares of weights that change by more than a threshold in some language.
 
     Args:
-        changes: the collected changes.
-        theta_0: the base's weights by name.
+        theta_0: the base's weights.
+        largest_change: the maximum over languages of ``|theta - theta_0|``.
         thresholds: relative changes, 0.01 = 1 %.
 
     Returns:
-        Parameter name -> one share (0..1) per threshold, norms included.
+        One share (0..1) per threshold.
     """
-    table = {}
-    for name, largest in changes.largest():
-        relative = largest / weight_scale(theta_0[name])
-        table[name] = [float((relative > t).double().mean()) for t in thresholds]
-    return table
+    relative = largest_change / weight_scale(theta_0)
+    return [int((relative > t).sum()) / max(1, relative.numel()) for t in thresholds]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lightning_langcore import ContinuedPretraining, Region, random_region
 from lightning_langcore.data.datamodule import ResumableLoader
 from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.weightset import WeightSet
 
 VOCAB = 300
 
@@ -80,3 +82,8 @@ class ClipBlocks(ContinuedPretraining):
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         self.norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
+
+
+def line_counts(flat: np.ndarray, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights in each row and column of a matrix, from flat indices."""
+    return WeightSet.of(torch.from_numpy(np.sort(flat).astype(np.int64)), (rows, cols)).line_counts()

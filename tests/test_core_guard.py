@@ -10,6 +10,7 @@ from helpers import ClipBlocks, Plain, blocks, fit, loader, random_half, state_o
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, Region
 from lightning_langcore.params import saved_parameters
+from lightning_langcore.weightset import WeightSet
 
 OPTIMIZERS = {
     "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5),
@@ -38,7 +39,7 @@ def plain_loop(model, region, make_optimizer, batches, accumulate=1, clip=None, 
         ]
     )
     parameters = saved_parameters(model)
-    masks = {name: torch.zeros(parameters[name].numel(), dtype=torch.bool) for name in region.indices}
+    masks = {name: torch.zeros(parameters[name].numel(), dtype=torch.bool) for name in region.parts}
     for name, idx in region:
         masks[name][idx] = True
     saved = None
@@ -278,8 +279,38 @@ def test_memory_is_sparse():
     region = Region.from_indices(module, {"model.layers.0.mlp.up_proj.weight": [1, 2, 3]})
     guard = CoreGuard(region)
     guard.on_train_start(pl.Trainer(**Plain(None, max_steps=1)), module)
-    held = sum(t.untyped_storage().nbytes() for _, *pair in guard._guarded for t in pair)
+    held = sum(part.data.nbytes + values.nbytes for _, part, values in guard._guarded)
     assert held == 3 * (4 + 4)
+
+
+def in_form(region, form):
+    """Every second weight, row or column of each candidate, in one form."""
+    parts = {}
+    for name, (rows, cols) in region.shapes.items():
+        if form in ("rows", "cols"):
+            parts[name] = WeightSet(form, torch.arange(0, rows if form == "rows" else cols, 2), (rows, cols))
+        else:  # half of them: a bitmap; a tenth: indices
+            parts[name] = WeightSet.of(torch.arange(0, rows * cols, 2 if form == "bits" else 10), (rows, cols))
+    return Region(region.shapes, parts)
+
+
+@pytest.mark.parametrize("form", ["idx", "bits", "rows", "cols"])
+def test_every_form_of_a_region_is_kept_and_costs_its_numbers_and_values(form):
+    model = tiny_llama()
+    region = in_form(random_half(model), form)
+    reference = copy.deepcopy(model)
+    module = ContinuedPretraining(model, OPTIMIZERS["adamw"])
+    before, batches = frozen_values(module, region), blocks(4)
+    guard = CoreGuard(region)
+    fit(module, batches, [guard], gradient_clip_val=0.5)
+    plain_loop(reference, region, OPTIMIZERS["adamw"], batches, clip=0.5)
+    assert_bits_kept(module, region, before)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), reference.parameters(), strict=True))
+    assert {part.form for _, part, _ in guard._guarded} == {form}
+    for _, part, values in guard._guarded:
+        rows, cols = part.shape
+        numbers = {"idx": 4 * len(part), "bits": rows * cols // 8, "rows": 4 * rows // 2, "cols": 4 * cols // 2}[form]
+        assert (part.data.nbytes, values.nbytes) == (numbers, 4 * len(part))
 
 
 def test_hooks_are_gone_after_training():

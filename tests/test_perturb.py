@@ -50,10 +50,10 @@ def test_only_the_region_changes(llama, method):
     perturb_(llama, region, method, STRENGTH[method])
     after = bits(llama)
     for name, parameter in llama.named_parameters():
-        if name not in region.indices:
+        if name not in region.parts:
             assert torch.equal(before[name], after[name]), name
         else:
-            assert torch.equal(changed(before, after, name), region.indices[name].long()), name
+            assert torch.equal(changed(before, after, name), dict(region)[name]), name
             assert parameter.requires_grad
 
 
@@ -117,12 +117,12 @@ def test_the_noise_depends_on_seed_and_name_alone(llama):
     def values(region, seed=0, module=None):
         module = copy.deepcopy(llama) if module is None else module
         perturb_(module, region, "reinit", 2.0, seed)
-        return region.match(module)[UP].detach().view(-1)[region.indices[UP].long()]
+        return region.match(module)[UP].detach().view(-1)[dict(region)[UP]]
 
     alone = Region.from_indices(llama, {UP: [1, 50, 700]})
     reference = values(alone)
     assert torch.equal(values(alone | Region.from_indices(llama, {DOWN: [3, 4]})), reference)
-    backwards = Region(dict(reversed(alone.shapes.items())), {DOWN: torch.tensor([9]), UP: alone.indices[UP]})
+    backwards = Region(dict(reversed(alone.shapes.items())), {DOWN: torch.tensor([9]), UP: dict(alone)[UP]})
     assert torch.equal(values(backwards), reference)
     torch.manual_seed(99)
     state = torch.get_rng_state()

@@ -1,12 +1,14 @@
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from lightning_langcore import plots
 from lightning_langcore.arms import points
+from lightning_langcore.plots.style import colours
 from lightning_langcore.results import Results
 
 
@@ -25,17 +27,17 @@ def make(folder, kind="core", frozen=True, seed=0, values=None, stages=("base", 
 
 
 @pytest.fixture
-def drawn():
+def drawn(monkeypatch):
     """The figures that were saved, to look into."""
     figures = []
-    save = plots._save
+    save = Figure.savefig
 
-    def keep(figure, path):
+    def keep(figure, *args, **more):
         figures.append(figure)
-        save(figure, path)
+        save(figure, *args, **more)
 
-    with mock.patch.object(plots, "_save", keep):
-        yield figures
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
 
 
 def panel(figure, title):
@@ -146,48 +148,55 @@ def test_damage_has_a_panel_for_each_setting(tmp_path):
     plots.damage_bars([run], tmp_path / "bars.png")
 
 
-@pytest.mark.parametrize("shape", [(128, 128), (344, 128), (128, 344), (300, 1), (7, 1000), (3, 2)])
-def test_density_equals_a_count_in_a_dense_mask(shape):
-    rng = np.random.default_rng(0)
-    mask = rng.random(shape) < 0.05
-    mask[shape[0] // 2] = True
-    found = plots.density(np.flatnonzero(mask).astype(np.int32), *shape)
-    assert max(found.shape) <= 64
-    expected, held = np.zeros(found.shape), np.zeros(found.shape)
-    for (row, column), inside in np.ndenumerate(mask):
-        cell = row * found.shape[0] // shape[0], column * found.shape[1] // shape[1]
-        expected[cell] += inside
-        held[cell] += 1
-    np.testing.assert_allclose(found, expected / held)
+def variants(folder, nats, languages=("zh",), seed=0):
+    """Perturbed rows of many variants in one run; ``nats`` by variant."""
+    run = Results(folder, experiment="damage", seed=seed, model={"name": "tiny"})
+    measured = {"bits_per_byte": 1.0, "num_tokens": 1, "num_bytes": 1}
+    for lang in languages:
+        place = {"samples": 0, "lang": lang, "split": "test", "seed": seed} | measured
+        run.add(place | {"stage": "base", "nats_per_token": 2.0})
+        for variant, value in nats.items():
+            run.add(place | {"stage": "perturbed", "variant": variant, "nats_per_token": value})
+    return run
 
 
-def test_density_of_large_int32_indices_does_not_overflow():
-    rows, columns = 40_000, 40_000
-    last = np.array([rows * columns - 1], dtype=np.int32)
-    found = plots.density(last, rows, columns)
-    assert found[-1, -1] == pytest.approx(1 / 625**2)
-    assert np.count_nonzero(found) == 1
+def test_a_region_without_outliers_is_hatched_in_the_colour_of_the_whole(tmp_path, drawn):
+    nats = {"core": 8.0, "core-outliers": 7.0, "magnitude": 6.0, "mono:zh": 5.0, "mono:ar": 4.0, "random": 3.0}
+    plots.damage_bars([variants(tmp_path, nats)], tmp_path / "bars.png")
+    bars = drawn[0].axes[0].patches
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert labels == ["base", "random", "magnitude", "mono:ar", "mono:zh", "core", "core-outliers"]
+    assert [bar.get_height() for bar in bars] == pytest.approx([math.exp(nats.get(label, 2.0)) for label in labels])
+    colour = {label: bar.get_facecolor() for label, bar in zip(labels, bars, strict=True)}
+    assert colour["core"] == colour["core-outliers"] == to_rgba(plots.COLOURS["core"])
+    assert len(set(colour.values())) == 6
+    assert [label for label, bar in zip(labels, bars, strict=True) if bar.get_hatch()] == ["core-outliers"]
 
 
-def test_heat_map_shows_six_of_many_layers_and_says_so(tmp_path, drawn):
-    shapes = {f"model.layers.{layer}.mlp.up_proj.weight": (40, 16) for layer in range(32)}
-    shapes |= {f"model.layers.{layer}.self_attn.q_proj.weight": (16, 16) for layer in range(32)}
-    shapes |= {"model.embed_tokens.weight": (50, 16), "model.layers.0.input_layernorm.weight": (16,)}
-    held = {"model.layers.31.self_attn.q_proj.weight": np.arange(16 * 4)}
-    plots.region_heatmap(held, shapes, tmp_path / "region.png", "core")
-    figure = drawn[0]
-    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel().startswith("layer")]
-    assert labels == ["layer 0", "layer 6", "layer 12", "layer 19", "layer 25", "layer 31"]
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["q\n16 × 16", "up\n40 × 16"]
-    assert figure.get_suptitle() == "core; 6 of 32 layers, evenly spaced"
-    pictures = [axes.images[0] for axes in figure.axes if axes.images]
-    assert len({picture.get_clim() for picture in pictures}) == 1
-    assert pictures[-2].get_array()[0].tolist() == [1.0] * 4
-    assert pictures[-2].get_array()[1:].max() == 0
+def test_colours_of_the_monolingual_regions_do_not_depend_on_the_others():
+    some = colours(["core", "mono:zh", "mono:ar", "mono:zh-outliers"])
+    assert some == colours(["mono:ar", "mono:zh", "mono:zh-outliers", "core"])
+    assert some["mono:zh"] == some["mono:zh-outliers"] != some["mono:ar"]
+    assert sum(to_rgba(some["mono:ar"])[:3]) > sum(to_rgba(some["mono:zh"])[:3]), "light to dark in alphabetical order"
+    assert not {some["mono:zh"], some["mono:ar"]} & set(plots.COLOURS.values())
 
 
-def test_heat_map_refuses_what_it_can_not_place(tmp_path):
-    with pytest.raises(ValueError, match="no shape for x"):
-        plots.region_heatmap({"x": np.arange(3)}, {}, tmp_path / "region.png")
-    with pytest.raises(ValueError, match="no matrix"):
-        plots.region_heatmap({}, {"lm_head.weight": (8, 8)}, tmp_path / "region.png")
+def test_bars_of_thirty_languages_stay_wide_enough_to_see(tmp_path, drawn):
+    languages = [f"l{number}" for number in range(30)]
+    nats = dict.fromkeys(["core", "core-outliers", "random", "peripheral", "magnitude", "mono:zh", "mono:ar"], 3.0)
+    plots.damage_bars([variants(tmp_path, nats, languages)], tmp_path / "bars.png")
+    (figure,) = drawn
+    assert figure.get_figwidth() <= 16
+    shown = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in figure.axes]
+    assert [lang for line in shown for lang in line] == languages
+    for axes in figure.axes:
+        ends = axes.patches[0].get_window_extent().extents
+        assert ends[2] - ends[0] >= 0.05 * figure.dpi  # pixels
+        assert len(axes.patches) == 15 * 8
+
+
+def test_curves_of_kinds_of_one_colour_differ_in_the_marker(tmp_path, drawn):
+    plots.recovery_curves([make(tmp_path, kind) for kind in ("core", "core-outliers", "mono:zh")], tmp_path / "x.png")
+    looks = [(one.get_color(), one.get_marker()) for one in drawn[0].legends[0].get_lines()]
+    assert len(set(looks)) == 4
+    assert len({colour for colour, _ in looks}) == 3

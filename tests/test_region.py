@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from lightning_langcore import Region
 from lightning_langcore.params import candidates, match, named_shapes
-from lightning_langcore.region import fingerprint
+from lightning_langcore.region_file import fingerprint
 
 SHAPES = {"model.layers.0.a.weight": (8, 16), "model.layers.0.b.weight": (5, 5), "model.layers.1.a.weight": (8, 16)}
 A, B, C = SHAPES
@@ -75,7 +75,7 @@ def test_from_indices_sorts_and_names_what_is_wrong(llama):
     name = "model.layers.1.mlp.down_proj.weight"
     region = Region.from_indices(llama, {name: [9, 2, 5], "model.norm.weight": []})
     assert as_sets(region) == {name: {2, 5, 9}}
-    assert region.indices[name].tolist() == [2, 5, 9]
+    assert dict(region)[name].tolist() == [2, 5, 9]
     assert "model.norm.weight" in region.shapes
     with pytest.raises(ValueError, match="no parameter down_proj"):
         Region.from_indices(llama, {"down_proj": [1]})
@@ -120,7 +120,10 @@ HOSTILE = {
     "matrix": {f"{A}|idx": int32(5, 6).reshape(1, 2)},
     "scalar": {f"{A}|idx": torch.tensor(5, dtype=torch.int32)},
     "both kinds": {f"{A}|idx": int32(5), f"{A}|bits": torch.ones(16, dtype=torch.uint8)},
-    "unknown kind": {f"{A}|rows": int32(5)},
+    "unknown kind": {f"{A}|planes": int32(5)},
+    "rows out of bounds": {f"{A}|rows": int32(5, 8)},
+    "columns unsorted": {f"{A}|cols": int32(5, 4)},
+    "columns and rows": {f"{A}|cols": int32(5), f"{A}|rows": int32(5)},
     "no kind": {A: int32(5)},
     "unknown name": {"model.layers.9.a.weight|idx": int32(5)},
     "bits beyond the end": {f"{B}|bits": torch.full((4,), 255, dtype=torch.uint8)},

@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from lightning_langcore.params import flat, refuse_quantized
+from lightning_langcore.params import refuse_quantized
 from lightning_langcore.region import Region
+from lightning_langcore.weightset import WeightSet
 
 
 class CoreGuard(Callback):
@@ -29,7 +30,9 @@ class CoreGuard(Callback):
     Works with any LightningModule, gradient accumulation, clipping, mixed precision, several optimizers, manual
     optimization, one device or DDP. On resume the region and the values are checked against the checkpoint.
 
-    Memory: per guarded weight an int32 index and its value, on the model's device; no dense mask, no dense copy.
+    Memory, on the model's device: the value of each guarded weight, and where it is: 4 bytes a line for whole rows and
+    columns; else 4 bytes a guarded weight up to an eighth of a matrix, a bit per weight of the matrix beyond that. No
+    dense mask, no dense copy; from a bitmap the indices of one matrix at a time are made anew at each step.
 
     Sharded models (FSDP, DeepSpeed) and quantized weights are refused before the first step.
 
@@ -49,7 +52,7 @@ class CoreGuard(Callback):
     def __init__(self, region: Region | Path | str, name: str = "core") -> None:
         self.region = region if isinstance(region, Region) else Region.load(region)
         self.name = name
-        self._guarded: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self._guarded: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
         self._handles: list[RemovableHandle] = []
         self._resumed: dict[str, Any] | None = None
         self._state: dict[str, Any] = {}
@@ -70,10 +73,10 @@ class CoreGuard(Callback):
         for name, parameter in parameters.items():
             refuse_quantized(name, parameter, "CoreGuard")
         self._guarded = []
-        for name, indices in self.region.indices.items():
+        for name, part in self.region.parts.items():
             parameter = parameters[name]
-            here = indices.to(parameter.device)
-            self._guarded.append((parameter, here, flat(parameter).index_select(0, here)))
+            here = part.for_speed().to(parameter.device)
+            self._guarded.append((parameter, here, here.gather(parameter)))
         self._check_resumed(trainer)
         self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
         rank_zero_info(f"CoreGuard: {len(self.region):,} weights frozen ({self.region.fraction:.2%} of the candidates)")
@@ -83,11 +86,11 @@ class CoreGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        for parameter, indices, _ in self._guarded:
+        for parameter, part, _ in self._guarded:
             if parameter.grad is not None:
                 if not parameter.grad.is_contiguous():
                     parameter.grad = parameter.grad.contiguous()
-                flat(parameter.grad).index_fill_(0, indices.long(), 0.0)
+                part.fill_(parameter.grad, 0.0)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -129,8 +132,8 @@ class CoreGuard(Callback):
         NaN and infinities count as unchanged where their bits are unchanged, else as ``inf``.
         """
         worst = 0.0
-        for parameter, indices, values in self._guarded:
-            now = flat(parameter).index_select(0, indices)
+        for parameter, part, values in self._guarded:
+            now = part.gather(parameter)
             changed = _bits(now) != _bits(values)
             if bool(changed.any()):
                 difference = (now[changed].double() - values[changed].double()).abs()
@@ -139,8 +142,8 @@ class CoreGuard(Callback):
 
     @torch.no_grad()
     def _write_back(self, *_: Any) -> None:
-        for parameter, indices, values in self._guarded:
-            flat(parameter).index_copy_(0, indices.long(), values)
+        for parameter, part, values in self._guarded:
+            part.scatter_(parameter, values)
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:

@@ -1,7 +1,6 @@
 """Perplexity of several languages at chosen numbers of training documents."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,11 +8,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
 from lightning_langcore.metrics import IGNORE, TextLoss
+from lightning_langcore.params import evaluation_mode
 from lightning_langcore.progress import track
 
 Batch = Mapping[str, Any]
@@ -164,18 +164,6 @@ def score_batch(metric: TextLoss, forward: Callable[[Tensor], Any], batch: Batch
     else:
         raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
     metric.update(logits, labels, batch.get("num_bytes", 0))
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Dropout off inside the block; afterwards each submodule is in the mode it was in."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
 
 
 def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batch]:

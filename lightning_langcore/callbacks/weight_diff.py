@@ -1,4 +1,4 @@
-"""Keep running differences of the weights from their start, and collect them over languages."""
+"""Keep running differences of the weights from their start, and write down where they ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from lightning_langcore.files import write_safetensors
 from lightning_langcore.params import group_names, match, saved_parameters
-from lightning_langcore.scores import Changes, Weights, absolute_change, weight_scale
+from lightning_langcore.scores import absolute_change, weight_scale
+from lightning_langcore.weights import Weights
 
 
 class WeightDiff(Callback):
@@ -33,16 +34,16 @@ class WeightDiff(Callback):
         snapshot_steps: optimizer steps after which the weights are written to ``dirpath/step_<n>.safetensors`` in
             float32 (4 bytes a weight each).
         dirpath: folder of the snapshots; by default the trainer's.
-        collect: file to which the final ``|theta - theta_0|`` is added under ``language`` (see :class:`Changes`).
-        language: code of the language trained on; needed with ``collect``.
+        collect: file to which the final ``|theta - theta_0|`` of each parameter is written as ``NAME|change`` (4 bytes
+            a weight); a folder of such files, one a language, is what regions are located from.
 
     Raises:
-        ValueError: negative steps; ``collect`` without ``language`` or with one it already holds; before the first
-            step: a sharded strategy, or a reference that does not fit the model.
+        ValueError: negative steps; before the first step: a sharded strategy, or a reference that does not fit the
+            model.
 
     Example::
 
-        Trainer(callbacks=[WeightDiff(every_n_steps=20, collect="changes.safetensors", language="zh")])
+        Trainer(callbacks=[WeightDiff(every_n_steps=20, collect="changes/zh.safetensors")])
     """
 
     def __init__(
@@ -52,19 +53,13 @@ class WeightDiff(Callback):
         snapshot_steps: Sequence[int] = (),
         dirpath: Path | str | None = None,
         collect: Path | str | None = None,
-        language: str | None = None,
     ) -> None:
         if every_n_steps < 0 or any(step < 0 for step in snapshot_steps):
             raise ValueError(f"WeightDiff: every_n_steps={every_n_steps} and snapshot_steps must not be negative")
-        if (collect is None) != (language is None):
-            raise ValueError("WeightDiff: collect and language go together: the file says which languages it holds")
-        if collect is not None and language in Changes(collect).languages:
-            raise ValueError(f"WeightDiff: {collect} already holds the changes of {language!r}: remove it first")
         self.every_n_steps = every_n_steps
         self.snapshot_steps = frozenset(snapshot_steps)
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.collect = None if collect is None else Path(collect)
-        self.language = language
         self._theta_0: Mapping[str, Tensor] | None = None if reference is None else Weights(reference)
         self._from_file = reference is not None
         self._parameters: dict[str, nn.Parameter] = {}
@@ -107,9 +102,10 @@ class WeightDiff(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.collect is not None and self.language is not None and trainer.is_global_zero:
-            shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}
-            Changes(self.collect).add(self.language, shapes, self.change)
+        if self.collect is not None and trainer.is_global_zero:
+            shapes = {f"{name}|change": tuple(p.shape) for name, p in self._parameters.items()}
+            changes = (self.change(name) for name in self._parameters)
+            write_safetensors(self.collect, shapes, changes, {"format": "pt"})
 
     @override
     def state_dict(self) -> dict[str, Any]:

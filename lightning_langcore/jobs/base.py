@@ -5,21 +5,19 @@ import math
 import time
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore import models
-from lightning_langcore.callbacks.multilingual_perplexity import evaluation_mode, score_batch
 from lightning_langcore.data import Source, Splitter
 from lightning_langcore.data.packing import encode
 from lightning_langcore.data.windows import take_tokens
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.ngrams import KneserNeyTrigram, Unigram
-from lightning_langcore.metrics import TextLoss
+from lightning_langcore.jobs.scoring import make_fabric, score_languages
 from lightning_langcore.progress import track
 from lightning_langcore.results import Results
 
@@ -43,13 +41,11 @@ def run(cfg: DictConfig) -> Results:
         model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
     )
     loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
+    fabric = make_fabric(cfg)
+    model = model.to(fabric.device)  # type: ignore[arg-type]
     table = {}
     for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
-        metric = TextLoss()
-        with torch.no_grad(), evaluation_mode(model):
-            for batch in batches:
-                score_batch(metric, lambda ids: model(input_ids=ids), batch)
-        figures = {name: value.item() for name, value in metric.compute().items()}
+        figures = score_languages(model, {language: batches}, fabric)[language]
         row = {"stage": "base", "samples": 0, "lang": language, "split": "test", "seed": cfg.seed, **figures}
         results.add({name: value for name, value in row.items() if name != "ppl"})
         table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}

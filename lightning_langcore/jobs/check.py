@@ -7,12 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.jobs.variants import SCORE_NAMES, check_variant, statistics
 from lightning_langcore.perturb import METHODS
 from lightning_langcore.region import Region
-from lightning_langcore.scores import CHANGE_SCORES
-from lightning_langcore.select import check_fraction
+from lightning_langcore.selectors import GRANULARITIES, SCOPES, check_fraction
 
-KINDS = ("core", "peripheral", "random", "file")
 LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
 MIN_LOCATE_LANGUAGES = 3
 
@@ -26,10 +25,13 @@ def check(cfg: DictConfig, source: Source) -> None:
     checks: list[Callable[[], Any]] = [
         lambda: check_languages("data.languages", cfg.data.languages, source),
         lambda: check_languages("data.eval_languages", cfg.data.eval_languages, source),
-        lambda: locate_languages(cfg, source) if needs_changes(cfg) else None,
+        lambda: locate_languages(cfg, source) if needs_evidence(cfg) else None,
         lambda: check_fraction(cfg.region.fraction),
-        lambda: _one_of("region.kind", cfg.region.kind, KINDS),
-        lambda: _one_of("region.score", cfg.region.score, tuple(CHANGE_SCORES)),
+        lambda: _one_of("region.score", cfg.region.score, SCORE_NAMES),
+        lambda: _one_of("region.granularity", cfg.region.granularity, GRANULARITIES),
+        lambda: _one_of("region.scope", cfg.region.scope, SCOPES),
+        lambda: _kind(cfg, source),
+        lambda: _grid(cfg, source) if cfg.job.name == "perturb" else None,
         lambda: _one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
         lambda: _positive("data.num_tokens", cfg.data.num_tokens),
         lambda: _positive("data.block_size", cfg.data.block_size),
@@ -50,12 +52,15 @@ def check(cfg: DictConfig, source: Source) -> None:
 
 def needs_region(cfg: DictConfig) -> bool:
     """Whether anything of the run touches the region."""
-    return cfg.job.name == "locate" or cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {})
+    fits = cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {})
+    return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
 
 
-def needs_changes(cfg: DictConfig) -> bool:
-    """Whether the region comes from weight changes."""
-    return needs_region(cfg) and (cfg.region.kind in ("core", "peripheral") or cfg.job.name == "locate")
+def needs_evidence(cfg: DictConfig) -> bool:
+    """Whether a region comes from what is recorded of several languages."""
+    if cfg.job.name == "perturb":
+        return bool(statistics(cfg, cfg.job.variants))
+    return needs_region(cfg) and bool(cfg.job.name == "locate" or statistics(cfg, [cfg.region.kind]))
 
 
 def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
@@ -73,6 +78,30 @@ def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
                 f" least {MIN_LOCATE_LANGUAGES} languages: name some of {source.languages}"
             )
     return check_languages("region.recipe.languages", wanted, source)
+
+
+def _kind(cfg: DictConfig, source: Source) -> None:
+    if cfg.region.kind == "file":
+        if cfg.job.name == "locate":
+            raise ValueError("region.kind=file is located already: choose another region, as region=core")
+        return
+    check_variant("region.kind", cfg.region.kind, cfg, locate_languages(cfg, source) if needs_evidence(cfg) else None)
+    for score in cfg.job.get("scores", []):
+        _one_of("job.scores", score, SCORE_NAMES)
+
+
+def _grid(cfg: DictConfig, source: Source) -> None:
+    known = locate_languages(cfg, source) if needs_evidence(cfg) else None
+    for setting in ("variants", "fractions", "seeds", "perturbations"):
+        values = cfg.job[setting]
+        if not OmegaConf.is_list(values) or not values or any(values.count(value) > 1 for value in values):
+            raise ValueError(f"job.{setting}={values} must be a list of at least one, each once")
+    for variant in cfg.job.variants:
+        check_variant("job.variants", variant, cfg, known)
+    for fraction in cfg.job.fractions:
+        check_fraction(fraction, "job.fractions")
+    for node in cfg.job.perturbations:
+        _one_of("job.perturbations.method", node.method, METHODS)
 
 
 def _callbacks(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lightning_langcore import models
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity
-from lightning_langcore.jobs import prepare
+from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label
 from lightning_langcore.jobs.training import fit, make_callbacks, make_loggers, make_module, make_trainer
@@ -96,7 +96,7 @@ def run(cfg: DictConfig) -> Results:
         experiment=cfg.name,
         seed=cfg.seed,
         model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
-        region=None if region is None else prepare.describe(region, Path(cfg.region.file)),
+        region=None if region is None else regions.describe(region, Path(cfg.region.file)),
     )
     callbacks, guards = _callbacks(cfg, region, results)
     label(cfg, "frozen" if guards else "free")
@@ -132,7 +132,7 @@ def run(cfg: DictConfig) -> Results:
 def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Region | None:
     if not needs_region(cfg):
         return None
-    region = prepare.region(cfg, source, base_path)
+    region = regions.region(cfg, source, base_path)
     if cfg.region.kind != "file":
         cfg.region.file = str(region.save(output / "region.safetensors"))
     return region

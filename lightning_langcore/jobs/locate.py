@@ -1,26 +1,37 @@
-"""Find a region: where the weights change least (or most, or anywhere), and show where it lies."""
+"""Find regions: where the weights change least, matter most, or lie anywhere; show where they lie and overlap."""
 
 import csv
+import math
+import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
-from lightning_langcore.plots import region_heatmap
+from lightning_langcore.jobs.check import locate_languages
+from lightning_langcore.jobs.checkpoints import compared, work_folder
+from lightning_langcore.jobs.pictures import overlap_picture, where_it_lies
+from lightning_langcore.jobs.regions import Request, assemble, basis, describe, shapes_of
+from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, statistics
+from lightning_langcore.overlap import overlaps, write_csv
 from lightning_langcore.progress import say
 from lightning_langcore.region import Region
 from lightning_langcore.results import Results
-from lightning_langcore.scores import union_table
-
-KINDS = ("core", "peripheral", "random")
+from lightning_langcore.scores import SCORES
 
 
 def run(cfg: DictConfig) -> Results:
-    """Locate as configured; writes ``<kind>.safetensors`` for core, peripheral and random, and ``region.safetensors``.
+    """Locate as configured.
+
+    Writes ``core``, ``peripheral`` and ``random.safetensors`` and ``region.safetensors`` (the one of ``region.kind``);
+    the core ends of further scores, of single languages, of families, and what is monolingual, each in a folder;
+    ``union.csv``, ``overlap.csv``, and pictures.
 
     Returns:
         The results: what was located, no perplexities.
@@ -29,57 +40,96 @@ def run(cfg: DictConfig) -> Results:
         ValueError: something in the configuration can't be honoured.
     """
     started = time.monotonic()
-    output, source, base_path = prepare.begin(cfg)
-    changes = prepare.changes(cfg, source, base_path)
-    say(f"languages: {', '.join(changes.languages)}")
-    start = prepare.theta_0(base_path)
-    table = union_table(changes, start, list(cfg.job.union_thresholds))
-    _write_union(table, list(cfg.job.union_thresholds), output / "union.csv")
-    _print_union(table, list(cfg.job.union_thresholds), changes.languages)
-    chosen = None
-    for kind in KINDS if cfg.region.kind != "file" else ():
-        made = prepare.region(_with_kind(cfg, kind), source, base_path)
-        made.save(output / f"{kind}.safetensors")
-        _heatmap(made, kind, output)
-        say(f"{kind}: {len(made):,} weights ({made.fraction:.2%}), {made.meta['num_ties']:,} of them chosen among ties")
-        if kind == cfg.region.kind:
-            chosen = made
-    if chosen is None:
-        chosen = prepare.region(cfg, source, base_path)
-    file = chosen.save(output / "region.safetensors")
-    _heatmap(chosen, "region", output)
+    output = Path(cfg.paths.output)
+    on_disk = cfg.job.source == "checkpoints"
+    if on_disk:
+        seen = compared(cfg)
+        requests = _requests(cfg, seen.known.languages if seen.known else [])
+    else:
+        _, source, base_path = prepare.begin(cfg)
+        requests = _requests(cfg, locate_languages(cfg, source))
+        seen = basis(cfg, source, base_path, requests)
+    languages = seen.known.languages if seen.known else []
+    say(f"languages: {', '.join(languages) or 'none needed'}")
+    kept = work_folder(cfg, requests) if on_disk else None
+    has_changes = "change" in statistics(cfg, [request.variant for request in requests])
+    thresholds = list(cfg.job.union_thresholds) if has_changes else []
+    optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
+    made, found = assemble(cfg, seen, requests, optional, thresholds, kept)
+    regions = {request.variant: region for request, region in made.items()}
+    if thresholds:
+        _write_union(found.union, thresholds, output / "union.csv")
+        _print_union(found.union, thresholds, languages)
+    file = _save(regions, cfg.region.kind, output)
+    _overlaps(regions, output)
     results = Results(
         output,
         experiment=cfg.name,
         seed=cfg.seed,
-        model={"name": cfg.model.name, "num_weights": sum(start[name].numel() for name in start)},
-        region=prepare.describe(chosen, file),
+        model={"name": cfg.job.base if on_disk else cfg.model.name, "num_weights": _num_weights(seen.start)},
+        region=describe(regions[cfg.region.kind], file),
     )
     results.status = "completed"
     results.seconds = {"total": time.monotonic() - started}
     results.write()
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     return results
 
 
-def _with_kind(cfg: DictConfig, kind: str) -> DictConfig:
-    other = cfg.copy()
-    other.region.kind = kind
-    return other
+def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:
+    """The three kinds, ``region.kind``, further scores with the control, and what single languages say."""
+    variants = [*KINDS, cfg.region.kind, *cfg.job.scores, "magnitude"]
+    if cfg.job.single_languages and cfg.region.score in SCORES and SCORES[cfg.region.score].statistic:
+        variants += [f"{kind}:{language}" for kind in WITH_LANGUAGE for language in languages]
+        variants += [f"family:{name}" for name in cfg.region.families or {}]
+    variants = [variant for variant in variants if variant not in (cfg.region.score, "file")]
+    return [Request(variant, cfg.region.fraction, cfg.region.seed) for variant in dict.fromkeys(variants)]
 
 
-def _heatmap(region: Region, name: str, output: Path) -> None:
-    indices = {parameter: idx.numpy() for parameter, idx in region}
-    region_heatmap(indices, region.shapes, output / "plots" / f"{name}.png", f"{name}: where the weights lie")
+def _save(regions: Mapping[str, Region], kind: str, output: Path) -> Path:
+    """Write all regions (``mono:zh`` as ``mono/zh.safetensors``) and draw the main ones; the file of ``kind``."""
+    for variant, region in regions.items():
+        region.save(output / f"{variant.replace(':', '/')}.safetensors")
+        if ":" not in variant:
+            ties = f", {region.meta['num_ties']:,} of them chosen among ties" if region.meta["num_ties"] else ""
+            say(f"{variant}: {len(region):,} weights ({region.fraction:.2%}){ties}")
+            where_it_lies(region, variant, output / "plots")
+    return regions[kind].save(output / "region.safetensors")
 
 
-def _write_union(table: dict[str, list[float]], thresholds: list[float], path: Path) -> None:
+def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
+    """``overlap.csv`` of all pairs, two heat maps, and what the core shares with the control."""
+    write_csv(overlaps(regions), output / "overlap.csv")
+    for name, title, members in (
+        ("scores", "Overlap of regions", {v: r for v, r in regions.items() if ":" not in v}),
+        ("languages", "Overlap of the core ends by single languages", _stripped(regions, "language:")),
+    ):
+        if len(members) > 1:
+            overlap_picture(overlaps(members), output / "plots" / f"overlap_{name}.png", title)
+    for row in overlaps({v: regions[v] for v in ("core", "magnitude") if v in regions})[:1]:
+        say(
+            f"{row.share_of_one:.1%} of the core are among the largest weights (magnitude);"
+            f" Jaccard {row.jaccard:.3f}, by chance {row.chance:.3f}"
+        )
+
+
+def _stripped(regions: Mapping[str, Region], prefix: str) -> dict[str, Region]:
+    return {v.removeprefix(prefix): r for v, r in regions.items() if v.startswith(prefix)}
+
+
+def _num_weights(start: Mapping[str, Tensor]) -> int:
+    return sum(math.prod(shape) for shape in shapes_of(start).values())
+
+
+def _write_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["parameter", *(f"changed_more_than_{t:g}" for t in thresholds)])
         writer.writerows([name, *(f"{share:.6f}" for share in shares)] for name, shares in table.items())
 
 
-def _print_union(table: dict[str, list[float]], thresholds: list[float], languages: list[str]) -> None:
+def _print_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], languages: Sequence[str]) -> None:
     shown = Table(title=f"Weights that change by more than a threshold in at least one of {', '.join(languages)}")
     shown.add_column("parameter", no_wrap=True)
     for threshold in thresholds:

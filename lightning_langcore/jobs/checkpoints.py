@@ -1,0 +1,61 @@
+"""Locating from models that only lie on disk: job.source=checkpoints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_langcore import artifacts
+from lightning_langcore.jobs.prepare import identity
+from lightning_langcore.jobs.regions import Basis, Request
+from lightning_langcore.jobs.variants import OUTLIERS, check_variant, statistics
+from lightning_langcore.selectors import Choice
+from lightning_langcore.weights import Checkpoints, Weights
+
+FORMAT = 1
+
+
+def compared(cfg: DictConfig) -> Basis:
+    """The base and what has become of it on each language, read tensor by tensor.
+
+    Raises:
+        ValueError: a folder is missing or belongs to another model, or the region needs more than changes.
+    """
+    if not cfg.job.base or not cfg.job.trained:
+        raise ValueError(
+            "job.source=checkpoints compares models on disk: name them with job.base=FOLDER and"
+            " '+job.trained={zh: FOLDER, ...}'"
+        )
+    languages = list(cfg.job.trained)
+    Choice(cfg.region.fraction, "lowest", cfg.region.granularity, cfg.region.scope)
+    for setting, variant in _named(cfg):
+        if variant.endswith(OUTLIERS):
+            raise ValueError(f"{setting}={variant} needs a model to run, and job.source=checkpoints runs none")
+        check_variant(setting, variant, cfg, languages)
+        missing = [s for s in statistics(cfg, [variant]) if s != "change"]
+        if missing:
+            raise ValueError(
+                f"{setting}={variant} is made by passes over text, and job.source=checkpoints has none: use"
+                " weight_change, relative_change or magnitude"
+            )
+    base = Weights(cfg.job.base)
+    trained = {language: Weights(folder) for language, folder in cfg.job.trained.items()}
+    return Basis(base, Checkpoints(base, trained), str(cfg.job.base))
+
+
+def work_folder(cfg: DictConfig, requests: Sequence[Request]) -> Path:
+    """Where the findings of exactly this search are kept until it is done."""
+    region = OmegaConf.to_container(cfg.region, resolve=True)
+    assert isinstance(region, dict)
+    recipe = {
+        "format": FORMAT,
+        "models": [identity(cfg.job.base), *([lang, identity(path)] for lang, path in cfg.job.trained.items())],
+        "region": {key: region[key] for key in ("score", "granularity", "scope", "parameters", "families")},
+        "requests": [list(request) for request in requests],
+        "thresholds": list(cfg.job.union_thresholds),
+    }
+    return Path(cfg.paths.artifacts) / f"locating-{artifacts.key_of(recipe)}"
+
+
+def _named(cfg: DictConfig) -> list[tuple[str, str]]:
+    return [("region.kind", cfg.region.kind), *(("job.scores", score) for score in cfg.job.scores)]

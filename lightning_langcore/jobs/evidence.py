@@ -1,0 +1,168 @@
+"""What is known of each weight from each language, recorded once and found again: changes, and passes over text."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
+
+from lightning_langcore import artifacts, models, sensitivity
+from lightning_langcore.callbacks import WeightDiff
+from lightning_langcore.data import Source, TextDataModule
+from lightning_langcore.jobs import prepare
+from lightning_langcore.jobs.check import locate_languages
+from lightning_langcore.jobs.scoring import make_fabric
+from lightning_langcore.jobs.training import pretrain_once
+from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.progress import say
+from lightning_langcore.weights import Recorded
+
+FORMAT = 2
+"""Raised when the code makes something else from the same recipe."""
+
+
+def evidence(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]) -> Recorded | None:
+    """The languages' statistics; for the small default, or where locating is the job, made if they are missing.
+
+    Args:
+        cfg: the whole configuration.
+        source: the text.
+        base_path: folder or hub id of the base.
+        statistics: ``change`` comes from trainings, the others from passes at fixed weights; empty: ``None``.
+
+    Raises:
+        ValueError: one is missing for another model; the message holds the command that makes it.
+    """
+    if not statistics:
+        return None
+    folders = {}
+    if "change" in statistics:
+        _refuse_missing(cfg, source, base_path, "change")
+        recipe = _recipe(cfg, source, base_path, "change")
+        root = Path(cfg.paths.artifacts)
+        folders["change"] = artifacts.get(root, "changes", recipe, lambda f: _train(cfg, source, base_path, f))
+    folders.update(_passes(cfg, source, base_path, [s for s in statistics if s != "change"]))
+    return Recorded(folders, locate_languages(cfg, source))
+
+
+def _passes(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]) -> dict[str, Path]:
+    """A folder for each statistic. What is missing is recorded in the same passes; its files are linked, not copied."""
+    root = Path(cfg.paths.artifacts)
+    recipes = {statistic: _recipe(cfg, source, base_path, statistic) for statistic in statistics}
+    missing = [s for s in statistics if artifacts.find(root, s, recipes[s]) is None]
+    folders: dict[str, Path] = {}
+
+    def build(folder: Path) -> None:
+        made = [folders[statistic] for statistic in missing if statistic in folders]
+        if made:
+            for file in made[0].glob("*.safetensors"):
+                _link(file, folder / file.name)
+        else:
+            _record(cfg, source, base_path, missing, folder)
+
+    for statistic in statistics:
+        _refuse_missing(cfg, source, base_path, statistic)
+        folders[statistic] = artifacts.get(root, statistic, recipes[statistic], build)
+    return folders
+
+
+def _refuse_missing(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> None:
+    root = Path(cfg.paths.artifacts)
+    name = "changes" if statistic == "change" else statistic
+    if artifacts.find(root, name, _recipe(cfg, source, base_path, statistic)) is not None:
+        return
+    if not prepare.trains_base(cfg) and cfg.job.name != "locate":
+        data = f"files data.root={cfg.data.root}" if "root" in cfg.data else "phrasebook"
+        raise ValueError(
+            f"no located core of {base_path} with this recipe in {root} yet: make it with `python train.py"
+            f" +experiment=locate_core model=hub model.path={base_path} data={data} region.score={cfg.region.score}`,"
+            " or name a region file with region=file region.file=FILE"
+        )
+
+
+def _recipe(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> dict[str, Any]:
+    recipe = OmegaConf.to_container(cfg.region.recipe, resolve=True)
+    assert isinstance(recipe, dict)
+    about = {
+        "format": FORMAT,
+        "base": prepare.base_recipe(cfg, source) if prepare.trains_base(cfg) else prepare.identity(base_path),
+        "dtype": cfg.model.dtype,
+        "data": prepare.data_recipe(cfg, source),
+        "languages": locate_languages(cfg, source),
+    }
+    if statistic == "change":
+        return {**about, "recipe": recipe}
+    used = {key: recipe[key] for key in ("tokens", "batch_size", "seed")}
+    patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
+    return {**about, "statistic": statistic, "recipe": used, "parameters": patterns}
+
+
+def _precision(cfg: DictConfig) -> str:
+    """Float32 for the small default, whatever the run's own precision: others will find what is made."""
+    mixed = not prepare.trains_base(cfg) and str(cfg.trainer.precision).endswith("mixed")
+    return str(cfg.trainer.precision) if mixed else "32-true"
+
+
+def _text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, language: str) -> TextDataModule:
+    recipe = cfg.region.recipe
+    return prepare.make_datamodule(
+        cfg, source, tokenizer, languages=[language], pool="locate", num_tokens=recipe.tokens,
+        batch_size=recipe.batch_size, seed=recipe.seed,
+    )  # fmt: skip
+
+
+def _train(cfg: DictConfig, source: Source, base_path: str, folder: Path) -> None:
+    """Continue pretraining on each language from the base; ``<language>.safetensors`` holds how far weights moved."""
+    languages = locate_languages(cfg, source)
+    say(
+        f"no located weight changes of this recipe in {cfg.paths.artifacts} yet: training on"
+        f" {cfg.region.recipe.tokens:,} tokens of each of {', '.join(languages)}, once; 4 bytes a weight and language"
+    )
+    tokenizer = models.load_tokenizer(base_path)
+    reference = base_path if Path(base_path).is_dir() else None
+    for language in languages:
+        model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+        diff = WeightDiff(0, reference, collect=folder / f"{language}.safetensors")
+        datamodule = _text(cfg, source, tokenizer, language)
+        precision = _precision(cfg)
+        pretrain_once(cfg, model, datamodule, cfg.region.recipe, folder, f"locating, {language}", [diff], precision)
+
+
+def _record(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str], folder: Path) -> None:
+    """Passes over each language's text at fixed weights; ``<language>.safetensors`` holds all the statistics."""
+    fabric = make_fabric(cfg, _precision(cfg))
+    tokenizer = models.load_tokenizer(base_path)
+    model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
+    patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
+    shapes = candidates(named_shapes(model), patterns)
+    languages = locate_languages(cfg, source)
+    groups = sensitivity.groups(shapes, statistics, cfg.region.memory)
+    num_bytes = sensitivity.num_bytes(shapes, statistics)
+    say(
+        f"scoring at fixed weights by {', '.join(statistics)} on {cfg.region.recipe.tokens:,} tokens of each of"
+        f" {', '.join(languages)}, once: {num_bytes / 1e9:,.3f} GB of accumulators in {len(groups)} group(s) of"
+        f" parameters (region.memory={cfg.region.memory:,} bytes), a pass over the text for each"
+    )
+    for language in languages:
+        datamodule = _text(cfg, source, tokenizer, language)
+        datamodule.prepare_data()
+        datamodule.setup()
+        sensitivity.record(
+            model,
+            datamodule.train_dataloader(),
+            shapes,
+            statistics,
+            folder / f"{language}.safetensors",
+            limit=cfg.region.memory,
+            autocast=fabric.autocast,
+        )
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, target)

@@ -1,0 +1,34 @@
+"""Score languages and run passes outside a training: one device, the run's precision."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from omegaconf import DictConfig
+from transformers import PreTrainedModel
+
+from lightning_langcore.callbacks.multilingual_perplexity import score_batch
+from lightning_langcore.metrics import TextLoss
+from lightning_langcore.params import evaluation_mode
+
+
+def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
+    """The run's accelerator, one device of it, and its precision unless another is given."""
+    return Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=precision or cfg.trainer.precision)
+
+
+def score_languages(
+    model: PreTrainedModel, loaders: Mapping[str, Iterable[Mapping[str, Any]]], fabric: Fabric
+) -> dict[str, dict[str, Any]]:
+    """Language -> figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
+    figures = {}
+    with torch.no_grad(), evaluation_mode(model):
+        for language, batches in loaders.items():
+            metric = TextLoss().to(fabric.device)
+            for batch in batches:
+                here = {k: v.to(fabric.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+                with fabric.autocast():
+                    score_batch(metric, lambda ids: model(input_ids=ids, use_cache=False), here)
+            figures[language] = {name: value.item() for name, value in metric.compute().items()}
+    return figures

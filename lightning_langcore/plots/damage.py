@@ -1,0 +1,143 @@
+"""Damage bars: perplexity right after a perturbation, before any training.
+
+Colour tells the kind of region; hatched bars are a region without its outlier dimensions, or a second one of its kind.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_langcore.arms import Arm, Point, labels, points, spread
+from lightning_langcore.plots.style import LARGEST, colours, perplexity_axis, root_kind, save, tidy
+from lightning_langcore.results import Results
+
+_WIDEST = 15.0  # inches; what does not fit goes to a second line of the panel
+_BAR = 0.085  # inches, the thinnest bar on which a hatch can be seen
+_HATCHES = ("\\\\\\", "xxx", "...", "+++")
+
+Bars = Mapping[str, Sequence[Point]]
+Looks = Mapping[str, Mapping[str, Any]]
+
+
+def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
+    """Test perplexity right after the perturbation, a group of bars a language: base and each kind of region.
+
+    One panel for each combination of model, fraction, method and strength, in several lines where there are too many
+    languages for one. Thin lines are the range over seeds; a bar that is not finite reaches the upper edge and carries
+    an infinity sign.
+
+    Raises:
+        ValueError: no run has test rows of stage perturbed.
+    """
+    panels = damage(points(runs))
+    if not panels:
+        raise ValueError("damage_bars: no run has test rows of stage perturbed")
+    every = [point for bars in panels.values() for own in bars.values() for point in own]
+    languages = list(dict.fromkeys(point.lang for point in every))
+    group = _BAR * (max(len(bars) for bars in panels.values()) + 1.2)  # inches a language, the gap included
+    chunks = _chunks(languages, max(1, int(_WIDEST / group)))
+    width = max(6.4, 1.2 + group * len(chunks[0]))
+    num_lines = len(panels) * len(chunks)
+    figure = Figure(figsize=(width, 1.2 + (3.1 if num_lines < 3 else 2.2) * num_lines), layout="constrained")
+    grid = figure.subplots(num_lines, 1, sharey=True, squeeze=False)[:, 0]
+    looks = _looks(panels.values())
+    handles: dict[str, Any] = {}
+    for line, axes in enumerate(grid):
+        panel, chunk = divmod(line, len(chunks))
+        title, bars = list(panels.items())[panel]
+        perplexity_axis(axes, every, margin=1.3, bottom=1.0)
+        own = _damage_panel(axes, bars, looks, chunks[chunk], (width - 0.8) / (len(chunks[0]) + 0.2))
+        handles |= own
+        axes.set_xlim(-0.6, len(chunks[0]) - 0.4)
+        if chunk == 0:
+            axes.set_title(title, fontsize=11, loc="left", fontweight="bold", pad=12)
+    figure.supylabel("test perplexity (log)", fontsize=11)
+    figure.suptitle("right after the perturbation", fontsize=11)
+    longest = max(len(label) for label in handles)
+    columns = max(1, min(len(handles), int(width / (0.75 + 0.085 * longest))))
+    style = {"frameon": False, "fontsize": 10, "handlelength": 2.4, "handleheight": 1.2}
+    handles = {label: handles[label] for label in looks if label in handles}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, **style)
+    save(figure, path)
+
+
+def _chunks(languages: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Split into as few parts of nearly equal length as hold at most ``most`` each."""
+    size = math.ceil(len(languages) / math.ceil(len(languages) / most))
+    return [languages[start : start + size] for start in range(0, len(languages), size)]
+
+
+def _looks(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
+    """Colour and hatch of each label: the same in every panel."""
+    kinds = {
+        label: "base" if label == "base" else own[0].arm.kind for bars in panels for label, own in bars.items() if own
+    }
+    colour = colours(kinds.values())
+    looks: dict[str, dict[str, Any]] = {}
+    seen: dict[str, int] = {}
+    for label, kind in kinds.items():
+        if kind != root_kind(kind):
+            hatch: str | None = "///"
+        else:
+            number = seen.get(colour[kind], 0)
+            hatch = _HATCHES[(number - 1) % len(_HATCHES)] if number else None
+            seen[colour[kind]] = number + 1
+        looks[label] = {"color": colour[kind], "hatch": hatch}
+    return looks
+
+
+def _damage_panel(axes: Axes, bars: Bars, looks: Looks, languages: Sequence[str], inches: float) -> dict[str, Any]:
+    """Draw one line of a panel, ``inches`` wide a language; return the legend's handles by label."""
+    handles: dict[str, Any] = {}
+    width = 0.84 / len(bars)
+    top = axes.get_ylim()[1]
+    sign: dict[str, Any] = {
+        "ha": "center",
+        "va": "bottom",
+        "fontsize": min(11.0, 72 * inches * width),
+        "fontweight": "bold",
+    }
+    for position, (label, own) in enumerate(bars.items()):
+        for place, lang in enumerate(languages):
+            value = spread(point for point in own if point.lang == lang)
+            if value is None:
+                continue
+            x = place + (position + 0.5) * width - 0.42
+            height = math.exp(value.mean) if value.mean < LARGEST else top
+            drawn = axes.bar(x, height, width * 0.92, edgecolor="white", linewidth=0, **looks[label])
+            handles.setdefault(label, drawn)
+            if value.mean >= LARGEST:
+                axes.text(x, top, "∞", color=looks[label]["color"], **sign)
+            elif value.low < value.high:
+                ends = [math.exp(min(end, LARGEST)) for end in (value.low, value.high)]
+                axes.plot([x, x], ends, color="black", linewidth=0.9)
+    axes.set_xticks(range(len(languages)), languages)
+    tidy(axes, grid="y")
+    axes.tick_params(axis="x", length=0)
+    return handles
+
+
+def damage(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
+    """Setting (fraction, method, strength, model) -> base, random, peripheral, core ... -> points, perturbed ones only.
+
+    Frozen or free makes no difference before the first step, so both kinds of run count.
+    """
+    merged = [point._replace(arm=point.arm._replace(frozen=None)) for point in found]
+    panels: dict[Arm, list[Arm]] = {}
+    for arm in {point.arm: None for point in merged if point.stage == "perturbed"}:
+        panels.setdefault(arm._replace(kind="none", score=None), []).append(arm)
+    table: dict[str, dict[str, list[Point]]] = {}
+    for setting, title in labels(panels).items():
+        arms = panels[setting]
+        base = [point for point in merged if point.stage == "base" and point.arm in arms]
+        rank = {"random": 0, "peripheral": 1, "core": 3}
+        named = sorted(labels(arms).items(), key=lambda item: rank.get(root_kind(item[0].kind), 2))
+        bars = {"base": base} if base else {}
+        for arm, label in named:
+            bars[label] = [point for point in merged if point.stage == "perturbed" and point.arm == arm]
+        table[title.removeprefix("no region").strip(" ()")] = bars
+    return table

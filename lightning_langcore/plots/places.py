@@ -1,0 +1,77 @@
+"""Where a parameter stands in the pictures of regions: layers are rows, kinds of matrices columns."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+_MATRICES = {
+    "self_attn.q_proj": "q",
+    "self_attn.k_proj": "k",
+    "self_attn.v_proj": "v",
+    "self_attn.o_proj": "o",
+    "mlp.gate_proj": "gate",
+    "mlp.up_proj": "up",
+    "mlp.down_proj": "down",
+}
+
+
+class Places(NamedTuple):
+    """The matrices of a model as a table.
+
+    Attributes:
+        names: parameter name by (layer, kind).
+        layers: every layer, ascending.
+        kinds: q, k, v, o, gate, up, down as far as they occur, then others.
+    """
+
+    names: dict[tuple[int, str], str]
+    layers: list[int]
+    kinds: list[str]
+
+
+def places(names: Iterable[str], picture: str) -> Places:
+    """Sort the matrices of the layers; names outside the layers are left out.
+
+    Raises:
+        ValueError: no name belongs to a layer; the message begins with ``picture``.
+    """
+    found = {place: name for name in names if (place := _place(name))}
+    if not found:
+        raise ValueError(f"{picture}: no matrix of a layer among the parameters")
+    order = [*_MATRICES.values()]
+    kinds = sorted({kind for _, kind in found}, key=lambda k: (order.index(k) if k in order else 99, k))
+    return Places(found, sorted({layer for layer, _ in found}), kinds)
+
+
+def matrices(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The names of what has rows and columns."""
+    return [name for name, shape in shapes.items() if len(shape) == 2]
+
+
+def refuse_unknown(names: Iterable[str], shapes: Mapping[str, tuple[int, ...]], picture: str) -> None:
+    """Refuse a parameter whose shape is not known.
+
+    Raises:
+        ValueError: the first such name.
+    """
+    unknown = [name for name in names if name not in shapes]
+    if unknown:
+        raise ValueError(f"{picture}: no shape for {unknown[0]}")
+
+
+def evenly(layers: list[int], at_most: int, title: str) -> tuple[list[int], str]:
+    """Up to ``at_most`` layers, first and last included, and the title that says what was left out."""
+    positions = np.linspace(0, len(layers) - 1, min(at_most, len(layers))).round().astype(int)
+    shown = [layers[position] for position in np.unique(positions)]
+    notes = [title]
+    if len(shown) < len(layers):
+        notes.append(f"{len(shown)} of {len(layers)} layers, evenly spaced")
+    return shown, "; ".join(note for note in notes if note)
+
+
+def _place(name: str) -> tuple[int, str] | None:
+    """``model.layers.3.self_attn.q_proj.weight`` -> (3, "q"); ``None`` outside the layers."""
+    match = re.search(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+?)(?:\.weight)?$", name)
+    return (int(match[1]), _MATRICES.get(match[2], match[2])) if match else None

@@ -1,0 +1,148 @@
+"""Recovery curves: perplexity while a damaged model trains on.
+
+Colour tells the kind of region, line style frozen or free, the marker what else tells arms apart.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from lightning_langcore.arms import Arm, Point, Spread, labels, points, spread
+from lightning_langcore.plots.style import GREY, LARGEST, colours, perplexity_axis, save, short, tidy
+from lightning_langcore.results import Results
+
+_MARKERS = "osD^vPX"
+
+
+def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
+    """Test perplexity against training documents, one panel a language, from the damaged model at 0 to the last step.
+
+    Solid lines: the region is frozen; dashed: it is free. Over several seeds the line is the geometric mean of the
+    seeds that reached the milestone and the band their range. The grey line is the intact base. A value that is not
+    finite is an infinity sign at the upper edge.
+
+    Raises:
+        ValueError: no run has test rows after step 0.
+    """
+    found = points(runs)
+    arms = {point.arm for point in found if point.stage in ("training", "final")}
+    if not arms:
+        raise ValueError("recovery_curves: no run has test rows of stage training or final")
+    found = [point for point in found if point.arm in arms]
+    named = labels(arms)
+    languages = list(dict.fromkeys(point.lang for point in found))
+    columns = _columns(len(languages))
+    rows = math.ceil(len(languages) / columns)
+    size = (8.4, 5.0) if len(languages) == 1 else (1.2 + 2.3 * columns, 1.2 + 1.9 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, lang in zip(grid.flat, languages, strict=False):
+        _recovery_panel(axes, [point for point in found if point.lang == lang], named)
+        axes.set_title(lang, fontsize=11, fontweight="bold", pad=4)
+    for position in range(len(languages), rows * columns):
+        grid.flat[position].set_visible(False)
+        grid.flat[position - columns].xaxis.set_tick_params(labelbottom=True)
+    _sample_axis(grid[0, 0], [point.samples for point in found])
+    perplexity_axis(grid[0, 0], found, margin=1.25)
+    figure.supxlabel("training documents", fontsize=11)
+    figure.supylabel("test perplexity (log)", fontsize=11)
+    handles = [Line2D([], [], **_style(arm, named), label=label) for arm, label in named.items()]
+    if any(point.stage == "base" for point in found):
+        handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
+    fits = max(1, int(size[0] / (0.75 + 0.07 * max(len(label) for label in named.values()))))
+    wide = len(handles) if len(handles) <= min(4, fits) else min(math.ceil(len(handles) / 2), fits)
+    style = {"frameon": False, "fontsize": 10, "handlelength": 3.2}
+    figure.legend(handles=handles, loc="outside upper center", ncols=wide, **style)
+    save(figure, path)
+
+
+def _columns(num_panels: int) -> int:
+    """Few empty places and a shape a little wider than high: 8 panels are 4 x 2, 30 are 6 x 5."""
+    if num_panels <= 3:
+        return num_panels
+    rows = {columns: math.ceil(num_panels / columns) for columns in range(2, 7)}
+    return min(rows, key=lambda columns: columns * rows[columns] + 1.5 * abs(columns - 1.4 * rows[columns]))
+
+
+def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Arm, str]) -> None:
+    for model in {point.arm.model for point in found}:
+        base = spread(point for point in found if point.stage == "base" and point.arm.model == model)
+        if base and base.mean < LARGEST:
+            axes.axhline(math.exp(base.mean), color=GREY, linewidth=1, zorder=1)
+    for arm in reversed(named):
+        own = [point for point in found if point.arm == arm]
+        start = "perturbed" if any(point.stage == "perturbed" for point in own) else "base"
+        curve = milestones(point for point in own if point.stage in (start, "training", "final"))
+        style = _style(arm, named)
+        x = [samples for samples, _ in curve]
+        axes.plot(x, [_perplexity(value.mean) for _, value in curve], **style, zorder=3)
+        if any(value.num_seeds > 1 for _, value in curve):
+            low, high = ([_perplexity(getattr(value, end)) for _, value in curve] for end in ("low", "high"))
+            axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0, zorder=2)
+        for samples, value in curve:
+            if value.mean >= LARGEST:
+                place: dict[str, Any] = {
+                    "xycoords": ("data", "axes fraction"),
+                    "ha": "center",
+                    "va": "top",
+                    "fontsize": 12,
+                }
+                axes.annotate("∞", (samples, 0.99), color=style["color"], **place)
+    tidy(axes)
+    axes.tick_params(labelsize=9)
+
+
+def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
+    """(documents, spread over seeds) of one arm in one language, ascending.
+
+    A milestone fires at the first step that reaches it, so the counts of different seeds may differ a little: counts
+    of different seeds within 10 % are one milestone, drawn at their mean.
+    """
+    groups: list[list[Point]] = []
+    for point in sorted(found, key=lambda point: point.samples):
+        near = groups and point.samples <= 1.1 * groups[-1][0].samples
+        if near and all(other.seed != point.seed or other.samples == point.samples for other in groups[-1]):
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    means = (sum(point.samples for point in group) / len(group) for group in groups)
+    return [(mean, value) for mean, group in zip(means, groups, strict=True) if (value := spread(group))]
+
+
+def _style(arm: Arm, named: Mapping[Arm, str]) -> dict[str, Any]:
+    colour = colours(other.kind for other in named)
+    peers = [other for other in named if colour[other.kind] == colour[arm.kind] and other.frozen == arm.frozen]
+    return {
+        "color": colour[arm.kind],
+        "linestyle": (0, (4, 2)) if arm.frozen is False else "-",
+        "linewidth": 1.8,
+        "marker": _MARKERS[peers.index(arm) % len(_MARKERS)],
+        "markersize": 4,
+    }
+
+
+def _perplexity(nats: float) -> float:
+    """Perplexity to draw; NaN, which leaves a gap, where it is too large."""
+    return math.exp(nats) if nats < LARGEST else math.nan
+
+
+def _sample_axis(axes: Axes, samples: Sequence[int]) -> None:
+    """Linear for evenly spaced milestones; else 0, then decades: most happens in the first documents."""
+    positive = sorted({count for count in samples if count > 0})
+    if positive[-1] / positive[0] <= 12:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+        axes.set_xlim(-0.04 * positive[-1], 1.04 * positive[-1])
+    else:
+        first = float(positive[0])
+        axes.set_xscale("symlog", linthresh=first, linscale=0.6)
+        decades = [10.0**power for power in range(16) if first <= 10**power <= positive[-1] * 1.01]
+        axes.xaxis.set_major_locator(FixedLocator([0.0, *decades]))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.set_xlim(-0.12 * first, positive[-1] * 1.4)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

@@ -1,0 +1,177 @@
+"""Many regions from one reading: each equals the one that a plain computation over everything finds."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_langcore import random_region, select
+from lightning_langcore.locate import Wanted, locate
+from lightning_langcore.selectors import Choice
+
+SHAPES = {"model.layers.0.a.weight": (12, 8), "model.layers.1.a.weight": (9, 14)}
+NORM = "model.norm.weight"
+LANGUAGES = ["zh", "ar", "ru"]
+
+
+def made(seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return {n: torch.from_numpy((scale * rng.normal(0, 1, s)).astype(np.float32)) for n, s in everything().items()}
+
+
+def everything():
+    return {**SHAPES, NORM: (8,)}
+
+
+THETA = made(0)
+
+
+class Known:
+    """Statistics kept in memory; counts how often each is read."""
+
+    languages = LANGUAGES
+
+    def __init__(self):
+        self.read = []
+        kinds = ("change", "gradient_sum", "gradient_abs", "gradient_square")
+        self.values = {
+            (language, kind): {n: t.abs() for n, t in made(10 * i + j + 1).items()}
+            for i, language in enumerate(LANGUAGES)
+            for j, kind in enumerate(kinds)
+        }
+
+    def statistic(self, language, name, statistic):
+        self.read.append((language, name, statistic))
+        return self.values[language, statistic][name].clone()
+
+
+def plain(score, language):
+    """The score over some languages, in numpy."""
+    kinds = {"fisher": "gradient_square", "taylor": "gradient_sum", "taylor_per_batch": "gradient_abs"}
+    known = Known()
+    found = {}
+    for name in SHAPES:
+        theta = THETA[name].numpy()
+        parts = [
+            known.values[lang, kinds.get(score, "change")][name].numpy()
+            for lang in ([language] if language else LANGUAGES)
+        ]
+        total = np.sum(parts, 0, dtype=np.float32)
+        if score == "relative_change":
+            total = total / np.maximum(np.abs(theta), 1e-3 * np.sqrt(np.mean(theta.astype(np.float64) ** 2)))
+        elif score.startswith("taylor"):
+            total = total * np.abs(theta)
+        elif score == "magnitude":
+            total = np.abs(theta)
+        found[name] = torch.from_numpy(np.ascontiguousarray(total, dtype=np.float32))
+    return found
+
+
+CASES = [
+    *itertools.product(["weight_change", "relative_change"], ["lowest", "highest"], ["tensor", "model"], [None, "ar"]),
+    *itertools.product(["taylor", "taylor_per_batch", "fisher"], ["highest"], ["tensor", "model"], [None, "zh"]),
+    ("magnitude", "highest", "tensor", None),
+    ("magnitude", "highest", "model", None),
+]
+WANTED = {
+    f"{number}": Wanted(score, Choice(0.1, end, "element", scope), language)
+    for number, (score, end, scope, language) in enumerate(CASES)
+}
+
+
+def search(wanted=WANTED, known=None, **more):
+    return locate(THETA, known or Known(), SHAPES, wanted, **more)
+
+
+def test_every_region_equals_its_own_selection_from_plain_scores():
+    found = search()
+    assert found.regions.keys() == WANTED.keys()
+    for key, (score, end, scope, language) in zip(WANTED, CASES, strict=True):
+        assert found.regions[key] == select(plain(score, language), 0.1, end, scope=scope), CASES[int(key)]
+        assert found.regions[key].meta["score"] == score
+        expected = None if score == "magnitude" else [language] if language else LANGUAGES
+        assert found.regions[key].meta.get("languages") == expected
+
+
+def test_each_statistic_is_read_once_a_pass():
+    known = Known()
+    search(known=known)
+    assert max(known.read.count(one) for one in known.read) == 2  # the second pass is that of scope=model
+    known = Known()
+    tensor = {key: want for key, want in WANTED.items() if want.choice.scope == "tensor"}
+    search(tensor, known)
+    assert max(known.read.count(one) for one in known.read) == 1
+
+
+def test_random_regions_of_several_seeds_and_lines_go_with_the_rest():
+    wanted = {f"r{seed}": Wanted("random", Choice(0.2, "lowest", seed=seed)) for seed in (0, 1)}
+    wanted["rows"] = Wanted("weight_change", Choice(0.5, "lowest", "row"))
+    found = search(wanted)
+    assert found.regions["r0"] == random_region(SHAPES, 0.2, 0)
+    assert found.regions["r1"] == random_region(SHAPES, 0.2, 1)
+    assert found.regions["rows"] == select(plain("weight_change", None), 0.5, "lowest", granularity="row")
+
+
+def test_the_union_table_counts_all_parameters_and_the_largest_change():
+    found = search({}, thresholds=[0.5, 1.0], others=[NORM])
+    known = Known()
+    for name, shares in found.union.items():
+        theta = THETA[name].double().numpy()
+        scale = np.maximum(np.abs(theta), 1e-3 * np.sqrt(np.mean(theta**2)))
+        each = np.stack([known.values[lang, "change"][name].numpy() / scale for lang in LANGUAGES])
+        assert shares == [(each > t).any(0).mean() for t in (0.5, 1.0)]
+    assert list(found.union) == [*SHAPES, NORM]
+
+
+def test_weights_that_never_moved_are_counted():
+    known = Known()
+    name = next(iter(SHAPES))
+    for language in LANGUAGES:
+        known.values[language, "change"][name][:6] = 0
+    known.values["ar", "change"][name][6:9] = 0
+    still = search(known=known).still
+    for key, want in WANTED.items():
+        if want.statistic == "change":
+            assert still[key][name] == pytest.approx(0.75 if want.language == "ar" else 0.5)
+        else:
+            assert key not in still
+
+
+class Stopped(Known):
+    """Is interrupted after some readings."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def statistic(self, language, name, statistic):
+        if len(self.read) >= self.after:
+            raise KeyboardInterrupt
+        return super().statistic(language, name, statistic)
+
+
+@pytest.mark.parametrize("after", [3, 13, 20, 30])
+def test_an_interrupted_search_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
+    whole = search(thresholds=[0.5], others=[NORM])
+    with pytest.raises(KeyboardInterrupt):
+        search(known=Stopped(after), thresholds=[0.5], others=[NORM], kept=tmp_path)
+    known = Known()
+    resumed = search(known=known, thresholds=[0.5], others=[NORM], kept=tmp_path)
+    assert resumed.regions == whole.regions
+    assert {k: r.meta for k, r in resumed.regions.items()} == {k: r.meta for k, r in whole.regions.items()}
+    assert resumed.union == whole.union
+    assert resumed.still == whole.still
+    total = Known()
+    search(known=total, thresholds=[0.5], others=[NORM])
+    assert len(known.read) < len(total.read) or after == 3
+    again = Known()
+    assert search(known=again, thresholds=[0.5], others=[NORM], kept=tmp_path).regions == whole.regions
+    assert again.read == []
+
+
+def test_a_broken_file_of_findings_is_named(tmp_path):
+    search(kept=tmp_path)
+    next(tmp_path.iterdir()).write_bytes(b"half")
+    with pytest.raises(ValueError, match=f"is broken: remove {tmp_path} to begin anew"):
+        search(kept=tmp_path)
