@@ -7,7 +7,7 @@ import math
 import operator
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from lightning_langcore.region import Region
 
 SIGNS = {ast.BitOr: operator.or_, ast.BitAnd: operator.and_, ast.Sub: operator.sub}
 ADVICE = "only names, |, & and -, and brackets are allowed; what is no Python name gets one with NAME=FILE"
+CHOICE = ("kind", "score", "fraction", "granularity", "scope")
+ORIGIN = ("num_ties", "languages", "base_model")
+FACTS = ("file", *CHOICE, "weights", "candidates", "ties", "languages", "base model")
 COMBINE_HELP = """Write the region that an expression over regions makes.
 
   core | outliers             in either
@@ -30,10 +33,12 @@ COMBINE_HELP = """Write the region that an expression over regions makes.
   core - outliers             in the first alone
   (core | random) - outliers  brackets
 
-As in Python, - binds more tightly than &, and & more tightly than |: a | b & c - d is a | (b & (c - d)).
+As in Python, - comes before &, and & before |: a | b & c - d is
+a | (b & (c - d)).
 
-A name is NAME=FILE where that is given, else NAME.safetensors in one of the --in folders; language/zh.safetensors of
-a run is found as zh with --in RUN/language, or as zh=RUN/language/zh.safetensors.
+A name is NAME=FILE where that is given, else NAME.safetensors in one of the
+--in folders; language/zh.safetensors of a run is found as zh with
+--in RUN/language, or as zh=RUN/language/zh.safetensors.
 """
 
 
@@ -53,7 +58,7 @@ def main(words: Sequence[str]) -> None:
 def _show(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="langcore region show", description="What region files hold.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--by-parameter", action="store_true", help="also one line for each candidate parameter")
+    parser.add_argument("--by-parameter", action="store_true", help="also one line a candidate: weights, share of it")
     options = parser.parse_intermixed_args(words)
     facts, tables = [], []
     for file in options.files:  # one region in memory at a time
@@ -62,46 +67,26 @@ def _show(words: Sequence[str]) -> None:
         if options.by_parameter:
             tables.append(_by_parameter(file, region))
     console = _console()
-    num_beside = max(1, (console.width - 14) // 22)
+    num_beside = max(1, (console.width - 14) // 22)  # a column a file: eleven columns would not fit a terminal
     for start in range(0, len(facts), num_beside):
-        console.print(_facts_table(facts[start : start + num_beside]))
+        header, *rows = zip(FACTS, *facts[start : start + num_beside], strict=True)
+        console.print(_table(header, [], rows))
     for table in tables:
         console.print(table)
 
 
-def _facts(file: Path, region: Region) -> dict[str, str]:
-    meta = region.meta
-    ties, fraction, languages = meta.get("num_ties"), meta.get("fraction"), meta.get("languages")
-    return {
-        "file": str(file),
-        "kind": _said(meta.get("kind")),
-        "score": _said(meta.get("score")),
-        "fraction": _share(fraction) if isinstance(fraction, float | int) else _said(fraction),
-        "granularity": _said(meta.get("granularity")),
-        "scope": _said(meta.get("scope")),
-        "weights": f"{len(region):,} ({_share(region.fraction)})",
-        "candidates": f"{region.num_candidates:,}",
-        "ties": f"{ties:,}" if isinstance(ties, int) else _said(ties),
-        "languages": ", ".join(map(str, languages)) if isinstance(languages, list) else _said(languages),
-        "base model": _said(meta.get("base_model")),
-    }
-
-
-def _facts_table(facts: Sequence[Mapping[str, str]]) -> Table:
-    """A column a file: eleven columns would not fit a terminal."""
-    table = _table(["file", *(one["file"] for one in facts)])
-    for key in list(facts[0])[1:]:
-        _add(table, key, *(one[key] for one in facts))
-    return table
+def _facts(file: Path, region: Region) -> list[str]:
+    """A text for each of ``FACTS``."""
+    sizes = [f"{len(region):,} ({region.fraction:.3%})", f"{region.num_candidates:,}"]
+    choice, origin = ([_said(region.meta.get(key)) for key in keys] for keys in (CHOICE, ORIGIN))
+    return [str(file), *choice, *sizes, *origin]
 
 
 def _by_parameter(file: Path, region: Region) -> Table:
     """Weights of each candidate parameter, those without any included, and the share of it that they are."""
-    table = _table(["parameter"], ["weights", "share"], title=str(file))
-    for name, shape in region.shapes.items():
-        num_weights = len(region.parts.get(name, ()))
-        _add(table, name, f"{num_weights:,}", _share(num_weights / max(1, math.prod(shape))))
-    return table
+    sizes = {name: (len(region.parts.get(name, ())), math.prod(shape)) for name, shape in region.shapes.items()}
+    rows = [(name, f"{held:,}", f"{held / max(1, numel):.3%}") for name, (held, numel) in sizes.items()]
+    return _table(["parameter"], ["weights", "share"], rows, title=str(file))
 
 
 def _combine(words: Sequence[str]) -> None:
@@ -119,13 +104,15 @@ def _combine(words: Sequence[str]) -> None:
     tree = parse(options.expression)
     files = _find(list(names(tree)), _aliases(options.named), options.folders or [Path()])
     regions = {name: Region.load(file) for name, file in files.items()}
-    result = evaluate(tree, regions)
+    result, models = evaluate(tree, regions), [region.meta.get("base_model") for region in regions.values()]
     result.meta = {"kind": ast.unparse(tree), "files": {name: str(file) for name, file in files.items()}}
-    models = {region.meta.get("base_model") for region in regions.values()}
-    if len(models) == 1:
-        result.meta["base_model"] = models.pop()
+    if all(model == models[0] for model in models):
+        result.meta["base_model"] = models[0]
     result.save(options.output)
-    _print_sizes({**regions, result.meta["kind"]: result}, [*files.values(), options.output])
+    lines = [(name, files[name], region) for name, region in regions.items()]
+    lines.append((result.meta["kind"], options.output, result))
+    rows = [(name, str(file), f"{len(region):,}", f"{region.fraction:.3%}") for name, file, region in lines]
+    _console().print(_table(["region", "file"], ["weights", "share"], rows))
     if not len(result):
         say(f"{result.meta['kind']} is empty: {options.output} holds no weight")
 
@@ -188,7 +175,7 @@ def _aliases(words: Sequence[str]) -> dict[str, Path]:
             raise ValueError(f"{word}: {name!r} is no Python name, so that an expression can't hold it")
         if name in found:
             raise ValueError(f"{name}= is given twice")
-        found[name] = Path(file).expanduser()
+        found[name] = Path(file)
     return found
 
 
@@ -201,9 +188,8 @@ def _find(wanted: Sequence[str], aliases: Mapping[str, Path], folders: Sequence[
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"--in {folder}: there is no such folder")
-    for name in aliases:
-        if name not in wanted:
-            raise ValueError(f"{name}={aliases[name]} is given, but the expression has no {name}")
+    for name in [name for name in aliases if name not in wanted]:
+        raise ValueError(f"{name}={aliases[name]} is given, but the expression has no {name}")
     return {name: aliases[name] if name in aliases else _in_folders(name, folders) for name in dict.fromkeys(wanted)}
 
 
@@ -219,13 +205,6 @@ def _in_folders(name: str, folders: Sequence[Path]) -> Path:
     return next(iter(found.values()))
 
 
-def _print_sizes(regions: Mapping[str, Region], files: Sequence[Path]) -> None:
-    table = _table(["region", "file"], ["weights", "share"])
-    for (name, region), file in zip(regions.items(), files, strict=True):
-        _add(table, name, str(file), f"{len(region):,}", _share(region.fraction))
-    _console().print(table)
-
-
 def _overlap(words: Sequence[str]) -> None:
     about = "What each two regions share, beside what chance gives: overlap.csv and overlap.png."
     parser = argparse.ArgumentParser(prog="langcore region overlap", description=about)
@@ -239,7 +218,7 @@ def _overlap(words: Sequence[str]) -> None:
     label = f"Jaccard overlap (by chance {chance:.3f})"
     plots.pair_heatmap(values, shown, shown, options.output / "overlap.png", "Overlap of regions", label, text="{:.3f}")
     write_csv(rows, options.output / "overlap.csv")
-    _print_overlaps(rows)
+    _console().print(_overlap_table(rows))
 
 
 def labels(words: Sequence[str]) -> dict[str, Path]:
@@ -256,7 +235,7 @@ def labels(words: Sequence[str]) -> dict[str, Path]:
         name, _, file = word.partition("=")
         is_named = file and "/" not in name and not Path(word).is_file()
         given.append(name if is_named else "")
-        files.append(Path(file).expanduser() if is_named else Path(word))
+        files.append(Path(file) if is_named else Path(word))
     parts = [(*file.absolute().parent.parts[1:], file.stem) for file in files]
     depth = [1] * len(files)
     while True:
@@ -272,16 +251,16 @@ def labels(words: Sequence[str]) -> dict[str, Path]:
     return dict(zip(called, files, strict=True))
 
 
-def _print_overlaps(rows: Sequence[Overlap]) -> None:
+def _overlap_table(rows: Sequence[Overlap]) -> Table:
     """A line for each two regions: what they share, as a share of either, of the one and of the other."""
-    table = _table(["one", "other"], ["shared", "Jaccard", "chance", "of one", "of other"])
-    places = {(row.one, row.other): number for number, row in enumerate(rows)}
-    for number, row in enumerate(rows):
-        turned = places[row.other, row.one]
-        if number < turned:
-            shares = (f"{row.share_of_one:.1%}", f"{rows[turned].share_of_one:.1%}")
-            _add(table, row.one, row.other, f"{row.num_shared:,}", f"{row.jaccard:.3f}", f"{row.chance:.3f}", *shares)
-    _console().print(table)
+    by_pair = {(row.one, row.other): row for row in rows}
+    lines = []
+    while by_pair:
+        row = by_pair.pop(next(iter(by_pair)))
+        turned = by_pair.pop((row.other, row.one))
+        shares = (f"{row.share_of_one:.1%}", f"{turned.share_of_one:.1%}")
+        lines.append((row.one, row.other, f"{row.num_shared:,}", f"{row.jaccard:.3f}", f"{row.chance:.3f}", *shares))
+    return _table(["one", "other"], ["shared", "Jaccard", "chance", "of one", "of other"], lines)
 
 
 def _console() -> Console:
@@ -289,18 +268,16 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=80, color_system=None)
 
 
-def _table(texts: Sequence[str], numbers: Sequence[str] = (), title: str = "") -> Table:
+def _table(texts: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Text columns, broken where they are too wide, then columns of numbers."""
     table = Table(title=_plain(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for text in texts:
         table.add_column(_plain(text), overflow="fold")
     for number in numbers:
         table.add_column(number, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(_plain, row))
     return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    table.add_row(*map(_plain, cells))
 
 
 def _plain(text: str) -> Text:
@@ -309,12 +286,9 @@ def _plain(text: str) -> Text:
 
 
 def _said(value: Any) -> str:
-    return "–" if value is None else str(value)
-
-
-def _share(value: float) -> str:
-    """Three digits that count: 5 %, 0.0125 %."""
-    return f"{100 * value:.3g} %"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 COMMANDS = {"show": _show, "combine": _combine, "overlap": _overlap}
