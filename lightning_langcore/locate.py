@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_langcore.files import atomic_path
 from lightning_langcore.region import Region
-from lightning_langcore.scores import SCORES, RandomScores, union_shares
+from lightning_langcore.scores import SCORES, RandomScores, union_shares, weight_scale
 from lightning_langcore.select import finish
 from lightning_langcore.selectors import Choice, Found, Selector, selector
 from lightning_langcore.weights import Evidence
@@ -124,6 +124,7 @@ class _Reading:
     wanted: Mapping[str, Wanted]
     thresholds: Sequence[float]
     _largest: Tensor = field(init=False)
+    _made: dict[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
 
     def look(self, number: int, selectors: Mapping[str, Selector]) -> dict[str, Found]:
         """Compute each score once, show it to whoever wants it, and let it go."""
@@ -139,9 +140,10 @@ class _Reading:
                 for key in keys:
                     found[key] = selectors[key].look(number, self.name, scored)
                     if statistic == "change":
-                        found[key]["still"] = torch.tensor(float((scored == 0).sum()) / max(1, scored.numel()))
+                        still = 1 - int(torch.count_nonzero(scored)) / max(1, scored.numel())
+                        found[key]["still"] = torch.tensor(still, dtype=torch.float64)
         if self.thresholds:
-            shares = union_shares(self.theta_0, self._largest, self.thresholds)
+            shares = union_shares(self._made_of_weights(weight_scale), self._largest, self.thresholds)
             found["union"] = {"shares": torch.tensor(shares, dtype=torch.float64)}
         return found
 
@@ -149,7 +151,16 @@ class _Reading:
         score, _, seed = group
         if seed is not None:
             return RandomScores({self.name: tuple(self.theta_0.shape)}, seed)[self.name]
-        return SCORES[score].formula(self.theta_0, values)
+        made = SCORES[score]
+        return made.combine(self._made_of_weights(made.of_weights), values)
+
+    def _made_of_weights(self, make: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """What scores need of the weights alone, once for all languages."""
+        if make is None:
+            return self.theta_0
+        if make not in self._made:
+            self._made[make] = make(self.theta_0)
+        return self._made[make]
 
     def _statistics(self) -> Iterator[tuple[str | None, str | None, Tensor]]:
         """(statistic, language or None for all of them added up, its values); keeps the largest change on the way."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
 """Name components that torch.compile, DDP and activation checkpointing put in; they are dropped before matching."""
 
+_CHUNK = 1 << 16  # elements that are float64 at once
 _IN_A_LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
 
 
@@ -116,9 +117,11 @@ def flat(tensor: Tensor) -> Tensor:
 
 def rms(tensor: Tensor) -> float:
     """Root mean square of all elements, summed in float64."""
-    if not tensor.numel():
-        return 0.0
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) / tensor.numel() ** 0.5
+    total = 0.0
+    for part in tensor.detach().reshape(-1).split(_CHUNK):
+        double = part.double()
+        total += float(torch.dot(double, double))
+    return (total / max(1, tensor.numel())) ** 0.5
 
 
 def group_names(name: str) -> tuple[str, ...]:

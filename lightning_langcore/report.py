@@ -30,6 +30,8 @@ from lightning_langcore.compare import (
 from lightning_langcore.files import write_text
 from lightning_langcore.results import Results, find_runs
 
+_MOST_COLUMNS = 9
+
 
 def table(runs: Sequence[Results]) -> Table:
     """Test perplexity by language and arm: intact, damaged, at the end. Readable at 80 columns."""
@@ -56,12 +58,38 @@ def table(runs: Sequence[Results]) -> Table:
     return made
 
 
+def damage_tables(runs: Sequence[Results]) -> list[Table]:
+    """The talk's layout, a table a setting: languages are rows, the intact base and each damaged region columns.
+
+    Only regions count that are a fraction of the candidates; none where there are too many for a line.
+    """
+    made = []
+    for title, bars in plots.damage([p for p in points(runs) if p.arm.fraction is not None]).items():
+        if len(bars) > _MOST_COLUMNS:
+            return []
+        shown = Table(title=f"Test perplexity right after the perturbation: {title}".rstrip(": "), pad_edge=False)
+        shown.title_justify = "left"
+        shown.add_column("lang", no_wrap=True)
+        for label in bars:
+            shown.add_column(label, justify="right", overflow="fold")
+        for lang in dict.fromkeys(point.lang for own in bars.values() for point in own):
+            values = (spread(point for point in own if point.lang == lang) for own in bars.values())
+            shown.add_row(lang, *(spread_text(value, "\n") for value in values))
+        made.append(shown)
+    return made
+
+
 def print_table(runs: Sequence[Results]) -> None:
-    """Print :func:`table` to standard output; without a terminal plain, and wide enough that nothing is cut."""
+    """Print what the runs found to standard output; without a terminal plain, and wide enough that nothing is cut.
+
+    That is :func:`damage_tables` where nothing was trained and they fit, else :func:`table`.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=100, color_system=None)
-    console.print(table(runs))
+    trained = any(point.stage in ("training", "final") for point in points(runs))
+    for shown in ([] if trained else damage_tables(runs)) or [table(runs)]:
+        console.print(shown)
 
 
 def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -182,6 +210,8 @@ def _lines_html(runs: Sequence[Results]) -> str:
     found = lines(runs)
     if not found:
         return "<p>No test rows yet.</p>"
+    if not any(line.final for line in found):
+        return "<p>Nothing was trained.</p>" if any(line.damaged for line in found) else ""
     rows, before = [], None
     for line in found:
         cells = (line.label, spread_text(line.base), spread_text(line.damaged), line.final_text(), line.seeds)
@@ -261,13 +291,19 @@ def _times(value: Spread | None, base: Spread | None) -> str:
     return f"<small>× {number(exp(value.mean - base.mean))}</small>"
 
 
+_REGION_PICTURES = ("region", "{kind}", "{kind}_lines", "{kind}_concentration", "overlap_*", "monolingual_*")
+
+
 def _regions_html(runs: Sequence[Results]) -> str:
-    """The heat map of the first run of each kind of region that has one."""
+    """What the first run of each kind of region has drawn of where it lies and what it shares."""
     seen: dict[str, str] = {}
     for run in runs:
-        kind, file = str((run.region or {}).get("kind", "region")), run.folder / "plots" / "region.png"
-        if kind not in seen and file.is_file():
-            seen[kind] = f"<h3>{escape(kind)}</h3>" + _image(file.read_bytes(), f"where the {kind} region lies")
+        kind = str((run.region or {}).get("kind", run.experiment))
+        names = [pattern.format(kind=kind) for pattern in _REGION_PICTURES]
+        files = [file for name in names for file in sorted((run.folder / "plots").glob(f"{name}.png"))]
+        if kind not in seen and files:
+            pictures = (_image(file.read_bytes(), f"{kind}: {file.stem}") for file in dict.fromkeys(files))
+            seen[kind] = f"<h3>{escape(kind)}</h3>" + "".join(pictures)
     return "".join(seen.values())
 
 

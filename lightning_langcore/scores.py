@@ -23,7 +23,7 @@ RELATIVE_FLOOR = 1e-3
 """Relative change divides by at least this times the tensor's root mean square: a weight near zero has no scale."""
 
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 """Elements at a time where a whole tensor would only travel through memory: temporaries stay in the cache."""
 
 
@@ -106,21 +106,29 @@ def magnitude(theta_0: Tensor, _: Tensor | None = None) -> Tensor:
 
 
 class Score(NamedTuple):
-    """The end at which the core lies, the statistic that is recorded per language (if any), and the formula."""
+    """A score in two halves, so that what depends on the weights alone is computed once for all languages.
+
+    Attributes:
+        core_end: the end at which the core lies.
+        statistic: what is recorded per language, if anything.
+        of_weights: what is made of the weights; ``None`` where they do not count.
+        combine: of that and the statistic.
+    """
 
     core_end: End
     statistic: str | None
-    formula: Callable[[Tensor, Tensor], Tensor]
+    of_weights: Callable[[Tensor], Tensor] | None
+    combine: Callable[[Tensor, Tensor], Tensor]
 
 
 SCORES: dict[str, Score] = {
-    "weight_change": Score("lowest", "change", weight_change),
-    "relative_change": Score("lowest", "change", relative_change),
-    "taylor": Score("highest", "gradient_sum", taylor),
-    "taylor_per_batch": Score("highest", "gradient_abs", taylor_per_batch),
-    "fisher": Score("highest", "gradient_square", fisher),
-    "wanda": Score("highest", "input_norm", wanda),
-    "magnitude": Score("highest", None, magnitude),
+    "weight_change": Score("lowest", "change", None, weight_change),
+    "relative_change": Score("lowest", "change", weight_scale, lambda scale, change: change / scale),
+    "taylor": Score("highest", "gradient_sum", magnitude, torch.mul),
+    "taylor_per_batch": Score("highest", "gradient_abs", magnitude, torch.mul),
+    "fisher": Score("highest", "gradient_square", None, fisher),
+    "wanda": Score("highest", "input_norm", magnitude, torch.mul),
+    "magnitude": Score("highest", None, magnitude, lambda sizes, _: sizes),
 }
 """All scores but ``random``, which is :class:`RandomScores`: it has no core end."""
 
@@ -139,9 +147,13 @@ class RandomScores(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """In [0, 1), 24 bits of the hash: equals are ordered by the rest of it."""
-        shape = self._shapes[name]
-        hashes = tie_order(name, np.arange(int(np.prod(shape, dtype=np.int64))), self._seed)
-        return torch.from_numpy(((hashes >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)).reshape(shape))
+        scores = torch.empty(self._shapes[name], dtype=torch.float32)
+        flat = scores.view(-1).numpy()
+        for start in range(0, len(flat), _CHUNK):
+            places = np.arange(start, min(start + _CHUNK, len(flat)))
+            upper = tie_order(name, places, self._seed) >> np.uint64(40)
+            np.multiply(upper, 2.0**-24, out=flat[start : start + _CHUNK], casting="same_kind")
+        return scores
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
@@ -150,16 +162,16 @@ class RandomScores(Mapping[str, Tensor]):
         return len(self._shapes)
 
 
-def union_shares(theta_0: Tensor, largest_change: Tensor, thresholds: Sequence[float]) -> list[float]:
+def union_shares(scale: Tensor, largest_change: Tensor, thresholds: Sequence[float]) -> list[float]:
     """A row of the talk's table: the shares of weights that change by more than a threshold in some language.
 
     Args:
-        theta_0: the base's weights.
+        scale: :func:`weight_scale` of the base's weights.
         largest_change: the maximum over languages of ``|theta - theta_0|``.
         thresholds: relative changes, 0.01 = 1 %.
 
     Returns:
         One share (0..1) per threshold.
     """
-    relative = largest_change / weight_scale(theta_0)
-    return [int((relative > t).sum()) / max(1, relative.numel()) for t in thresholds]
+    relative = (largest_change / scale).numpy()
+    return [int(np.count_nonzero(relative > t)) / max(1, relative.size) for t in thresholds]

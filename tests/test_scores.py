@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore import scores
+from lightning_langcore import params, scores
 from lightning_langcore.params import rms
 from lightning_langcore.scores import (
     SCORES,
@@ -36,6 +36,7 @@ def test_the_absolute_change_of_bfloat16_weights_is_computed_in_float32():
 @pytest.mark.parametrize("chunk", [5, 1 << 20])
 def test_change_and_scale_do_not_depend_on_the_chunks(monkeypatch, chunk):
     monkeypatch.setattr(scores, "_CHUNK", chunk)
+    monkeypatch.setattr(params, "_CHUNK", chunk)
     base, end = (torch.from_numpy(RNG.normal(0, 1, (7, 9)).astype(np.float32)) for _ in range(2))
     assert torch.equal(absolute_change(base, end.T.contiguous().T), (end - base).abs())
     np.testing.assert_allclose(
@@ -96,6 +97,25 @@ def test_taylor_is_the_released_codes_formula_worked_by_hand():
     assert taylor_per_batch(torch.tensor(weight), torch.from_numpy(averaged)).tolist() == without_cancelling
 
 
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("weight_change", weight_change),
+        ("relative_change", relative_change),
+        ("taylor", taylor),
+        ("taylor_per_batch", taylor_per_batch),
+        ("fisher", fisher),
+        ("wanda", wanda),
+        ("magnitude", magnitude),
+    ],
+)
+def test_the_halves_of_a_score_make_its_formula(name, formula):
+    theta_0, statistic = torch.from_numpy(THETA), torch.from_numpy(STATISTIC[0] if name == "wanda" else STATISTIC)
+    score = SCORES[name]
+    made = theta_0 if score.of_weights is None else score.of_weights(theta_0)
+    assert torch.equal(score.combine(made, statistic), formula(theta_0, statistic))
+
+
 def test_every_score_says_where_its_core_lies():
     ends = {name: score.core_end for name, score in SCORES.items()}
     assert {name for name, end in ends.items() if end == "lowest"} == {"weight_change", "relative_change"}
@@ -118,4 +138,4 @@ def test_random_scores_are_uniform_reproducible_and_independent_of_other_paramet
 def test_the_union_table_by_hand():
     theta_0 = torch.full((1, 4), 2.0)
     largest = torch.tensor([[0.04, 0.04, 0.0, 0.12]])  # relative: 2 %, 2 %, 0, 6 %
-    assert union_shares(theta_0, largest, (0.01, 0.03, 0.05, 0.07)) == [0.75, 0.25, 0.25, 0.0]
+    assert union_shares(weight_scale(theta_0), largest, (0.01, 0.03, 0.05, 0.07)) == [0.75, 0.25, 0.25, 0.0]
