@@ -19,7 +19,7 @@ from lightning_langcore.jobs.training import quiet
 from lightning_langcore.progress import say
 from lightning_langcore.results import Results, find_runs
 
-JOBS = ("base", "fit", "locate", "perturb")
+JOBS = ("base", "fit", "locate", "perturb", "dimension")
 INTERRUPTED = 130
 USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run one; -m for a sweep
        langcore report FOLDER [FOLDER ...] [-o FILE]                one HTML page from run folders

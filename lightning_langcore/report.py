@@ -61,10 +61,10 @@ def table(runs: Sequence[Results]) -> Table:
 def damage_tables(runs: Sequence[Results]) -> list[Table]:
     """The talk's layout, a table a setting: languages are rows, the intact base and each damaged region columns.
 
-    Only regions count that are a fraction of the candidates; none where there are too many for a line.
+    None where there are too many columns for a line.
     """
     made = []
-    for title, bars in plots.damage([p for p in points(runs) if p.arm.fraction is not None]).items():
+    for title, bars in plots.damage(points(runs)).items():
         if len(bars) > _MOST_COLUMNS:
             return []
         shown = Table(title=f"Test perplexity right after the perturbation: {title}".rstrip(": "), pad_edge=False)
@@ -82,14 +82,22 @@ def damage_tables(runs: Sequence[Results]) -> list[Table]:
 def print_table(runs: Sequence[Results]) -> None:
     """Print what the runs found to standard output; without a terminal plain, and wide enough that nothing is cut.
 
-    That is :func:`damage_tables` where nothing was trained and they fit, else :func:`table`.
+    That is :func:`damage_tables` where nothing was trained and they fit, else :func:`table`; nothing of runs that
+    changed single weights, whose job prints its own.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=100, color_system=None)
+    runs = [run for run in runs if not _of_single_weights(run)]
+    if not runs:
+        return
     trained = any(point.stage in ("training", "final") for point in points(runs))
     for shown in ([] if trained else damage_tables(runs)) or [table(runs)]:
         console.print(shown)
+
+
+def _of_single_weights(run: Results) -> bool:
+    return any(str(row.get("variant", "")).endswith("]") for row in run.perplexity)
 
 
 def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -135,14 +143,15 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
     loaded += [Results.load(folder) for folder in (find_runs(folders) if folders else [])]
     if not loaded:
         raise ValueError("report: no runs given")
+    regional = [run for run in loaded if not _of_single_weights(run)]
     sections = [
         ("In short", _short_html(loaded)),
         ("What was run", _runs_html(loaded, path.parent)),
-        ("Frozen against free", _lines_html(loaded)),
-        ("The price of freezing", _prices_html(loaded)),
-        ("Recovery", _recovery_html(loaded)),
-        ("Damage before training", _damage_html(loaded)),
-        ("Where the regions lie", _regions_html(loaded)),
+        ("Frozen against free", _lines_html(regional)),
+        ("The price of freezing", _prices_html(regional)),
+        ("Recovery", _recovery_html(regional)),
+        ("Damage before training", _damage_html(regional)),
+        ("Where regions lie, and what single languages and weights do", _regions_html(loaded)),
         ("What differs in the configs", _differences_html(loaded)),
     ]
     body = "".join(f"<section><h2>{title}</h2>{content}</section>\n" for title, content in sections if content)
@@ -235,8 +244,9 @@ def _short_html(runs: Sequence[Results]) -> str:
     warnings = [f"{unfinished} of {len(runs)} runs did not finish."] if unfinished else []
     if moved:
         warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
-    warnings += _repeats(runs)
+    warnings += _repeats([run for run in runs if not _of_single_weights(run)])
     told = "".join(f"<li>{escape(summary(group))}</li>" for group in _groups(runs).values())
+    told += "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(note for run in runs for note in run.notes))
     return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
 
 
@@ -291,7 +301,7 @@ def _times(value: Spread | None, base: Spread | None) -> str:
     return f"<small>× {number(exp(value.mean - base.mean))}</small>"
 
 
-_REGION_PICTURES = ("region", "{kind}", "{kind}_lines", "{kind}_concentration", "overlap_*", "monolingual_*")
+_PICTURES = ("region", "{kind}", "{kind}_lines", "{kind}_concentration", "overlap_*", "monolingual_*", "dimensions")
 
 
 def _regions_html(runs: Sequence[Results]) -> str:
@@ -299,7 +309,7 @@ def _regions_html(runs: Sequence[Results]) -> str:
     seen: dict[str, str] = {}
     for run in runs:
         kind = str((run.region or {}).get("kind", run.experiment))
-        names = [pattern.format(kind=kind) for pattern in _REGION_PICTURES]
+        names = [pattern.format(kind=kind) for pattern in _PICTURES]
         files = [file for name in names for file in sorted((run.folder / "plots").glob(f"{name}.png"))]
         if kind not in seen and files:
             pictures = (_image(file.read_bytes(), f"{kind}: {file.stem}") for file in dict.fromkeys(files))

@@ -49,6 +49,7 @@ class Results:
         guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None`` where nothing was guarded.
         seconds: wall-clock seconds by name (``total``, ``training``).
         error: one line, for a failed run.
+        notes: sentences on what was found, for the reader.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Results:
         self.error: str | None = None
         self.perplexity: list[dict[str, Any]] = []
         self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
         self._keys: set[tuple[Any, ...]] = set()
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -111,6 +113,7 @@ class Results:
             "model": self.model,
             "region": self.region,
             "guard": self.guard,
+            "notes": self.notes or None,
             "perplexity": self.perplexity,
             "seconds": self.seconds,
         }
@@ -148,7 +151,7 @@ class Results:
         known: dict[str, Any] = {key: content.get(key) for key in ("experiment", "seed", "model", "region")}
         run = cls(file.parent, **known)
         run.status, run.guard, run.error = content["status"], content.get("guard"), content.get("error")
-        run.seconds = content.get("seconds", {})
+        run.seconds, run.notes = content.get("seconds", {}), content.get("notes", [])
         for row in content["perplexity"]:
             try:
                 run._append(row)

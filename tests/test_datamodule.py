@@ -12,6 +12,7 @@ from helpers import Plain, Rows, blocks, loader, tiny_llama
 from texts import ListSource
 from torch.nn import functional
 
+from lightning_langcore.data import PhrasebookSource
 from lightning_langcore.data.datamodule import ResumableLoader, TextDataModule
 from lightning_langcore.data.source import Splitter
 
@@ -164,3 +165,10 @@ def test_a_run_resumed_within_or_between_epochs_equals_one_that_was_not_interrup
     assert first.seen + second.seen == whole.seen
     for mine, theirs in zip(second.parameters(), whole.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_scoring_all_of_a_text_without_end_is_refused(tokenizer, tmp_path):
+    splitter = Splitter(test=0.05, validation=0.05, pools={"run": 1})
+    data = TextDataModule(PhrasebookSource(), splitter, tokenizer, tmp_path, num_eval_tokens={"validation": 100})
+    with pytest.raises(ValueError, match=r"data\.num_eval_tokens\.test=null scores all the text, .* has no end"):
+        data.eval_loaders()

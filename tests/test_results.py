@@ -51,7 +51,7 @@ def test_load_gives_back_what_was_written(tmp_path):
     run = make(tmp_path, region=None)
     run.add(row())
     run.add(row(stage="final", samples=10, nats_per_token=math.inf))
-    run.status, run.error = "failed", "out of memory"
+    run.status, run.error, run.notes = "failed", "out of memory", ["no massive activation"]
     run.write()
     for path in (tmp_path, tmp_path / "results.json"):
         loaded = Results.load(path)

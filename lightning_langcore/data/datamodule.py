@@ -134,12 +134,17 @@ class TextDataModule(pl.LightningDataModule):
         """Split -> language -> batches, as :class:`MultilingualPerplexity` takes them; made once, kept in memory.
 
         Raises:
-            ValueError: a language has no text in a split.
+            ValueError: a language has no text in a split, or no end and all of it is wanted.
         """
         if self._eval is None:
             self._eval = {split: {} for split in EVAL_SPLITS}
             pairs = [(split, language) for split in EVAL_SPLITS for language in self.eval_languages]
             for split, language in track(pairs, "cutting test text", unit="texts"):
+                if self.num_eval_tokens.get(split) is None and getattr(self.source, "endless", False):
+                    raise ValueError(
+                        f"data.num_eval_tokens.{split}=null scores all the text, but this source has no end: give a"
+                        " number"
+                    )
                 texts = self.splitter.texts(self.source, language, split)
                 batches = eval_batches(texts, self.tokenizer, self.block_size, self.num_eval_tokens.get(split))
                 if not batches:

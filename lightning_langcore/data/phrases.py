@@ -16,6 +16,8 @@ class PhrasebookSource:
         seed: another seed is another corpus.
     """
 
+    endless = True
+
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 

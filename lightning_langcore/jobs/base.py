@@ -17,7 +17,7 @@ from lightning_langcore.data.windows import take_tokens
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.ngrams import KneserNeyTrigram, Unigram
-from lightning_langcore.jobs.scoring import make_fabric, score_languages
+from lightning_langcore.jobs.scoring import add_rows, make_fabric, score_languages
 from lightning_langcore.progress import track
 from lightning_langcore.results import Results
 
@@ -46,8 +46,7 @@ def run(cfg: DictConfig) -> Results:
     table = {}
     for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
         figures = score_languages(model, {language: batches}, fabric)[language]
-        row = {"stage": "base", "samples": 0, "lang": language, "split": "test", "seed": cfg.seed, **figures}
-        results.add({name: value for name, value in row.items() if name != "ppl"})
+        add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
         table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
     _write(table, output / "base.csv")
     _print(table)

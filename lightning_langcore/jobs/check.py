@@ -1,5 +1,6 @@
 """What can be refused before any work is done: all errors at once, each with its setting."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ def check(cfg: DictConfig, source: Source) -> None:
         lambda: _one_of("region.scope", cfg.region.scope, SCOPES),
         lambda: _kind(cfg, source),
         lambda: _grid(cfg, source) if cfg.job.name == "perturb" else None,
+        lambda: _dimension(cfg) if cfg.job.name == "dimension" else None,
         lambda: _one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
         lambda: _positive("data.num_tokens", cfg.data.num_tokens),
         lambda: _positive("data.block_size", cfg.data.block_size),
@@ -102,6 +104,31 @@ def _grid(cfg: DictConfig, source: Source) -> None:
         check_fraction(fraction, "job.fractions")
     for node in cfg.job.perturbations:
         _one_of("job.perturbations.method", node.method, METHODS)
+
+
+def _dimension(cfg: DictConfig) -> None:
+    for setting in ("num_dimensions", "num_weights", "num_new_tokens"):
+        _positive(f"job.{setting}", cfg.job[setting])
+    if cfg.job.targets != "auto":
+        _list("job.targets", cfg.job.targets, _is_text, "auto, or a list of weights as NAME[INDEX]")
+    if cfg.job.prompts is not None:
+        _list("job.prompts", cfg.job.prompts, _is_text, "null, or a list of texts")
+    _list("job.norms", cfg.job.norms, _is_text, "a list of names or patterns")
+    for setting in ("set", "scale", "grid"):
+        _list(f"job.{setting}", cfg.job[setting], _is_finite, "a list of finite numbers")
+
+
+def _list(setting: str, values: Any, fits: Callable[[Any], bool], what: str) -> None:
+    if not OmegaConf.is_list(values) or not values or not all(map(fits, values)) or len(set(values)) < len(values):
+        raise ValueError(f"{setting}={values} must be {what}, at least one and each once")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _callbacks(cfg: DictConfig) -> None:

@@ -11,15 +11,13 @@ from lightning_langcore import models
 from lightning_langcore.dimensions import outlier_region
 from lightning_langcore.jobs import outliers, prepare
 from lightning_langcore.jobs.regions import Request, build
-from lightning_langcore.jobs.scoring import make_fabric, score_languages
+from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages
 from lightning_langcore.monolingual import own_and_others, write_csv
 from lightning_langcore.perturb import Undo, perturb_
 from lightning_langcore.plots import damage_bars, pair_heatmap
 from lightning_langcore.progress import track
 from lightning_langcore.region import Region
 from lightning_langcore.results import Results
-
-Figures = dict[str, dict[str, Any]]
 
 
 class Damage(NamedTuple):
@@ -47,8 +45,12 @@ def run(cfg: DictConfig) -> Results:
     grid = list(_grid(cfg))
     requests = list(dict.fromkeys(damage.request for damage in grid))
 
+    notes: list[str] = []
+
     def found() -> Region:
-        return outlier_region(model, outliers.find(cfg, source, model, tokenizer))
+        seen = outliers.find(cfg, source, model, tokenizer)
+        notes.append(outliers.summary(seen))
+        return outlier_region(model, seen)
 
     regions = build(cfg, source, base_path, requests, found)
     results = Results(
@@ -58,6 +60,7 @@ def run(cfg: DictConfig) -> Results:
         model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
         region={key: cfg.region[key] for key in ("score", "granularity", "scope")},
     )
+    results.notes = notes
     loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
     seconds = results.seconds = {"evaluating": 0.0, "perturbing": 0.0}
 
@@ -67,7 +70,7 @@ def run(cfg: DictConfig) -> Results:
         seconds["evaluating"] += time.monotonic() - begun
         return figures
 
-    _add(results, score(), {"stage": "base", "seed": cfg.seed})
+    add_rows(results, score(), stage="base", seed=cfg.seed)
     results.write()
     shared: dict[tuple[Any, ...], Figures] = {}
     for damage in track(grid, "perturbing", unit="damages"):
@@ -84,7 +87,7 @@ def run(cfg: DictConfig) -> Results:
                 seconds["perturbing"] += time.monotonic() - begun
         variant, fraction, seed = damage.request
         about = {"variant": variant, "fraction": fraction, "seed": seed, "method": damage.method}
-        _add(results, shared[key], {"stage": "perturbed", **about, "strength": damage.strength})
+        add_rows(results, shared[key], stage="perturbed", **about, strength=damage.strength)
         results.write()
     results.status = "completed"
     seconds["total"] = time.monotonic() - started
@@ -107,12 +110,6 @@ def _timed_damage(model: Any, region: Region, damage: Damage, seconds: dict[str,
     undo = perturb_(model, region, damage.method, strength, damage.request.seed)  # type: ignore[arg-type]
     seconds["perturbing"] += time.monotonic() - begun
     return undo
-
-
-def _add(results: Results, figures: Figures, about: dict[str, Any]) -> None:
-    for language, row in figures.items():
-        measured = {name: value for name, value in row.items() if name != "ppl"}
-        results.add({"samples": 0, "lang": language, "split": "test", **about, **measured})
 
 
 def _draw(results: Results, output: Path) -> None:

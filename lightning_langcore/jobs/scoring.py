@@ -11,6 +11,10 @@ from transformers import PreTrainedModel
 from lightning_langcore.callbacks.multilingual_perplexity import score_batch
 from lightning_langcore.metrics import TextLoss
 from lightning_langcore.params import evaluation_mode
+from lightning_langcore.results import Results
+
+Figures = dict[str, dict[str, Any]]
+"""Language -> what a row of ``results.json`` holds of it."""
 
 
 def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
@@ -20,8 +24,8 @@ def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
 
 def score_languages(
     model: PreTrainedModel, loaders: Mapping[str, Iterable[Mapping[str, Any]]], fabric: Fabric
-) -> dict[str, dict[str, Any]]:
-    """Language -> figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
+) -> Figures:
+    """The figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
     figures = {}
     with torch.no_grad(), evaluation_mode(model):
         for language, batches in loaders.items():
@@ -32,3 +36,10 @@ def score_languages(
                     score_batch(metric, lambda ids: model(input_ids=ids, use_cache=False), here)
             figures[language] = {name: value.item() for name, value in metric.compute().items()}
     return figures
+
+
+def add_rows(results: Results, figures: Figures, **about: Any) -> None:
+    """A row for each language, of the test split and at 0 samples, with ``about``: ``stage``, ``seed`` and so on."""
+    for language, row in figures.items():
+        measured = {name: value for name, value in row.items() if name != "ppl"}
+        results.add({"samples": 0, "lang": language, "split": "test", **about, **measured})

@@ -1,6 +1,7 @@
 """Pictures of runs and of regions. Each function writes one file, atomically."""
 
 from lightning_langcore.plots.damage import damage, damage_bars
+from lightning_langcore.plots.dimensions import dimension_grid
 from lightning_langcore.plots.lines import line_histograms
 from lightning_langcore.plots.overviews import concentration_overview, density_overview
 from lightning_langcore.plots.pairs import pair_heatmap
@@ -15,6 +16,7 @@ __all__ = [
     "damage_bars",
     "density",
     "density_overview",
+    "dimension_grid",
     "line_histograms",
     "milestones",
     "pair_heatmap",
