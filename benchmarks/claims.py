@@ -1,10 +1,13 @@
 """Run the experiments behind the README's tables and print them, whichever way they fall.
 
     python benchmarks/claims.py --seeds 0 1 2
+    python benchmarks/claims.py --seeds 0 1 2 --claim scores         damage by every score, nothing trained after it
     python benchmarks/claims.py --seeds 0 1 2 --text FOLDER          one's own text instead of the phrasebook
 
-For each seed (of the run, the base and the locating together): core, random and peripheral damaged; core and random
-recovered frozen and free. Further words go to every command, as in `-- perturbation.strength=3`.
+For each seed (of the run, the base and the locating together). recovery: core, random and peripheral damaged; core and
+random recovered frozen and free. scores: for every score with a core end, core, random, peripheral and the control for
+size (random weights as large as the core's) damaged at 5 %, re-initialised at strength 2. Further words go to every
+command, as in `-- perturbation.strength=3`.
 """
 
 import argparse
@@ -19,9 +22,11 @@ from lightning_langcore.arms import Point, points
 from lightning_langcore.compare import price_of_freezing
 from lightning_langcore.plots import damage_bars, recovery_curves
 from lightning_langcore.results import Results, find_runs
+from lightning_langcore.scores import SCORES
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("core", "random", "peripheral")
+ORDERINGS = (("core", "random"), ("random", "peripheral"), ("core", "matched"))
 
 
 def run(seed: int, folder: Path, words: Sequence[str]) -> None:
@@ -33,6 +38,37 @@ def run(seed: int, folder: Path, words: Sequence[str]) -> None:
         if not (target / "report.html").exists():
             command = [sys.executable, str(ROOT / "train.py"), "-m", f"+experiment={experiments}", f"region={kinds}"]
             subprocess.run([*command, f"hydra.sweep.dir={target}", "job.save_model=false", *common], check=True)
+
+
+def run_scores(seed: int, folder: Path, words: Sequence[str]) -> Path:
+    """One sweep over all scores for one seed, unless it is there; its folder."""
+    target = folder / f"scores-seed{seed}"
+    if not (target / "report.html").exists():
+        command = [sys.executable, str(ROOT / "train.py"), "-m", "+experiment=perturb_core"]
+        grid = [f"region.score={','.join(SCORES)}", "job.variants=[core,random,peripheral,matched]"]
+        fixed = ["job.fractions=[0.05]", f"hydra.sweep.dir={target}", f"seed={seed}", f"model.base.seed={seed}"]
+        subprocess.run([*command, *grid, *fixed, *words], check=True)
+    return target
+
+
+def scores(runs: Sequence[Results]) -> None:
+    """Claim 3: for each score the orderings in every language and seed, and the pairs that break one."""
+    heads = [*(f"{a} > {b}" for a, b in ORDERINGS)]
+    print(f"\n| score | intact | core | matched | random | peripheral | {' | '.join(heads)} |\n" + "|---" * 9 + "|")
+    broken = []
+    for score in SCORES:
+        values: dict[str, dict[tuple[str, int], float]] = {}
+        for p in points([run for run in runs if run.region and run.region["score"] == score]):
+            values.setdefault("base" if p.stage == "base" else p.arm.kind, {})[p.lang, p.seed] = p.nats
+        kinds = ("base", "core", "matched", "random", "peripheral")
+        cells = [f"{math.exp(statistics.fmean(values[kind].values())):.4g}" for kind in kinds]
+        for high, low in ORDERINGS:
+            pairs = [pair for pair, nats in values[high].items() if not nats > values[low][pair]]
+            cells.append(f"{len(values[high]) - len(pairs)} of {len(values[high])}")
+            broken += [f"{score}: {high} > {low} fails in " + ", ".join(f"{a}/{b}" for a, b in pairs)] * bool(pairs)
+        print(f"| {score} | {' | '.join(cells)} |")
+    print("\nGeometric means over languages and seeds; counts are of (language, seed) pairs.")
+    print("\n".join(["", *broken]))
 
 
 def damage(found: Sequence[Point]) -> None:
@@ -76,6 +112,7 @@ def main() -> None:
     """Run what is missing, print both tables in Markdown, and draw them beside the runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--claim", choices=("recovery", "scores"), default="recovery")
     parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
     parser.add_argument("--out", type=Path, default=Path("outputs/claims"))
     parser.add_argument("words", nargs="*", help="further overrides for every command")
@@ -83,6 +120,10 @@ def main() -> None:
     words = list(options.words)
     if options.text:
         words += ["data=files", f"data.root={options.text}", "data.num_tokens=40000", "region.recipe.tokens=20000"]
+    if options.claim == "scores":
+        sweeps = [run_scores(seed, options.out, words) for seed in options.seeds]
+        scores([Results.load(path) for path in find_runs(sweeps)])
+        return
     for seed in options.seeds:
         run(seed, options.out, words)
     folders = [options.out / f"seed{seed}-{number}" for seed in options.seeds for number in (0, 1)]

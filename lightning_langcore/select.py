@@ -3,14 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from lightning_langcore.kth import End
+from lightning_langcore.kth import End, tie_order
 from lightning_langcore.region import Region
-from lightning_langcore.scores import RandomScores
+from lightning_langcore.scores import RandomScores, magnitude
 from lightning_langcore.selectors import Choice, Selector, selector
+from lightning_langcore.weightset import WeightSet
 
 Progress = Callable[[str], None]
+_SAMPLE = 1 << 18
 
 
 def select(
@@ -86,3 +90,39 @@ def random_region(
     """The control: as many weights (or lines), drawn by hash from the seed; equal on every machine."""
     about = {"kind": "random", "score": "random", "order": "random", "num_ties": 0, **(meta or {})}
     return select(RandomScores(shapes, seed), fraction, "lowest", seed, granularity, scope, about)
+
+
+def matched_region(
+    region: Region, theta_0: Mapping[str, Tensor], seed: int, num_bins: int = 256, meta: Mapping[str, Any] | None = None
+) -> Region:
+    """The control for size: random weights of each tensor that are as large as the region's.
+
+    The weights of a tensor are put into ``num_bins`` classes of magnitude, equally full by a sample; of each class as
+    many are drawn by hash as the region holds. The draw does not avoid the region: what they share by chance is larger
+    where the region fills most of a class.
+
+    Args:
+        region: what is to be matched; its weights must be single ones, not whole lines.
+        theta_0: the base's weights by name.
+        seed: of the draw.
+        num_bins: classes a tensor.
+        meta: more for the header.
+
+    Raises:
+        ValueError: the region is of whole rows or columns.
+    """
+    parts = {}
+    for name, part in region.parts.items():
+        if part.form in ("rows", "cols"):
+            raise ValueError(f"a region of whole {part.form} can't be matched in size weight by weight: {name}")
+        sizes = magnitude(theta_0[name]).view(-1).numpy()
+        sample = np.sort(sizes[:: max(1, len(sizes) // _SAMPLE) | 1])
+        edges = sample[np.linspace(0, len(sample), num_bins, endpoint=False, dtype=np.int64)[1:]]
+        classes = np.searchsorted(edges, sizes, side="right")
+        counts = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
+        hashes = tie_order(name, np.arange(len(sizes)), seed) >> np.uint64(8)
+        order = np.argsort(classes.astype(np.uint64) << np.uint64(56) | hashes)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(classes, minlength=num_bins))[:-1]])
+        taken = np.concatenate([order[start : start + count] for start, count in zip(starts, counts, strict=True)])
+        parts[name] = WeightSet.of(torch.from_numpy(np.sort(taken)), part.shape)
+    return Region(region.shapes, parts, {**region.meta, "kind": "matched", "num_ties": 0, "seed": seed, **(meta or {})})

@@ -20,7 +20,7 @@ ALLOWED = {
     "scores": {"kth", "params"},
     "weights": {"scores"},
     "selectors": {"kth", "weightset"},
-    "select": {"kth", "region", "scores", "selectors"},
+    "select": {"kth", "region", "scores", "selectors", "weightset"},
     "locate": {"region", "scores", "select", "selectors", "weights"},
     "overlap": {"region"},
     "dimensions": {"params", "region"},

@@ -123,6 +123,7 @@ def test_tables_and_pictures_of_locating(located):
         (["region.scope=model", "region.fraction=0.5"], {"bits"}),
         (["region.kind=mono:zh"], None),
         (["region.kind=magnitude"], None),
+        (["region.kind=matched"], None),
         (["region.kind=core-outliers"], None),
         (["region=random", "region.granularity=column", "region.scope=model"], {"cols"}),
     ],
@@ -302,6 +303,7 @@ BAD = {
     "region.kind=family:west": "region.kind=family:west: region.families has no list of languages named west",
     "region.kind=mono": "region.kind=mono is none of core, peripheral, random, file",
     "region.kind=core:zh": "region.kind=core:zh is none of core",
+    "region.kind=matched region.granularity=row": "region.kind=matched needs region.granularity=element, not row",
     "region.granularity=cell": "region.granularity=cell is none of element, row, column",
     "region.scope=layer": "region.scope=layer is none of tensor, model",
     "region.parameters=['nothing*']": "no parameter of the model matches region.parameters=['nothing*']",
@@ -312,7 +314,7 @@ BAD = {
 @pytest.mark.parametrize("setting", BAD)
 def test_bad_regions_are_one_sentence(located, work, setting):
     words = ["region.score=taylor", "paths.artifacts=art3"] if "memory" in setting else []
-    done = run(work, "+experiment=recovery_frozen", *words, setting, expect=1)
+    done = run(work, "+experiment=recovery_frozen", *words, *setting.split(), expect=1)
     assert BAD[setting] in done.stderr
     assert "Traceback" not in done.stderr
 

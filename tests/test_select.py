@@ -8,6 +8,7 @@ from helpers import tiny_llama
 from lightning_langcore import kth, random_region, select
 from lightning_langcore.kth import choose, keys_of, kth_key
 from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.select import matched_region
 from lightning_langcore.selectors import check_fraction
 
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -248,3 +249,41 @@ def test_a_random_region_of_every_kind_has_the_size_and_depends_on_the_seed(gran
     one, same, other = (random_region(shapes, 0.25, seed, granularity, scope) for seed in (0, 0, 1))
     assert one == same != other
     assert one.fraction == pytest.approx(0.25, abs=0.02)
+
+
+def heavy_core():
+    """A core that prefers large weights, of two tensors."""
+    rng = np.random.default_rng(5)
+    theta = {
+        n: torch.from_numpy((rng.normal(0, f, s)).astype(np.float32))
+        for n, s, f in (("a", (90, 80), 1), ("b", (50, 100), 9))
+    }
+    scores = {n: t.abs() * torch.from_numpy(rng.random(t.shape).astype(np.float32)) for n, t in theta.items()}
+    return theta, select(scores, 0.05, "highest")
+
+
+def test_a_matched_region_has_the_sizes_of_the_core_and_other_weights():
+    theta, core = heavy_core()
+    matched = matched_region(core, theta, seed=0, num_bins=32)
+    assert {n: len(i) for n, i in matched} == {n: len(i) for n, i in core}
+    own, drawn = dict(core), dict(matched)
+    for name, values in theta.items():
+        sizes = values.abs().numpy().ravel()
+        edges = np.quantile(sizes, np.linspace(0, 1, 33)[1:-1])
+        counts = [np.bincount(np.searchsorted(edges, sizes[r[name].numpy()]), minlength=32) for r in (own, drawn)]
+        assert np.abs(counts[0] - counts[1]).max() <= 2  # the classes are read off a sample
+        expected = sum(c * c / (len(sizes) / 32) for c in counts[0])  # by chance, class by class
+        shared = len(set(own[name].tolist()) & set(drawn[name].tolist()))
+        assert abs(shared - expected) < 5 * np.sqrt(expected) + 2
+    assert matched.meta["kind"] == "matched"
+
+
+def test_a_matched_region_depends_on_the_seed_alone():
+    theta, core = heavy_core()
+    assert matched_region(core, theta, seed=1) == matched_region(core, theta, seed=1) != matched_region(core, theta, 2)
+    with pytest.raises(ValueError, match="whole rows can't be matched"):
+        matched_region(select(theta_sizes(theta), 0.5, "lowest", granularity="row"), theta, 0)
+
+
+def theta_sizes(theta):
+    return {name: values.abs() for name, values in theta.items()}

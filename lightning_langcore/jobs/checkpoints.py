@@ -7,8 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore import artifacts
 from lightning_langcore.jobs.prepare import identity
-from lightning_langcore.jobs.regions import Basis, Request
-from lightning_langcore.jobs.variants import OUTLIERS, check_variant, statistics
+from lightning_langcore.jobs.regions import Basis
+from lightning_langcore.jobs.variants import OUTLIERS, Request, check_variant, statistics
 from lightning_langcore.selectors import Choice
 from lightning_langcore.weights import Checkpoints, Weights
 

@@ -17,8 +17,8 @@ from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.check import locate_languages
 from lightning_langcore.jobs.checkpoints import compared, work_folder
 from lightning_langcore.jobs.pictures import overlap_picture, where_it_lies
-from lightning_langcore.jobs.regions import Request, assemble, basis, describe, shapes_of
-from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, statistics
+from lightning_langcore.jobs.regions import assemble, basis, describe, shapes_of
+from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, Request, statistics
 from lightning_langcore.overlap import overlaps, write_csv
 from lightning_langcore.progress import say
 from lightning_langcore.region import Region

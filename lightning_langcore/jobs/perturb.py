@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from lightning_langcore import models
 from lightning_langcore.dimensions import outlier_region
 from lightning_langcore.jobs import outliers, prepare
-from lightning_langcore.jobs.regions import Request, build
+from lightning_langcore.jobs.regions import build
 from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages
+from lightning_langcore.jobs.variants import Request
 from lightning_langcore.monolingual import own_and_others, write_csv
 from lightning_langcore.perturb import Undo, perturb_
 from lightning_langcore.plots import damage_bars, pair_heatmap

@@ -12,21 +12,13 @@ from lightning_langcore.data import Source
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.evidence import evidence
 from lightning_langcore.jobs.outliers import region_of_base
-from lightning_langcore.jobs.variants import OUTLIERS, combine, ingredients, statistics
+from lightning_langcore.jobs.variants import OUTLIERS, Request, combine, ingredients, statistics
 from lightning_langcore.locate import Located, Wanted, locate
 from lightning_langcore.params import candidates
 from lightning_langcore.progress import say, track
 from lightning_langcore.region import Region
 from lightning_langcore.scores import SCORES
 from lightning_langcore.weights import Evidence, Weights
-
-
-class Request(NamedTuple):
-    """A region that is asked for; see :mod:`lightning_langcore.jobs.variants`."""
-
-    variant: str
-    fraction: float
-    seed: int
 
 
 class Basis(NamedTuple):
@@ -126,7 +118,8 @@ def assemble(
         try:
             for want in wants:
                 refuse_rounding(want, found, keys[want])
-            region = combine(cfg, request.variant, [found.regions[keys[want]] for want in wants], basis.outliers)
+            parts = [found.regions[keys[want]] for want in wants]
+            region = combine(cfg, request, parts, basis.start, basis.outliers)
         except ValueError as error:
             if request not in optional:
                 raise

@@ -2,6 +2,7 @@
 
 core, peripheral      the core end of region.score, and the other end
 random                the control
+matched               the control for size: random weights of each matrix, as large as the core's
 taylor, magnitude ... the core end of that score
 language:zh           the core end by what Chinese alone says
 mono:zh               of that, what is in no other language's
@@ -10,21 +11,33 @@ X-outliers            X without the outlier dimensions and super weights of the 
 file                  region.file
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from typing import NamedTuple
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from lightning_langcore.kth import End
 from lightning_langcore.locate import Wanted
 from lightning_langcore.region import Region
 from lightning_langcore.scores import SCORES
+from lightning_langcore.select import matched_region
 from lightning_langcore.selectors import Choice
 
 KINDS = ("core", "peripheral", "random")
+MATCHED = "matched"
 WITH_LANGUAGE = ("language", "mono")
 OUTLIERS = "-outliers"
 SCORE_NAMES = (*SCORES, "random")
+
+
+class Request(NamedTuple):
+    """A region that is asked for: a name as in the head of the module, a share of the candidates, a seed."""
+
+    variant: str
+    fraction: float
+    seed: int
 
 
 def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequence[str] | None) -> None:
@@ -51,9 +64,11 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
             raise ValueError(f"{setting}={variant}: region.families has no list of languages named {argument}")
         for member in members:
             check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
-    elif argument or (kind not in KINDS and kind not in SCORES):
+    elif kind == MATCHED and not argument and cfg.region.granularity != "element":
+        raise ValueError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
+    elif argument or kind not in (*KINDS, MATCHED, *SCORES):
         file = ["file"] if setting == "region.kind" else []
-        known = ", ".join([*KINDS, *file, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES])
+        known = ", ".join([*KINDS, *file, MATCHED, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES])
         raise ValueError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
 
 
@@ -89,14 +104,23 @@ def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, langu
     return [Wanted(score, choice)]
 
 
-def combine(cfg: DictConfig, variant: str, found: Sequence[Region], outliers: Region | None) -> Region:
-    """The variant, from its located ingredients in their order.
+def combine(
+    cfg: DictConfig,
+    request: Request,
+    found: Sequence[Region],
+    theta_0: Mapping[str, Tensor],
+    outliers: Region | None,
+) -> Region:
+    """The variant that is asked for, from its located ingredients in their order.
 
     Raises:
         ValueError: nothing is left.
     """
+    variant = request.variant
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
     made = found[0]
+    if kind == MATCHED:
+        made = matched_region(made, theta_0, request.seed)
     if kind in ("mono", "family"):
         count = len(_members(cfg, kind, argument))
         made = reduce(Region.__and__, found[:count])
@@ -107,8 +131,10 @@ def combine(cfg: DictConfig, variant: str, found: Sequence[Region], outliers: Re
     if len(made) == 0:
         raise ValueError(f"{variant} is empty at region.fraction={found[0].meta['fraction']}: take a larger fraction")
     about = {**found[0].meta, "kind": variant, "num_ties": sum(part.meta["num_ties"] for part in found)}
+    if kind in ("random", MATCHED):
+        about.update(order="random", num_ties=0)
     if kind == "random":
-        about.update(score="random", order="random", num_ties=0)
+        about.update(score="random")
     return Region(made.shapes, made.parts, about)
 
 
