@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lightning_langcore import CoreGuard, Region, random_region
 from lightning_langcore.params import candidates, named_shapes
 
-FRACTIONS = (0.01, 0.03, 0.05)
+REGIONS = ((0.01, "element"), (0.03, "element"), (0.05, "element"), (0.5, "element"), (0.5, "column"))
 
 
 def new_model(device: str) -> LlamaForCausalLM:
@@ -87,7 +87,7 @@ def sparse(device: str, region: Region) -> Way:
     guard = CoreGuard(region)
     guard.on_train_start(SimpleNamespace(optimizers=[way.optimizer], global_step=0), way.model)  # type: ignore[arg-type]
     way.before = lambda: guard.on_before_optimizer_step(None, None, way.optimizer)  # type: ignore[arg-type]
-    way.bytes = sum(t.untyped_storage().nbytes() for _, *tensors in guard._guarded for t in tensors)
+    way.bytes = sum(part.data.nbytes + values.nbytes for _, part, values in guard._guarded)
     return way
 
 
@@ -152,8 +152,8 @@ def main() -> None:
     head = " | ".join(f"ratio at {tokens} tokens" for tokens in options.tokens)
     print(f"| way | region | {head} | changed of frozen | bytes a candidate |")
     print("|---|---|" + "---|" * (len(options.tokens) + 2))
-    for fraction in FRACTIONS:
-        region = random_region(shapes, fraction, seed=0)
+    for fraction, granularity in REGIONS:
+        region = random_region(shapes, fraction, 0, granularity)
         ways = [
             Way("plain", options.device, None),
             *(w(options.device, region) for w in (sparse, dense, masked_gradients)),
@@ -173,7 +173,10 @@ def main() -> None:
         for way in ways[1:]:
             cells = " | ".join(ratios[way.name])
             changed = f"{way.num_changed():,} of {len(region):,}"
-            print(f"| {way.name} | {fraction:.0%} | {cells} | {changed} | {way.bytes / numel:.3f} |", flush=True)
+            print(
+                f"| {way.name} | {fraction:.0%} {granularity} | {cells} | {changed} | {way.bytes / numel:.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

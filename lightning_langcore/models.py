@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -156,3 +157,18 @@ def check_folder(path: str | Path) -> None:
             f"model.path={path}: no *.safetensors in this folder; pickled weights are not read: load the model once"
             " and call model.save_pretrained(folder)"
         )
+
+
+def local_folder(path: str | Path) -> Path:
+    """Where the weights lie on this machine: the folder itself, or the cache's snapshot of a hub id, fetched if needed.
+
+    Raises:
+        ValueError: the hub can't be reached and the cache does not have it.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=["*.safetensors", "*.json"]))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model.path={path}: its weights can't be fetched ({reason})") from error

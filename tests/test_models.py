@@ -3,11 +3,13 @@
 import pytest
 import torch
 from helpers import tiny_llama
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lightning_langcore import models
 from lightning_langcore.data.packing import encode
+from lightning_langcore.weights import Weights
 
 CONFIG = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXTS = ["The cat  sleeps.", "Кошка\r\nспит", "猫 睡觉", "قطة", "🤖\u200d🔥 \x00 né e\u0301", " ", "\n\n\ttab"]
@@ -156,3 +158,18 @@ def test_an_end_token_written_in_the_text_is_text(tokenizer):
     (tokens,) = encode(["a</s>b"], tokenizer)
     assert tokenizer.eos_token_id not in tokens
     assert tokenizer.decode(tokens) == "a</s>b"
+
+
+def test_a_hub_id_in_the_cache_is_a_folder_and_another_is_one_sentence(tmp_path, monkeypatch, llama):
+    """Laid out as the hub's cache is; offline, as conftest says."""
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    llama.save_pretrained(snapshot)
+    (tmp_path / "models--org--name" / "refs").mkdir()
+    (tmp_path / "models--org--name" / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert models.local_folder("org/name") == snapshot
+    assert models.local_folder(snapshot) == snapshot
+    weights = Weights(models.local_folder("org/name"))
+    assert all(torch.equal(weights[name], p) for name, p in llama.named_parameters())
+    with pytest.raises(ValueError, match=r"model\.path=org/other: its weights can't be fetched \("):
+        models.local_folder("org/other")

@@ -122,7 +122,7 @@ def _train(cfg: DictConfig, source: Source, base_path: str, folder: Path) -> Non
         f" {cfg.region.recipe.tokens:,} tokens of each of {', '.join(languages)}, once; 4 bytes a weight and language"
     )
     tokenizer = models.load_tokenizer(base_path)
-    reference = base_path if Path(base_path).is_dir() else None
+    reference = models.local_folder(base_path)
     for language in languages:
         model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
         diff = WeightDiff(0, reference, collect=folder / f"{language}.safetensors")

@@ -10,14 +10,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.check import locate_languages
 from lightning_langcore.jobs.checkpoints import compared, work_folder
 from lightning_langcore.jobs.pictures import overlap_picture, where_it_lies
-from lightning_langcore.jobs.regions import assemble, basis, describe, shapes_of
+from lightning_langcore.jobs.regions import assemble, basis, describe
 from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, Request, statistics
 from lightning_langcore.overlap import overlaps, write_csv
 from lightning_langcore.progress import say
@@ -66,7 +65,10 @@ def run(cfg: DictConfig) -> Results:
         output,
         experiment=cfg.name,
         seed=cfg.seed,
-        model={"name": cfg.job.base if on_disk else cfg.model.name, "num_weights": _num_weights(seen.start)},
+        model={
+            "name": cfg.job.base if on_disk else cfg.model.name,
+            "num_weights": sum(map(math.prod, seen.start.shapes.values())),
+        },
         region=describe(regions[cfg.region.kind], file),
     )
     results.status = "completed"
@@ -116,10 +118,6 @@ def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
 
 def _stripped(regions: Mapping[str, Region], prefix: str) -> dict[str, Region]:
     return {v.removeprefix(prefix): r for v, r in regions.items() if v.startswith(prefix)}
-
-
-def _num_weights(start: Mapping[str, Tensor]) -> int:
-    return sum(math.prod(shape) for shape in shapes_of(start).values())
 
 
 def _write_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], path: Path) -> None:

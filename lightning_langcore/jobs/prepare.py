@@ -1,6 +1,5 @@
 """What a run stands on: text and base model, made once and found again."""
 
-from collections.abc import Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,12 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore import artifacts, models
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.jobs.check import check
 from lightning_langcore.jobs.training import pretrain_once
-from lightning_langcore.params import saved_parameters
 from lightning_langcore.progress import say
 from lightning_langcore.weights import Weights
 
@@ -73,11 +70,9 @@ def base(cfg: DictConfig, source: Source) -> str:
     return str(artifacts.get(root, "base", recipe, lambda folder: _build_base(cfg, source, folder)))
 
 
-def theta_0(base_path: str) -> Mapping[str, Tensor]:
-    """The base's weights by name: from its folder, one at a time, or in memory if it comes from the hub."""
-    if Path(base_path).is_dir():
-        return Weights(base_path)
-    return {name: p.detach() for name, p in saved_parameters(models.load_model(base_path)).items()}
+def theta_0(base_path: str) -> Weights:
+    """The base's weights by name, read from its files one at a time."""
+    return Weights(models.local_folder(base_path))
 
 
 def trains_base(cfg: DictConfig) -> bool:

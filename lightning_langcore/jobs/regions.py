@@ -1,12 +1,11 @@
 """Regions for a job: what is asked for is located in one reading and put together."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
-from torch import Tensor
 
 from lightning_langcore.data import Source
 from lightning_langcore.jobs import prepare
@@ -24,7 +23,7 @@ from lightning_langcore.weights import Evidence, Weights
 class Basis(NamedTuple):
     """What regions are located from: the base's weights, what is known of the languages, the model's name, outliers."""
 
-    start: Mapping[str, Tensor]
+    start: Weights
     known: Evidence | None
     base_model: str
     outliers: Region | None = None
@@ -104,7 +103,7 @@ def assemble(
     Raises:
         ValueError: see :func:`build`.
     """
-    every = shapes_of(basis.start)
+    every = basis.start.shapes
     patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
     shapes = candidates(every, patterns)
     languages = basis.known.languages if basis.known else []
@@ -128,13 +127,6 @@ def assemble(
         region.meta.update(base_model=basis.base_model, parameters=patterns)
         made[request] = region
     return made, found
-
-
-def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor, from the headers alone where they lie on disk."""
-    if isinstance(weights, Weights):
-        return weights.shapes
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _tracked(names: Iterable[str]) -> Iterable[str]:
