@@ -6,7 +6,7 @@ callback                    what it does                                        
 ``CoreGuard``               keeps a region's weights bit for bit, any optimizer      ``core_guard.yaml``
                             (``lightning_langcore/callbacks/core_guard.py``)
 ``WeightDiff``              running differences of the weights from their start,    ``weight_diff.yaml``
-                            collected over languages (``.../weight_diff.py``)
+                            where they ended, written down (``.../weight_diff.py``)
 ``MultilingualPerplexity``  perplexity and bits per byte of each language at chosen  ``multilingual_perplexity.yaml``
                             numbers of documents (``.../multilingual_perplexity.py``)
 ``PlainProgress``           progress as plain lines where there is no terminal       chosen by the job
