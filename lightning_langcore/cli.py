@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from safetensors import SafetensorError
 
 from lightning_langcore import region_command, report
 from lightning_langcore.jobs.training import quiet
@@ -53,9 +55,11 @@ def guarded_run(cfg: DictConfig) -> None:
         _leave_record(cfg, output, "interrupted", "stopped before training began")
         say(f"\ninterrupted; what was reached is in {output}")
         sys.exit(INTERRUPTED)
-    except ValueError as error:
-        _leave_record(cfg, output, "failed", str(error).splitlines()[0])
-        say(f"error: {error}")
+    except (ValueError, OSError, SafetensorError) as error:
+        told = str(error) if isinstance(error, ValueError) else _of_files(error)
+        with suppress(OSError):
+            _leave_record(cfg, output, "failed", told.splitlines()[0])
+        say(f"error: {told}")
         if not sweep:
             sys.exit(1)
         return
@@ -124,6 +128,14 @@ def _report(words: list[str]) -> None:
         print(report.write_html(runs, options.output or options.folders[0] / "report.html"))
     except ValueError as error:
         sys.exit(f"error: {error}")
+
+
+def _of_files(error: Exception) -> str:
+    reason = str(error).strip() or type(error).__name__
+    return (
+        f"a file could not be written or read ({reason}): is the disk full? Free some space, or set paths.artifacts and"
+        " paths.runs to other folders; what was written whole is kept"
+    )
 
 
 def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:

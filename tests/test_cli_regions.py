@@ -1,11 +1,13 @@
 """Every kind of region from the command line: scores, units, languages, models on disk, and the grid of damages."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from cli_helpers import SAMPLES, run, write_samples
+from cli_helpers import ROOT, SAMPLES, environment, run, words_for, write_samples
 from safetensors.torch import load_file, save_file
 
 from lightning_langcore import Region, random_region, select
@@ -151,7 +153,7 @@ def grid(located, work):
         "job.seeds=[0,1]",
         "job.perturbations=[{method: reinit, strength: 2.0}, {method: zero}]",
     ]
-    return run(work, "+experiment=perturb_core", *words, "hydra.run.dir=grid"), work / "grid"
+    return run(work, "+experiment=perturb_core", *words, "logger=wandb", "hydra.run.dir=grid"), work / "grid"
 
 
 def test_the_grid_has_a_row_for_everything(grid):
@@ -166,6 +168,8 @@ def test_the_grid_has_a_row_for_everything(grid):
     assert "peripheral" in done.stdout
     assert "no massive activation: the largest is" in done.stderr
     assert results.seconds["evaluating"] > 0
+    assert list((folder / "wandb").glob("offline-run-*"))
+    assert results.notes[0].startswith("no massive activation")
 
 
 def figures(folder, **about):
@@ -381,3 +385,24 @@ def test_a_core_of_weights_that_never_moved_is_refused_and_single_languages_are_
     assert (work / "still/language/ru.safetensors").exists()
     done = from_disk(work, tmp_path, "hydra.run.dir=still2", expect=1, trained=["zh"])
     assert "did not move in any language, which is no less than region.fraction=0.05" in done.stderr
+
+
+def test_a_full_disk_leaves_nothing_half_written_behind(located, work):
+    """A limit on the size of a file stands for the disk that fills: the write fails half-way in the same way."""
+    limit = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); sys.argv = sys.argv[1:];"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    words = words_for(work, "+experiment=locate_core", "region.recipe.tokens=2500", "hydra.run.dir=full")
+    command = [sys.executable, "-c", limit, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, env=environment())
+    assert done.returncode == 1
+    assert "error: a file could not be written or read (" in done.stderr
+    assert "Traceback" not in done.stderr
+    before = set((work / "artifacts").glob("changes-*"))
+    assert not [path for path in (work / "artifacts").rglob("*") if path.is_dir() and path.name.startswith(".changes")]
+    assert not list((work / "full").glob("*.safetensors"))
+    run(work, "+experiment=locate_core", "region.recipe.tokens=2500", "hydra.run.dir=emptied")
+    assert len(set((work / "artifacts").glob("changes-*")) - before) == 1
+    assert Results.load(work / "emptied").status == "completed"

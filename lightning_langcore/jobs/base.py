@@ -16,6 +16,7 @@ from lightning_langcore.data.packing import encode
 from lightning_langcore.data.windows import take_tokens
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
+from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.ngrams import KneserNeyTrigram, Unigram
 from lightning_langcore.jobs.scoring import add_rows, make_fabric, score_languages
 from lightning_langcore.progress import track
@@ -44,15 +45,16 @@ def run(cfg: DictConfig) -> Results:
     fabric = make_fabric(cfg)
     model = model.to(fabric.device)  # type: ignore[arg-type]
     table = {}
-    for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
-        figures = score_languages(model, {language: batches}, fabric)[language]
-        add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
-        table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
+    with logged(cfg, "base", results):
+        for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
+            figures = score_languages(model, {language: batches}, fabric)[language]
+            add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
+            table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
+        results.status = "completed"
+        results.seconds = {"total": time.monotonic() - started}
+        results.write()
     _write(table, output / "base.csv")
     _print(table)
-    results.status = "completed"
-    results.seconds = {"total": time.monotonic() - started}
-    results.write()
     return results
 
 

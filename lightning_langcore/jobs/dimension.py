@@ -26,6 +26,7 @@ from lightning_langcore.data.packing import encode
 from lightning_langcore.dimensions import Outliers, dimension_region
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import outliers, prepare
+from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.scoring import add_rows, make_fabric, score_languages
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import dimension_grid
@@ -92,17 +93,18 @@ def run(cfg: DictConfig) -> Results:
     _write_found(found, output / "dimensions.csv")
     targets = [_target(model, *each) for each in named or _auto(cfg, norms, model, found)]
     bench.results.notes = [outliers.summary(found)]
-    bench.measure(None, None)
-    for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
-        with bench.timed("perturbing"):
-            undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
-        try:
-            bench.measure(target, change)
-        finally:
-            with bench.timed("perturbing"):
-                undo.restore()
     results = bench.results
-    results.status = "completed"
+    with logged(cfg, "dimension", results):
+        bench.measure(None, None)
+        for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
+            with bench.timed("perturbing"):
+                undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
+            try:
+                bench.measure(target, change)
+            finally:
+                with bench.timed("perturbing"):
+                    undo.restore()
+        results.status = "completed"
     results.seconds["total"] = time.monotonic() - started
     results.write()
     dimension_grid([results], output / "plots" / "dimensions.png", {target.name: target.role for target in targets})

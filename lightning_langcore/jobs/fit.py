@@ -13,8 +13,8 @@ from lightning_langcore import models
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity
 from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
-from lightning_langcore.jobs.loggers import close, label
-from lightning_langcore.jobs.training import fit, make_callbacks, make_loggers, make_module, make_trainer
+from lightning_langcore.jobs.loggers import close, label, make_loggers
+from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import recovery_curves, region_heatmap
 from lightning_langcore.region import Region

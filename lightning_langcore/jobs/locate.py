@@ -15,6 +15,7 @@ from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.check import locate_languages
 from lightning_langcore.jobs.checkpoints import compared, work_folder
+from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.pictures import overlap_picture, where_it_lies
 from lightning_langcore.jobs.regions import assemble, basis, describe
 from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, Request, statistics
@@ -71,9 +72,10 @@ def run(cfg: DictConfig) -> Results:
         },
         region=describe(regions[cfg.region.kind], file),
     )
-    results.status = "completed"
-    results.seconds = {"total": time.monotonic() - started}
-    results.write()
+    with logged(cfg, "locate", results):
+        results.status = "completed"
+        results.seconds = {"total": time.monotonic() - started}
+        results.write()
     if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
     return results

@@ -3,17 +3,19 @@
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_langcore.progress import say
-from lightning_langcore.results import Results
+from lightning_langcore.results import KEY, Results
 
 
 def label(cfg: DictConfig, arm: str) -> None:
@@ -84,6 +86,26 @@ def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
     return logger
 
 
+def make_loggers(cfg: DictConfig) -> list[Logger]:
+    """The configured loggers, given the whole resolved configuration."""
+    loggers: list[Logger] = [instantiate(node, _convert_="all") for node in (cfg.logger or {}).values()]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams(plain)  # type: ignore[arg-type]
+    return loggers
+
+
+@contextmanager
+def logged(cfg: DictConfig, arm: str, results: Results) -> Iterator[None]:
+    """The configured loggers around work that trains nothing: they get the configuration, and at the end the table."""
+    label(cfg, arm)
+    loggers = make_loggers(cfg)
+    try:
+        yield
+    finally:
+        close(loggers, results)
+
+
 def close(loggers: Sequence[Logger], results: Results) -> None:
     """Finish each logger; W&B gets the table of perplexities, and the next job of this process a run of its own."""
     for logger in loggers:
@@ -91,9 +113,10 @@ def close(loggers: Sequence[Logger], results: Results) -> None:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            columns: list[str | int] = ["stage", "samples", "lang", "split", "variant", "ppl", "bits_per_byte"]
+            columns: list[str | int] = [*KEY, "ppl", "bits_per_byte"]
             rows = [[row.get(str(column)) for column in columns] for row in results.perplexity]
             try:
-                logger.experiment.log({"perplexity": wandb.Table(columns=columns, data=rows)})
+                if rows:
+                    logger.experiment.log({"perplexity": wandb.Table(columns=columns, data=rows)})
             finally:
                 wandb.finish(exit_code=0 if results.status == "completed" else 1)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from lightning_langcore import models
 from lightning_langcore.dimensions import outlier_region
 from lightning_langcore.jobs import outliers, prepare
+from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.regions import build
 from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages
 from lightning_langcore.jobs.variants import Request
@@ -71,26 +72,27 @@ def run(cfg: DictConfig) -> Results:
         seconds["evaluating"] += time.monotonic() - begun
         return figures
 
-    add_rows(results, score(), stage="base", seed=cfg.seed)
-    results.write()
-    shared: dict[tuple[Any, ...], Figures] = {}
-    for damage in track(grid, "perturbing", unit="damages"):
-        region = regions[damage.request]
-        noise = damage.request.seed if damage.method == "reinit" else None
-        key = (region.digest(), damage.method, damage.strength, noise)
-        if key not in shared:
-            undo = _timed_damage(model, region, damage, seconds)
-            try:
-                shared[key] = score()
-            finally:
-                begun = time.monotonic()
-                undo.restore()
-                seconds["perturbing"] += time.monotonic() - begun
-        variant, fraction, seed = damage.request
-        about = {"variant": variant, "fraction": fraction, "seed": seed, "method": damage.method}
-        add_rows(results, shared[key], stage="perturbed", **about, strength=damage.strength)
+    with logged(cfg, "perturb", results):
+        add_rows(results, score(), stage="base", seed=cfg.seed)
         results.write()
-    results.status = "completed"
+        shared: dict[tuple[Any, ...], Figures] = {}
+        for damage in track(grid, "perturbing", unit="damages"):
+            region = regions[damage.request]
+            noise = damage.request.seed if damage.method == "reinit" else None
+            key = (region.digest(), damage.method, damage.strength, noise)
+            if key not in shared:
+                undo = _timed_damage(model, region, damage, seconds)
+                try:
+                    shared[key] = score()
+                finally:
+                    begun = time.monotonic()
+                    undo.restore()
+                    seconds["perturbing"] += time.monotonic() - begun
+            variant, fraction, seed = damage.request
+            about = {"variant": variant, "fraction": fraction, "seed": seed, "method": damage.method}
+            add_rows(results, shared[key], stage="perturbed", **about, strength=damage.strength)
+            results.write()
+        results.status = "completed"
     seconds["total"] = time.monotonic() - started
     results.write()
     _draw(results, output)

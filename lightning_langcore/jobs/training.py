@@ -15,7 +15,7 @@ import transformers
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from lightning_langcore.callbacks import PlainProgress
@@ -130,15 +130,6 @@ def make_module(cfg: DictConfig, model: PreTrainedModel) -> pl.LightningModule:
 def make_callbacks(cfg: DictConfig) -> list[Callback]:
     """The configured callbacks, in the order of the configuration."""
     return [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values()]
-
-
-def make_loggers(cfg: DictConfig) -> list[Logger]:
-    """The configured loggers, given the whole resolved configuration."""
-    loggers: list[Logger] = [instantiate(node, _convert_="all") for node in (cfg.logger or {}).values()]
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    for logger in loggers:
-        logger.log_hyperparams(plain)  # type: ignore[arg-type]
-    return loggers
 
 
 def quiet() -> None:
