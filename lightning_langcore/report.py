@@ -190,7 +190,7 @@ def _repeats(runs: Sequence[Results]) -> list[str]:
     """A warning where runs that the tables call one arm and seed were in truth several."""
     owners: dict[tuple[Arm, int], set[int]] = {}
     for position, run in enumerate(runs, 1):
-        for point in points([run]):
+        for point in [] if _of_single_weights(run) else points([run]):
             if point.stage != "base":
                 owners.setdefault((point.arm, point.seed), set()).add(position)
     groups = dict.fromkeys(tuple(sorted(group)) for group in owners.values() if len(group) > 1)
@@ -244,7 +244,7 @@ def _short_html(runs: Sequence[Results]) -> str:
     warnings = [f"{unfinished} of {len(runs)} runs did not finish."] if unfinished else []
     if moved:
         warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
-    warnings += _repeats([run for run in runs if not _of_single_weights(run)])
+    warnings += _repeats(runs)
     told = "".join(f"<li>{escape(summary(group))}</li>" for group in _groups(runs).values())
     told += "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(note for run in runs for note in run.notes))
     return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
@@ -252,6 +252,8 @@ def _short_html(runs: Sequence[Results]) -> str:
 
 def _prices_html(runs: Sequence[Results]) -> str:
     groups = _groups(runs)
+    if not groups and not any(point.stage in ("training", "final") for point in points(runs)):
+        return ""
     if not groups:
         return "<p>Nothing to compare yet: that takes a frozen and a free run, completed, of one region and seed.</p>"
     parts = ["<p>Ratio of the final test perplexities at equal seeds: 1 is no difference, above 1 freezing costs.</p>"]

@@ -286,3 +286,49 @@ def test_config_differences(tmp_path):
         if text:
             (folders[-1] / ".hydra" / "config.yaml").write_text(text)
     assert report.config_differences(folders) == {"a.b": ["1", "2", "–"], "e": ["–", "null", "–"]}
+
+
+def grid(folder, variants=("core", "random", "peripheral"), fractions=(0.01, 0.05), experiment="perturb_core"):
+    """A run of the perturbation job: nothing trained."""
+    run = Results(folder, experiment=experiment, seed=0, model={"name": "tiny"}, region={"score": "taylor"})
+    plain = {"samples": 0, "split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 9, "num_bytes": 20}
+    for lang in ("zh", "en"):
+        run.add({**plain, "stage": "base", "lang": lang, "nats_per_token": math.log(5)})
+        for place, (variant, fraction) in enumerate((v, f) for v in variants for f in fractions):
+            about = {"stage": "perturbed", "variant": variant, "fraction": fraction, "method": "set", "strength": 2.0}
+            run.add({**plain, **about, "lang": lang, "nats_per_token": math.log(10 + place)})
+    run.status = "completed"
+    run.write()
+    return run
+
+
+def test_damage_is_printed_in_the_talks_layout(tmp_path, capsys):
+    report.print_table([grid(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1].strip() for line in lines if "perturbation" in line] == ["1 %", "5 %"]
+    heads = [line for line in lines if "lang" in line]
+    assert heads[0].replace("┃", " ").split() == ["lang", "base", "random", "peripheral", "core"]
+    row = next(line for line in lines if line.startswith("│zh")).replace("│", " ").split()
+    assert row == ["zh", "5.00", "12.0", "14.0", "10.0"]
+
+
+def test_too_many_regions_for_a_line_are_printed_as_a_list(tmp_path, capsys):
+    report.print_table([grid(tmp_path, variants=[f"mono:{n}" for n in "abcdefghij"])])
+    out = capsys.readouterr().out
+    assert "damaged" in out
+    assert "mono:a (1 %)" in out
+
+
+def test_runs_of_single_weights_have_their_picture_and_their_sentence_and_no_bars(tmp_path, capsys):
+    weights = grid(tmp_path / "w", variants=["model.norm.weight[3]"], fractions=(None,), experiment="dimension")
+    weights.notes = ["no massive activation"]
+    weights.write()
+    (tmp_path / "w" / "plots").mkdir()
+    (tmp_path / "w" / "plots" / "dimensions.png").write_bytes(PIXEL)
+    report.print_table([weights])
+    assert capsys.readouterr().out == ""
+    page = Page(report.write_html([weights, grid(tmp_path / "g")], tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "no massive activation" in page.text
+    assert "norm.weight" not in page.text
+    assert "The price of freezing" not in page.text
+    assert len(page.sources) == 2  # the bars of the grid and the picture of the weights
