@@ -114,8 +114,8 @@ def read_only(folders: list[Path]) -> None:
 def ours(folders: list[Path], scope: str) -> None:
     """Core, peripheral and random, a core of each language, and the union table."""
     base = Weights(folders[0])
-    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]})
     shapes = candidates(base.shapes)
+    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
     wanted = {
         "core": Wanted("relative_change", Choice(FRACTION, "lowest", scope=scope)),
         "peripheral": Wanted("relative_change", Choice(FRACTION, "highest", scope=scope)),
@@ -130,8 +130,9 @@ def ours(folders: list[Path], scope: str) -> None:
 def core_alone(folders: list[Path]) -> None:
     """What the plain way makes, and nothing else: the core of the sum."""
     base = Weights(folders[0])
-    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]})
-    locate(base, known, candidates(base.shapes), {"core": Wanted("weight_change", Choice(FRACTION, "lowest"))})
+    shapes = candidates(base.shapes)
+    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
+    locate(base, known, shapes, {"core": Wanted("weight_change", Choice(FRACTION, "lowest"))})
 
 
 def plain(folders: list[Path]) -> None:

@@ -23,9 +23,14 @@ def key_of(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def place(root: Path, name: str, recipe: Mapping[str, Any]) -> Path:
+    """Where the folder for a recipe is, or will be."""
+    return root / f"{name}-{key_of(recipe)}"
+
+
 def find(root: Path, name: str, recipe: Mapping[str, Any]) -> Path | None:
     """The published folder for a recipe, if there is one."""
-    folder = root / f"{name}-{key_of(recipe)}"
+    folder = place(root, name, recipe)
     return folder if (folder / "recipe.json").is_file() else None
 
 
@@ -47,7 +52,7 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
     Raises:
         ValueError: ``root`` can't be written.
     """
-    folder = root / f"{name}-{key_of(recipe)}"
+    folder = place(root, name, recipe)
     if find(root, name, recipe):
         return folder
     try:

@@ -1,5 +1,6 @@
 """Files written whole or not at all: into a temporary neighbour, then renamed."""
 
+import errno
 import json
 import math
 import os
@@ -58,6 +59,7 @@ def write_safetensors(
 
     Raises:
         ValueError: a tensor has another type or shape than was announced, or there are too few.
+        OSError: the disk is full.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     offset = 0
@@ -73,3 +75,5 @@ def write_safetensors(
             if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
                 raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
             tensor.contiguous().numpy().tofile(file)
+        if os.fstat(file.fileno()).st_size != 8 + len(text) + offset:  # numpy loses the error of the last write
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

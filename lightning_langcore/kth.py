@@ -5,6 +5,7 @@ A score is turned into keys: unsigned integers that are smaller the nearer a val
 """
 
 import zlib
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,15 @@ def upper_histogram(keys: np.ndarray) -> np.ndarray:
     return counts
 
 
+def lower_histogram(keys: np.ndarray, bucket: int) -> np.ndarray:
+    """How many keys of one bucket have each value of the lower 16 bits: int64, 2^16 long."""
+    counts = np.zeros(1 << 16, dtype=np.int64)
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        counts += np.bincount(chunk[chunk >> 16 == bucket] & 0xFFFF, minlength=1 << 16)
+    return counts
+
+
 def position(counts: np.ndarray, k: int) -> tuple[int, int]:
     """The bucket that holds the k-th (k >= 1), and the rank of that one inside it, 1 being its smallest."""
     bucket = int(np.searchsorted(np.cumsum(counts), k))
@@ -52,11 +62,7 @@ def kth_key(keys: np.ndarray, k: int) -> tuple[int, int]:
         The key, and how many of those equal to it belong to the k smallest.
     """
     bucket, left = position(upper_histogram(keys), k)
-    lower = np.zeros(1 << 16, dtype=np.int64)
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
-        lower += np.bincount(chunk[chunk >> 16 == bucket] & 0xFFFF, minlength=1 << 16)
-    low, needed = position(lower, left)
+    low, needed = position(lower_histogram(keys, bucket), left)
     return bucket << 16 | low, needed
 
 
@@ -71,6 +77,27 @@ def tie_order(name: str, indices: np.ndarray, seed: int) -> np.ndarray:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return x ^ (x >> np.uint64(31))
+
+
+def kth_hash(places: Mapping[str, np.ndarray], k: int, seed: int) -> np.uint64:
+    """The k-th smallest hash over several parameters, by a histogram of the upper 16 bits and a look into one bucket.
+
+    Args:
+        places: indices by parameter; those of one parameter are in memory at a time.
+        k: 1..all of them.
+        seed: see :func:`tie_order`.
+    """
+    counts = np.zeros(1 << 16, dtype=np.int64)
+    for name, indices in places.items():
+        upper = (tie_order(name, indices, seed) >> np.uint64(48)).astype(np.int64)
+        counts += np.bincount(upper, minlength=1 << 16)
+    bucket, left = position(counts, k)
+    inside = []
+    for name, indices in places.items():
+        hashes = tie_order(name, indices, seed)
+        inside.append(hashes[hashes >> np.uint64(48) == bucket])
+    last: np.uint64 = np.partition(np.concatenate(inside), left - 1)[left - 1]
+    return last
 
 
 def choose(name: str, values: np.ndarray, k: int, end: End, seed: int) -> tuple[np.ndarray, int]:

@@ -53,7 +53,9 @@ def own_and_others(runs: Sequence[Results]) -> list[Table]:
     tables = []
     for setting in settings:
         own = [p for p in damaged if (p.arm.fraction, p.arm.method, p.arm.strength) == setting]
-        regions = list(dict.fromkeys(p.arm.kind.removeprefix(_PREFIX) for p in own if "-" not in p.arm.kind))
+        regions = list(
+            dict.fromkeys(p.arm.kind.removeprefix(_PREFIX) for p in own if not p.arm.kind.endswith("-outliers"))
+        )
         if len(regions) > 1:
             tables.append(_table(setting, regions, own, [p for p in found if p.stage == "base"]))
     return tables

@@ -116,7 +116,7 @@ class Region:
         return self._combine(other, "-", WeightSet.__sub__)
 
     def _combine(self, other: "Region", sign: str, operation: Callable[[WeightSet, WeightSet], WeightSet]) -> "Region":
-        shapes = {**other.shapes, **self.shapes}
+        shapes = dict(self.shapes) if sign == "-" else {**other.shapes, **self.shapes}
         for name in self.shapes.keys() & other.shapes.keys():
             if self.shapes[name] != other.shapes[name]:
                 raise ValueError(f"the regions belong to different models: {name} has two shapes")

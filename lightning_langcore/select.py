@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_langcore.kth import End, tie_order
+from lightning_langcore.kth import NUM_BUCKETS, End, keys_of, tie_order
 from lightning_langcore.region import Region
 from lightning_langcore.scores import RandomScores, magnitude
 from lightning_langcore.selectors import Choice, Selector, selector
 from lightning_langcore.weightset import WeightSet
 
 Progress = Callable[[str], None]
-_SAMPLE = 1 << 18
 
 
 def select(
@@ -97,15 +96,15 @@ def matched_region(
 ) -> Region:
     """The control for size: random weights of each tensor that are as large as the region's.
 
-    The weights of a tensor are put into ``num_bins`` classes of magnitude, equally full by a sample; of each class as
-    many are drawn by hash as the region holds. The draw does not avoid the region: what they share by chance is larger
-    where the region fills most of a class.
+    The weights of a tensor are put into classes of magnitude, about equally full; of each class as many are drawn by
+    hash as the region holds. The draw does not avoid the region: what they share by chance is larger where the region
+    fills most of a class.
 
     Args:
         region: what is to be matched; its weights must be single ones, not whole lines.
         theta_0: the base's weights by name.
         seed: of the draw.
-        num_bins: classes a tensor.
+        num_bins: classes a tensor; magnitudes within 1 % of one another are not told apart.
         meta: more for the header.
 
     Raises:
@@ -115,14 +114,24 @@ def matched_region(
     for name, part in region.parts.items():
         if part.form in ("rows", "cols"):
             raise ValueError(f"a region of whole {part.form} can't be matched in size weight by weight: {name}")
-        sizes = magnitude(theta_0[name]).view(-1).numpy()
-        sample = np.sort(sizes[:: max(1, len(sizes) // _SAMPLE) | 1])
-        edges = sample[np.linspace(0, len(sample), num_bins, endpoint=False, dtype=np.int64)[1:]]
-        classes = np.searchsorted(edges, sizes, side="right")
-        counts = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
-        hashes = tie_order(name, np.arange(len(sizes)), seed) >> np.uint64(8)
-        order = np.argsort(classes.astype(np.uint64) << np.uint64(56) | hashes)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(classes, minlength=num_bins))[:-1]])
-        taken = np.concatenate([order[start : start + count] for start, count in zip(starts, counts, strict=True)])
-        parts[name] = WeightSet.of(torch.from_numpy(np.sort(taken)), part.shape)
+        keys = keys_of(magnitude(theta_0[name]).view(-1).numpy(), "lowest") >> 16
+        filled = np.cumsum(np.bincount(keys, minlength=NUM_BUCKETS))
+        classes = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]
+        wanted = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
+        taken = np.sort(_drawn(name, classes, wanted, seed))
+        parts[name] = WeightSet.of(torch.from_numpy(taken), part.shape)
     return Region(region.shapes, parts, {**region.meta, "kind": "matched", "num_ties": 0, "seed": seed, **(meta or {})})
+
+
+def _drawn(name: str, classes: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
+    """Of each class the wanted number of places with the smallest hashes; only places with small ones are sorted."""
+    sizes = np.maximum(np.bincount(classes, minlength=len(wanted)), 1)
+    share = wanted / sizes
+    bound = share + 6 * np.sqrt(share / sizes) + 20 / sizes
+    scores = RandomScores({name: classes.shape}, seed)[name].numpy()
+    near = np.flatnonzero(scores < bound.astype(np.float32)[classes])
+    if (np.bincount(classes[near], minlength=len(wanted)) < wanted).any():
+        near = np.arange(len(classes))  # as good as never
+    order = near[np.lexsort((tie_order(name, near, seed), classes[near]))]
+    starts = np.searchsorted(classes[order], np.arange(len(wanted)))
+    return np.concatenate([order[start : start + count] for start, count in zip(starts, wanted, strict=True)])

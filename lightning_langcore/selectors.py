@@ -1,7 +1,8 @@
 """How a fraction of the weights is chosen from their scores: what one tensor says, and what all of them make.
 
-A selector asks for one or two passes over the tensors. ``look`` is pure: what one tensor's score says, small enough to
-be kept on disk, so that an interrupted selection goes on where it was; ``absorb`` adds it up; ``parts`` are the result.
+A selector asks for one to three passes over the tensors. ``look`` is pure: what one tensor's score says, small enough
+to be kept on disk, so that an interrupted selection goes on where it was; ``absorb`` adds it up; ``parts`` are the
+result.
 """
 
 import math
@@ -14,15 +15,17 @@ import torch
 from torch import Tensor
 
 from lightning_langcore.kth import (
+    NUM_BUCKETS,
     End,
     choose,
     keys_of,
-    kth_key,
+    kth_hash,
+    lower_histogram,
     position,
     tie_order,
     upper_histogram,
 )
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.weightset import Indices, WeightSet
 
 GRANULARITIES = ("element", "row", "column")
 SCOPES = ("tensor", "model")
@@ -124,65 +127,66 @@ class Elements:
 
 
 class ModelElements:
-    """A fraction of all weights, by one exact cut: two passes.
+    """A fraction of all weights, by one exact cut: three passes.
 
-    The first counts the upper 16 bits of all keys; the second takes what is surely chosen and keeps the weights of the
-    one bucket that the cut lies in, 6 bytes each until the end.
+    The first counts the upper 16 bits of all keys, the second the lower 16 of those in the bucket that the cut lies in:
+    1 MB. The third takes what is before the cut and what is equal to it, as indices or bitmaps: a bit a weight at most,
+    however many equals there are.
     """
 
-    num_passes = 2
+    num_passes = 3
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
         self.num_ties = 0
-        self._counts: np.ndarray | int = 0
+        self._upper = np.zeros(NUM_BUCKETS, dtype=np.int64)
+        self._lower = np.zeros(1 << 16, dtype=np.int64)
         self._total = 0
-        self._sure: dict[str, WeightSet] = {}
-        self._bucket: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._before: dict[str, WeightSet] = {}
+        self._equal: dict[str, WeightSet] = {}
 
     def look(self, number: int, name: str, score: Tensor) -> Found:
         keys = keys_of(checked_scores(name, score), self.choice.end)
         if number == 0:
             return {"counts": torch.from_numpy(upper_histogram(keys))}
-        bucket, _ = self._position()
-        upper = keys >> 16
-        part = WeightSet.of(torch.from_numpy(np.flatnonzero(upper < bucket)), score.shape)
-        inside = np.flatnonzero(upper == bucket)
-        low = (keys[inside] & 0xFFFF).astype(np.uint16)
-        return {
-            part.form: part.data,
-            "inside": torch.from_numpy(inside.astype(np.uint32 if len(keys) < 1 << 32 else np.int64)),
-            "low": torch.from_numpy(low),
-        }
+        if number == 1:
+            return {"counts": torch.from_numpy(lower_histogram(keys, self._bucket()[0]))}
+        cut, _ = self._cut()
+        sets = {kind: _where(found, score.shape) for kind, found in (("<", keys < cut), ("=", keys == cut))}
+        return {f"{kind}{part.form}": part.data for kind, part in sets.items()}
 
     def absorb(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         if number == 0:
-            self._counts = self._counts + found["counts"].numpy()
+            self._upper += found["counts"].numpy()
             self._total += math.prod(shape)
+        elif number == 1:
+            self._lower += found["counts"].numpy()
         else:
-            self._sure[name] = _set_of(found, shape)
-            self._bucket[name] = (found["inside"].numpy(), found["low"].numpy())
+            self._before[name], self._equal[name] = (_set_of(found, shape, kind) for kind in "<=")
 
     def parts(self) -> Mapping[str, WeightSet]:
-        _, left = self._position()
-        low = np.concatenate([low for _, low in self._bucket.values()]).astype(np.uint32)
-        cut, needed = kth_key(low, left)
-        equals = {name: inside[low == cut] for name, (inside, low) in self._bucket.items()}
-        num_equal = sum(map(len, equals.values()))
-        if needed < num_equal:
+        _, needed = self._cut()
+        if needed < sum(map(len, self._equal.values())):
             self.num_ties = needed
-            hashes = {name: tie_order(name, places, self.choice.seed) for name, places in equals.items()}
-            last = np.partition(np.concatenate(list(hashes.values())), needed - 1)[needed - 1]
-            equals = {name: places[hashes[name] <= last] for name, places in equals.items()}
-        made = {}
-        for name, (inside, low) in self._bucket.items():
-            taken = np.sort(np.concatenate([inside[low < cut], equals[name]])).astype(np.int64)
-            made[name] = self._sure[name] | WeightSet.of(torch.from_numpy(taken), self._sure[name].shape)
-        return made
+            last = kth_hash(Indices(self._equal), needed, self._seed)
+            for name, part in self._equal.items():
+                places = part.indices()
+                kept = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)
+                self._equal[name] = WeightSet.of(places[kept], part.shape)
+        return {name: part | self._equal[name] for name, part in self._before.items()}
 
-    def _position(self) -> tuple[int, int]:
-        assert isinstance(self._counts, np.ndarray)
-        return position(self._counts, max(1, round(self.choice.fraction * self._total)))
+    @property
+    def _seed(self) -> int:
+        return self.choice.seed
+
+    def _bucket(self) -> tuple[int, int]:
+        return position(self._upper, max(1, round(self.choice.fraction * self._total)))
+
+    def _cut(self) -> tuple[int, int]:
+        """The key of the last that is taken, and how many equal to it are."""
+        bucket, left = self._bucket()
+        low, needed = position(self._lower, left)
+        return bucket << 16 | low, needed
 
 
 class Lines:
@@ -240,14 +244,19 @@ def checked_scores(name: str, score: Tensor) -> np.ndarray:
     """The scores as a flat float32 array.
 
     Raises:
-        ValueError: there is a NaN or a negative value.
+        ValueError: there is a NaN, an infinity or a negative value.
     """
     values = score.detach().to("cpu", torch.float32).contiguous().view(-1)
-    if len(values) and not float(values.amin()) >= 0:  # the smallest of anything with a NaN is NaN
-        raise ValueError(f"the score of {name} holds NaN or negative values: its checkpoints are broken")
+    lowest, highest = values.aminmax() if len(values) else (torch.zeros(()), torch.zeros(()))
+    if not (lowest >= 0 and highest < float("inf")):  # the smallest of anything with a NaN is NaN
+        raise ValueError(f"the score of {name} holds NaN, infinite or negative values: its weights are broken")
     return values.numpy()
 
 
-def _set_of(found: Found, shape: Sequence[int]) -> WeightSet:
-    form = "idx" if "idx" in found else "bits"
-    return WeightSet(form, found[form], shape)
+def _where(flags: np.ndarray, shape: Sequence[int]) -> WeightSet:
+    return WeightSet.of(torch.from_numpy(np.flatnonzero(flags)), shape)
+
+
+def _set_of(found: Found, shape: Sequence[int], kind: str = "") -> WeightSet:
+    form = "idx" if f"{kind}idx" in found else "bits"
+    return WeightSet(form, found[kind + form], shape)

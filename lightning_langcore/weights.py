@@ -1,7 +1,7 @@
 """Tensors on disk, read one at a time: models saved by ``save_pretrained``, and what is recorded of each language."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -83,6 +83,9 @@ class Evidence(Protocol):
     def languages(self) -> list[str]:
         """In the order in which they are added up."""
 
+    def has(self, name: str, statistic: str) -> bool:
+        """Whether every language has this statistic of this parameter."""
+
     def statistic(self, language: str, name: str, statistic: str) -> Tensor:
         """One statistic of one parameter, float32."""
 
@@ -108,6 +111,11 @@ class Recorded:
         """In the order in which they are added up."""
         return list(self._languages)
 
+    def has(self, name: str, statistic: str) -> bool:
+        """Whether every language has this statistic of this parameter."""
+        keys = [weights for (kind, _), weights in self._weights.items() if kind == statistic]
+        return bool(keys) and all(f"{name}|{statistic}" in weights for weights in keys)
+
     def statistic(self, language: str, name: str, statistic: str) -> Tensor:
         """One statistic of one parameter, float32."""
         return self._weights[statistic, language][f"{name}|{statistic}"]
@@ -119,17 +127,19 @@ class Checkpoints:
     Args:
         base: the model before.
         trained: language -> model after.
+        needed: parameters that all must have; buffers and tied copies that only some files hold need not match.
 
     Raises:
-        ValueError: a model lacks a parameter of the base, or has it in another shape; or, when it is read, holds a
-            weight that is not finite. Each names the folder and the parameter.
+        ValueError: a model lacks a needed parameter, or has it in another shape; or, when it is read, holds a weight
+            that is not finite. Each names the folder and the parameter.
     """
 
-    def __init__(self, base: Weights, trained: Mapping[str, Weights]) -> None:
+    def __init__(self, base: Weights, trained: Mapping[str, Weights], needed: Iterable[str]) -> None:
         self._base = base
         self._trained = dict(trained)
+        wanted = list(needed)
         for language, model in self._trained.items():
-            for name, shape in base.shapes.items():
+            for name, shape in ((name, base.shapes[name]) for name in wanted):
                 if model.shapes.get(name) != shape:
                     has = f"in shape {model.shapes[name]}" if name in model.shapes else "not at all"
                     raise ValueError(
@@ -141,6 +151,11 @@ class Checkpoints:
     def languages(self) -> list[str]:
         """In the order in which they are added up."""
         return list(self._trained)
+
+    def has(self, name: str, statistic: str) -> bool:
+        """Whether all models have this parameter, in one shape."""
+        shape = self._base.shapes.get(name)
+        return statistic == "change" and all(model.shapes.get(name) == shape for model in self._trained.values())
 
     def statistic(self, language: str, name: str, statistic: str) -> Tensor:
         """``|theta - theta_0|``, the one statistic (``change``) there is."""

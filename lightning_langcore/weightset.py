@@ -7,7 +7,7 @@ x . . .                      rows, cols  numbers of whole rows or columns: 4 byt
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ class WeightSet:
             raise ValueError(f"indices must be int32 or int64, 1-D, not {data.dtype}{list(data.shape)}")
         if self.form != "idx" and len(self.shape) != 2:
             raise ValueError(f"only a matrix has {self.form}, not shape {self.shape}")
-        places = {"idx": self.numel, "rows": self.shape[0], "cols": self.shape[-1]}[self.form]
+        places = self.numel if self.form == "idx" else self.shape[0 if self.form == "rows" else 1]
         if len(data) and (int(data[0]) < 0 or int(data[-1]) >= places):
             raise ValueError(f"an index of {self.form} lies outside the {places} of shape {self.shape}")
         if not bool((data[1:] > data[:-1]).all()):
@@ -196,8 +196,25 @@ class WeightSet:
     def _count(self) -> int:
         if self.form == "bits":
             return int(np.unpackbits(self.data.cpu().numpy()).sum(dtype=np.int64))
-        other = {"idx": 1, "rows": self.shape[-1], "cols": self.shape[0]}[self.form]
-        return len(self.data) * other
+        if self.form == "idx":
+            return len(self.data)
+        return len(self.data) * self.shape[1 if self.form == "rows" else 0]
+
+
+class Indices(Mapping[str, np.ndarray]):
+    """Flat indices by parameter, int64, made when they are asked for: never those of all parameters at once."""
+
+    def __init__(self, parts: Mapping[str, WeightSet]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._parts[name].indices().cpu().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def _where(bits: Tensor, numel: int) -> Tensor:

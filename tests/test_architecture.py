@@ -42,7 +42,7 @@ ALLOWED = {
     "jobs": {
         "jobs", "callbacks", "modules", "models", "data", "artifacts", "results", "plots", "region", "scores", "select",
         "perturb", "params", "metrics", "kth", "selectors", "weights", "locate", "sensitivity", "dimensions", "overlap",
-        "concentration", "monolingual", "compare",
+        "concentration", "monolingual", "weightset", "compare",
     },
     "region_command": {"region", "overlap", "plots", "concentration"},
     "cli": {"jobs", "region_command", "report", "results"},

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from cli_helpers import ROOT, SAMPLES, environment, run, words_for, write_samples
+from cli_helpers import ROOT, SAMPLES, environment, run, run_door, words_for, write_samples
 from safetensors.torch import load_file, save_file
 
-from lightning_langcore import Region, random_region, select
+from lightning_langcore import Region, artifacts, random_region, select
 from lightning_langcore.jobs import perturb as perturb_job
 from lightning_langcore.params import candidates
 from lightning_langcore.results import Results
-from lightning_langcore.weights import Weights
+from lightning_langcore.weights import Checkpoints, Weights
 
 LANGUAGES = ["es", "ru", "zh"]
 
@@ -105,6 +105,53 @@ def test_passes_in_several_groups_of_parameters_find_the_same(located, work):
     assert Region.load(work / "groups/core.safetensors") == Region.load(located[1] / "taylor.safetensors")
 
 
+def test_two_searches_at_once_do_not_pass_on_what_the_other_has_not_recorded(located, work, monkeypatch):
+    """B wants two statistics; while it waits for the lock, A publishes one of them, from a pass of its own."""
+    get = artifacts.get
+
+    def racing(root, name, recipe, build):
+        if name == "gradient_sum" and artifacts.find(root, name, recipe) is None and not racing.done:
+            racing.done = True
+            words = ["region.score=taylor", "job.scores=[]", "job.single_languages=false"]
+            run_door(work, "+experiment=locate_core", *words, "paths.artifacts=race", "hydra.run.dir=race_a")
+        return get(root, name, recipe, build)
+
+    racing.done = False
+    monkeypatch.setattr(artifacts, "get", racing)
+    words = ["region.score=taylor", "job.scores=[taylor_per_batch]", "job.single_languages=false"]
+    run(work, "+experiment=locate_core", *words, "paths.artifacts=race", "region.fraction=0.2", "hydra.run.dir=race_b")
+    assert racing.done
+    for score in ("core", "taylor_per_batch"):
+        expected = located[1] / f"{'taylor' if score == 'core' else score}.safetensors"
+        assert Region.load(work / f"race_b/{score}.safetensors") == Region.load(expected)
+
+
+def test_buffers_in_the_files_of_a_model_are_left_alone(located, work):
+    """Files of LLaMA 2 hold rotary_emb.inv_freq, which is no parameter."""
+    folder = work / "withbuffers"
+    folder.mkdir()
+    for file in next((work / "artifacts").glob("base-*")).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    run(work, "+experiment=locate_core", "model=hub", "model.path=./withbuffers", "hydra.run.dir=buffers")
+    assert "inv_freq" not in (work / "buffers/union.csv").read_text()
+
+
+def test_a_missing_statistic_of_ones_own_model_names_the_command_that_makes_it(located, work):
+    own = ["model=hub", "model.path=./withbuffers"]
+    done = run(work, "+experiment=perturb_core", *own, "job.variants=[core,fisher]", expect=1)
+    command = done.stderr.split("`")[1]
+    assert command.startswith("python train.py +experiment=locate_core model=hub model.path=./withbuffers")
+    assert "job.scores=[fisher]" in command
+    known = ("data=", "data.root", "model=", "region.recipe")  # what every run here is given
+    words = [word for word in command.split()[2:] if not word.startswith(known)]
+    run(work, *words, "model=hub", "hydra.run.dir=as_told")
+    variants = ["job.variants=[core,fisher]", "job.fractions=[0.1]"]
+    run(work, "+experiment=perturb_core", *own, *variants, "hydra.run.dir=then")
+
+
 def test_tables_and_pictures_of_locating(located):
     done, folder = located
     rows = (folder / "overlap.csv").read_text().splitlines()
@@ -186,6 +233,22 @@ def test_the_grid_agrees_with_damage_by_the_training_job_to_the_last_digit(grid,
     assert one == {r["lang"]: r["nats_per_token"] for r in other if r["stage"] == "perturbed" and r["split"] == "test"}
 
 
+def test_what_the_regions_are_stands_beside_the_rows(grid):
+    rows = (grid[1] / "regions.csv").read_text().splitlines()
+    assert rows[0] == "variant,fraction,seed,num_weights,num_candidates,num_ties"
+    assert len(rows) == 1 + 7 * 2 * 2
+    assert any(row.startswith("core,0.05,0,") for row in rows)
+    assert "of the time that scoring took" in grid[0].stderr
+
+
+def test_a_region_of_a_file_is_one_of_the_variants(located, work):
+    words = ["job.variants=[file,random]", "job.fractions=[0.1,0.3]", f"region.file={located[1]}/taylor.safetensors"]
+    run(work, "+experiment=perturb_core", *words, "job.perturbations=[{method: zero}]", "hydra.run.dir=fromfile")
+    rows = [row for row in Results.load(work / "fromfile").perplexity if row["stage"] == "perturbed"]
+    kinds = {(row["variant"], row["fraction"]) for row in rows}
+    assert kinds == {("file", 0.2), ("random", 0.1), ("random", 0.3)}
+
+
 def test_what_does_not_depend_on_the_seed_is_the_same_for_all_and_the_rest_is_not(grid):
     folder = grid[1]
     zero = [figures(folder, variant="core", fraction=0.2, method="zero", seed=seed) for seed in (0, 1)]
@@ -209,8 +272,8 @@ def test_evaluations_are_shared_and_the_model_is_whole_after_each(located, work,
     kept = {}
     build = perturb_job.build
 
-    def keeping(cfg, source, base_path, requests, outliers):
-        kept.update(build(cfg, source, base_path, requests, outliers))
+    def keeping(*words):
+        kept.update(build(*words))
         return kept
 
     monkeypatch.setattr(perturb_job, "score_languages", watched)
@@ -275,8 +338,6 @@ def test_locating_from_disk_equals_plain_arithmetic(work, disk, scope):
 
 def test_an_interrupted_search_of_checkpoints_goes_on(work, disk, monkeypatch):
     statistic = "lightning_langcore.weights.Checkpoints.statistic"
-    from lightning_langcore.weights import Checkpoints
-
     plain, calls = Checkpoints.statistic, []
 
     def stopping(self, *words):
@@ -310,6 +371,9 @@ BAD = {
     "region.kind=matched region.granularity=row": "region.kind=matched needs region.granularity=element, not row",
     "region.granularity=cell": "region.granularity=cell is none of element, row, column",
     "region.scope=layer": "region.scope=layer is none of tensor, model",
+    "region.parameters='*.self_attn.*'": "region.parameters=*.self_attn.* must be null, or a list of names",
+    "region.memory=8GB": "region.memory=8GB must be a whole number",
+    "region.kind=outliers": "region.kind=outliers is empty: the model has no massive activation and no super weight",
     "region.parameters=['nothing*']": "no parameter of the model matches region.parameters=['nothing*']",
     "region.memory=100": "region.memory allows 100 bytes",
 }
@@ -326,9 +390,17 @@ def test_bad_regions_are_one_sentence(located, work, setting):
 BAD_GRID = {
     "job.variants=[core,centre]": "job.variants=centre is none of core",
     "job.fractions=[0.05,2]": "job.fractions=2 must be a number in (0, 1]",
-    "job.seeds=[0,1,0]": "job.seeds=[0, 1, 0] must be a list of at least one, each once",
-    "job.fractions=[]": "job.fractions=[] must be a list of at least one",
-    "job.perturbations=[{method: hit}]": "job.perturbations.method=hit is none of",
+    "job.seeds=[0,1,0]": "job.seeds=[0, 1, 0] must be a list of whole numbers, at least one and each once",
+    "job.fractions=[]": "job.fractions=[] must be a list of shares",
+    "job.seeds=[a]": "job.seeds=['a'] must be a list of whole numbers",
+    "job.variants=null": "job.variants=None must be a list of regions",
+    "job.variants=[file]": "job.variants=file is the region of a file: name it with region.file=FILE",
+    "job.perturbations=[{method: hit}]": "must be a list of method (reinit, zero, scale, set)",
+    "job.perturbations=[{method: scale}]": "but for zero, a finite strength",
+    "job.perturbations=[{method: reinit, strenght: 5}]": "but for zero, a finite strength",
+    "job.perturbations=[{method: reinit, strength: abc}]": "but for zero, a finite strength",
+    "perturbation=zero": "perturbation and callbacks.core_guard have no meaning for job.name=perturb",
+    "region.kind=file": "region.kind=file has no meaning for job.name=perturb",
     "data.eval_languages=[xx]": "data.eval_languages: the language 'xx' is not in the data",
 }
 
@@ -349,6 +421,13 @@ def test_bad_checkpoints_are_one_sentence(work, disk, tmp_path):
     assert "no safetensors weights at" in refused(f"job.base={tmp_path}")
     assert "made by passes over text, and job.source=checkpoints has none" in refused("region.score=taylor")
     assert "needs a model to run" in refused("region.kind=core-outliers")
+    assert "needs a model to run" in refused("region.kind=outliers")
+    assert "job.source=checkpoint is none of text, checkpoints" in refused("job.source=checkpoint")
+    assert "region.score=foo is none of" in refused("region.score=foo")
+    assert "job.union_thresholds=['a'] must be a list" in refused("job.union_thresholds=[a]")
+    assert "fr is none of the located es, ru, zh" in refused("region.families={west: [es, fr]}")
+    assert "region.families=family:west: region.families has no list" in refused("region.families={west: es}")
+    assert "region.kind=file has no meaning for job.name=locate" in refused("region=file", "region.file=r")
     assert "mono:en: en is none of the located" in refused("region.kind=mono:en")
     shard = disk / "zh" / "model-2.safetensors"
     content = shard.read_bytes()

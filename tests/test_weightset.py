@@ -108,6 +108,10 @@ def test_data_that_do_not_fit_are_refused(form, data, message):
         WeightSet(form, torch.tensor(data, dtype=torch.uint8 if form == "bits" else torch.int64), SHAPE)
 
 
+def test_a_scalar_parameter_has_one_weight():
+    assert len(WeightSet.of(torch.tensor([0]), ())) == 1
+
+
 def test_a_vector_has_no_rows():
     with pytest.raises(ValueError, match="only a matrix has rows"):
         WeightSet("rows", torch.tensor([0]), (5,))

@@ -6,10 +6,11 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore import artifacts
+from lightning_langcore.jobs.check_region import check_region
 from lightning_langcore.jobs.prepare import identity
 from lightning_langcore.jobs.regions import Basis
-from lightning_langcore.jobs.variants import OUTLIERS, Request, check_variant, statistics
-from lightning_langcore.selectors import Choice
+from lightning_langcore.jobs.variants import OUTLIERS, OUTLIERS_KIND, Request, statistics
+from lightning_langcore.params import candidates
 from lightning_langcore.weights import Checkpoints, Weights
 
 FORMAT = 1
@@ -26,21 +27,22 @@ def compared(cfg: DictConfig) -> Basis:
             "job.source=checkpoints compares models on disk: name them with job.base=FOLDER and"
             " '+job.trained={zh: FOLDER, ...}'"
         )
-    languages = list(cfg.job.trained)
-    Choice(cfg.region.fraction, "lowest", cfg.region.granularity, cfg.region.scope)
-    for setting, variant in _named(cfg):
-        if variant.endswith(OUTLIERS):
+    if not OmegaConf.is_dict(cfg.job.trained):
+        raise ValueError(f"job.trained={cfg.job.trained} must map languages to folders, as {{zh: FOLDER}}")
+    check_region(cfg, list(cfg.job.trained))
+    for setting, variant in [("region.kind", cfg.region.kind), *(("job.scores", score) for score in cfg.job.scores)]:
+        if variant == OUTLIERS_KIND or variant.endswith(OUTLIERS):
             raise ValueError(f"{setting}={variant} needs a model to run, and job.source=checkpoints runs none")
-        check_variant(setting, variant, cfg, languages)
         missing = [s for s in statistics(cfg, [variant]) if s != "change"]
         if missing:
             raise ValueError(
-                f"{setting}={variant} is made by passes over text, and job.source=checkpoints has none: use"
-                " weight_change, relative_change or magnitude"
+                f"{setting}={variant} by region.score={cfg.region.score} is made by passes over text, and"
+                " job.source=checkpoints has none: use weight_change, relative_change or magnitude"
             )
     base = Weights(cfg.job.base)
     trained = {language: Weights(folder) for language, folder in cfg.job.trained.items()}
-    return Basis(base, Checkpoints(base, trained), str(cfg.job.base))
+    patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
+    return Basis(base, Checkpoints(base, trained, candidates(base.shapes, patterns)), str(cfg.job.base))
 
 
 def work_folder(cfg: DictConfig, requests: Sequence[Request]) -> Path:
@@ -55,7 +57,3 @@ def work_folder(cfg: DictConfig, requests: Sequence[Request]) -> Path:
         "thresholds": list(cfg.job.union_thresholds),
     }
     return Path(cfg.paths.artifacts) / f"locating-{artifacts.key_of(recipe)}"
-
-
-def _named(cfg: DictConfig) -> list[tuple[str, str]]:
-    return [("region.kind", cfg.region.kind), *(("job.scores", score) for score in cfg.job.scores)]

@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +20,7 @@ from lightning_langcore.jobs.scoring import make_fabric
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.params import candidates, named_shapes
 from lightning_langcore.progress import say
+from lightning_langcore.scores import SCORES
 from lightning_langcore.weights import Recorded
 
 FORMAT = 2
@@ -54,18 +57,18 @@ def _passes(cfg: DictConfig, source: Source, base_path: str, statistics: Sequenc
     recipes = {statistic: _recipe(cfg, source, base_path, statistic) for statistic in statistics}
     missing = [s for s in statistics if artifacts.find(root, s, recipes[s]) is None]
     folders: dict[str, Path] = {}
+    own: dict[str, Path] = {}  # what this process has recorded: another's files may hold fewer statistics
 
-    def build(folder: Path) -> None:
-        made = [folders[statistic] for statistic in missing if statistic in folders]
-        if made:
-            for file in made[0].glob("*.safetensors"):
-                _link(file, folder / file.name)
-        else:
+    def build(statistic: str, folder: Path) -> None:
+        for file in [file for made in own.values() for file in made.glob("*.safetensors")]:
+            _link(file, folder / file.name)
+        if not own:
             _record(cfg, source, base_path, missing, folder)
+            own[statistic] = artifacts.place(root, statistic, recipes[statistic])
 
     for statistic in statistics:
         _refuse_missing(cfg, source, base_path, statistic)
-        folders[statistic] = artifacts.get(root, statistic, recipes[statistic], build)
+        folders[statistic] = artifacts.get(root, statistic, recipes[statistic], partial(build, statistic))
     return folders
 
 
@@ -76,11 +79,21 @@ def _refuse_missing(cfg: DictConfig, source: Source, base_path: str, statistic: 
         return
     if not prepare.trains_base(cfg) and cfg.job.name != "locate":
         data = f"files data.root={cfg.data.root}" if "root" in cfg.data else "phrasebook"
+        scores = ",".join(name for name, score in SCORES.items() if score.statistic == statistic)
+        words = ["+experiment=locate_core", "model=hub", f"model.path={base_path}", f"data={data}"]
+        words += [f"job.scores=[{scores}]", *_own_words()]
         raise ValueError(
             f"no located core of {base_path} with this recipe in {root} yet: make it with `python train.py"
-            f" +experiment=locate_core model=hub model.path={base_path} data={data} region.score={cfg.region.score}`,"
-            " or name a region file with region=file region.file=FILE"
+            f" {' '.join(words)}`, or name a region file with region=file region.file=FILE"
         )
+
+
+def _own_words() -> list[str]:
+    """The words of this command that decide what is recorded."""
+    if not HydraConfig.initialized():
+        return []
+    parts = ("region.recipe.", "region.parameters=", "data.block_size=", "data.source", "model.dtype=", "trainer")
+    return [word for word in HydraConfig.get().overrides.task if word.startswith(parts)]
 
 
 def _recipe(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> dict[str, Any]:
@@ -93,6 +106,8 @@ def _recipe(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> 
         "data": prepare.data_recipe(cfg, source),
         "languages": locate_languages(cfg, source),
     }
+    if not prepare.trains_base(cfg):
+        about["precision"] = _precision(cfg)
     if statistic == "change":
         return {**about, "recipe": recipe}
     used = {key: recipe[key] for key in ("tokens", "batch_size", "seed")}

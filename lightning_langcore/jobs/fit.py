@@ -19,6 +19,7 @@ from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import recovery_curves, region_heatmap
 from lightning_langcore.region import Region
 from lightning_langcore.results import Results
+from lightning_langcore.weightset import Indices
 
 
 class Damage(Callback):
@@ -161,5 +162,5 @@ def _plots(results: Results, region: Region | None, output: Path) -> None:
     if results.perplexity:
         recovery_curves([results], output / "plots" / "recovery.png")
     if region is not None:
-        indices = {name: idx.numpy() for name, idx in region}
-        region_heatmap(indices, region.shapes, output / "plots" / "region.png", f"region: {results.region['kind']}")  # type: ignore[index]
+        kind, path = region.meta.get("kind", "file"), output / "plots" / "region.png"
+        region_heatmap(Indices(region.parts), region.shapes, path, f"region: {kind}")

@@ -55,7 +55,11 @@ def run(cfg: DictConfig) -> Results:
     has_changes = "change" in statistics(cfg, [request.variant for request in requests])
     thresholds = list(cfg.job.union_thresholds) if has_changes else []
     optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
-    made, found = assemble(cfg, seen, requests, optional, thresholds, kept)
+    try:
+        made, found = assemble(cfg, seen, requests, optional, thresholds, kept)
+    except ValueError:
+        _forget(kept)
+        raise
     regions = {request.variant: region for request, region in made.items()}
     if thresholds:
         _write_union(found.union, thresholds, output / "union.csv")
@@ -76,18 +80,22 @@ def run(cfg: DictConfig) -> Results:
         results.status = "completed"
         results.seconds = {"total": time.monotonic() - started}
         results.write()
+    _forget(kept)
+    return results
+
+
+def _forget(kept: Path | None) -> None:
     if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
-    return results
 
 
 def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:
     """The three kinds, ``region.kind``, further scores with the control, and what single languages say."""
-    variants = [*KINDS, cfg.region.kind, *cfg.job.scores, "magnitude"]
+    further = [score for score in (*(cfg.job.scores or []), "magnitude") if score != cfg.region.score]
+    variants = [*KINDS, cfg.region.kind, *further]
     if cfg.job.single_languages and cfg.region.score in SCORES and SCORES[cfg.region.score].statistic:
         variants += [f"{kind}:{language}" for kind in WITH_LANGUAGE for language in languages]
         variants += [f"family:{name}" for name in cfg.region.families or {}]
-    variants = [variant for variant in variants if variant not in (cfg.region.score, "file")]
     return [Request(variant, cfg.region.fraction, cfg.region.seed) for variant in dict.fromkeys(variants)]
 
 
@@ -104,22 +112,20 @@ def _save(regions: Mapping[str, Region], kind: str, output: Path) -> Path:
 
 def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
     """``overlap.csv`` of all pairs, two heat maps, and what the core shares with the control."""
-    write_csv(overlaps(regions), output / "overlap.csv")
+    rows = overlaps(regions)
+    write_csv(rows, output / "overlap.csv")
     for name, title, members in (
-        ("scores", "Overlap of regions", {v: r for v, r in regions.items() if ":" not in v}),
-        ("languages", "Overlap of the core ends by single languages", _stripped(regions, "language:")),
+        ("scores", "Overlap of regions", [v for v in regions if ":" not in v]),
+        ("languages", "Overlap of the core ends by single languages", [v for v in regions if v[:9] == "language:"]),
     ):
-        if len(members) > 1:
-            overlap_picture(overlaps(members), output / "plots" / f"overlap_{name}.png", title)
-    for row in overlaps({v: regions[v] for v in ("core", "magnitude") if v in regions})[:1]:
+        own = [row for row in rows if row.one in members and row.other in members]
+        if own:
+            overlap_picture(own, output / "plots" / f"overlap_{name}.png", title)
+    for row in [row for row in rows if (row.one, row.other) == ("core", "magnitude")]:
         say(
             f"{row.share_of_one:.1%} of the core are among the largest weights (magnitude);"
             f" Jaccard {row.jaccard:.3f}, by chance {row.chance:.3f}"
         )
-
-
-def _stripped(regions: Mapping[str, Region], prefix: str) -> dict[str, Region]:
-    return {v.removeprefix(prefix): r for v, r in regions.items() if v.startswith(prefix)}
 
 
 def _write_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], path: Path) -> None:

@@ -102,6 +102,10 @@ def logged(cfg: DictConfig, arm: str, results: Results) -> Iterator[None]:
     loggers = make_loggers(cfg)
     try:
         yield
+    except ValueError as error:
+        results.status, results.error = "failed", str(error).splitlines()[0]
+        results.write()
+        raise
     finally:
         close(loggers, results)
 

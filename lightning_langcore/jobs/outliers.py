@@ -28,6 +28,7 @@ def find(cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: Pre
 def region_of_base(cfg: DictConfig, source: Source, base_path: str) -> Region:
     """The weights that read and write the base's outlier dimensions, and its super weights."""
     model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
     return outlier_region(model, find(cfg, source, model, models.load_tokenizer(base_path)))
 
 

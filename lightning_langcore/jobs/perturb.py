@@ -1,23 +1,27 @@
 """Damage one region after another, score all languages each time, and undo it: one model in memory, nothing trained."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning.fabric import Fabric
 from omegaconf import DictConfig
+from transformers import PreTrainedModel
 
 from lightning_langcore import models
 from lightning_langcore.dimensions import outlier_region
+from lightning_langcore.files import write_text
 from lightning_langcore.jobs import outliers, prepare
 from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.regions import build
 from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages
 from lightning_langcore.jobs.variants import Request
 from lightning_langcore.monolingual import own_and_others, write_csv
-from lightning_langcore.perturb import Undo, perturb_
+from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import damage_bars, pair_heatmap
-from lightning_langcore.progress import track
+from lightning_langcore.progress import say, track
 from lightning_langcore.region import Region
 from lightning_langcore.results import Results
 
@@ -31,10 +35,11 @@ class Damage(NamedTuple):
 
 
 def run(cfg: DictConfig) -> Results:
-    """Score the intact base and every damage of the grid; rows are written as they come.
+    """Score the intact base and every damage of the grid; rows are written as they come, ``regions.csv`` beside them.
 
-    ``job.variants`` x ``job.fractions`` x ``job.seeds`` x ``job.perturbations``; what does not depend on the seed is
-    scored once and stands in the rows of every seed.
+    ``job.fractions`` x ``job.perturbations`` x ``job.variants`` x ``job.seeds``; what does not depend on the seed is
+    scored once and stands in the rows of every seed. Regions are located one fraction at a time: at 7B those of all
+    would fill the memory.
 
     Raises:
         ValueError: something in the configuration can't be honoured.
@@ -44,17 +49,6 @@ def run(cfg: DictConfig) -> Results:
     fabric = make_fabric(cfg)
     tokenizer = models.load_tokenizer(base_path)
     model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
-    grid = list(_grid(cfg))
-    requests = list(dict.fromkeys(damage.request for damage in grid))
-
-    notes: list[str] = []
-
-    def found() -> Region:
-        seen = outliers.find(cfg, source, model, tokenizer)
-        notes.append(outliers.summary(seen))
-        return outlier_region(model, seen)
-
-    regions = build(cfg, source, base_path, requests, found)
     results = Results(
         output,
         experiment=cfg.name,
@@ -62,57 +56,106 @@ def run(cfg: DictConfig) -> Results:
         model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
         region={key: cfg.region[key] for key in ("score", "granularity", "scope")},
     )
-    results.notes = notes
-    loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
-    seconds = results.seconds = {"evaluating": 0.0, "perturbing": 0.0}
+    seen: list[Region] = []
 
-    def score() -> Figures:
-        begun = time.monotonic()
-        figures = score_languages(model, loaders, fabric)
-        seconds["evaluating"] += time.monotonic() - begun
-        return figures
+    def found() -> Region:
+        if not seen:
+            what = outliers.find(cfg, source, model, tokenizer)
+            results.notes = [outliers.summary(what)]
+            seen.append(outlier_region(model, what))
+        return seen[0]
 
+    bench = _Bench(model, prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"], fabric)
+    results.seconds = bench.seconds
+    made: dict[Request, Region] = {}
     with logged(cfg, "perturb", results):
-        add_rows(results, score(), stage="base", seed=cfg.seed)
+        add_rows(results, bench.score(), stage="base", seed=cfg.seed)
         results.write()
-        shared: dict[tuple[Any, ...], Figures] = {}
-        for damage in track(grid, "perturbing", unit="damages"):
-            region = regions[damage.request]
-            noise = damage.request.seed if damage.method == "reinit" else None
-            key = (region.digest(), damage.method, damage.strength, noise)
-            if key not in shared:
-                undo = _timed_damage(model, region, damage, seconds)
-                try:
-                    shared[key] = score()
-                finally:
-                    begun = time.monotonic()
-                    undo.restore()
-                    seconds["perturbing"] += time.monotonic() - begun
-            variant, fraction, seed = damage.request
-            about = {"variant": variant, "fraction": fraction, "seed": seed, "method": damage.method}
-            add_rows(results, shared[key], stage="perturbed", **about, strength=damage.strength)
+        for damage in track(_grid(cfg), "perturbing", unit="damages"):
+            if damage.request not in made:
+                made = build(cfg, source, base_path, _requests(cfg, damage.request.fraction), found)
+                _write_regions(made, output / "regions.csv")
+            region = made[damage.request]
+            about = damage.request._asdict() | {"method": damage.method, "strength": damage.strength}
+            if damage.request.variant == "file":
+                about["fraction"] = region.meta.get("fraction") or region.fraction
+            add_rows(results, bench.damaged(region, damage), stage="perturbed", **about)
             results.write()
         results.status = "completed"
-    seconds["total"] = time.monotonic() - started
+    bench.seconds["total"] = time.monotonic() - started
     results.write()
+    evaluating, perturbing = (bench.seconds[name] for name in ("evaluating", "perturbing"))
+    say(f"damaging and undoing took {perturbing / evaluating:.2%} of the time that scoring took")
     _draw(results, output)
     return results
 
 
-def _grid(cfg: DictConfig) -> Iterator[Damage]:
-    for node in cfg.job.perturbations:
-        for fraction in cfg.job.fractions:
-            for variant in cfg.job.variants:
-                for seed in cfg.job.seeds:
-                    yield Damage(Request(variant, fraction, seed), node.method, node.get("strength"))
+class _Bench:
+    """One model that is scored, damaged and restored; equal damage is scored once."""
+
+    def __init__(self, model: PreTrainedModel, loaders: Mapping[str, Any], fabric: Fabric) -> None:
+        self.seconds = {"evaluating": 0.0, "perturbing": 0.0}
+        self._model = model
+        self._loaders = loaders
+        self._fabric = fabric
+        self._known: dict[tuple[Any, ...], Figures] = {}
+
+    def score(self) -> Figures:
+        """The figures of the model as it is."""
+        with self._timed("evaluating"):
+            return score_languages(self._model, self._loaders, self._fabric)
+
+    def damaged(self, region: Region, damage: Damage) -> Figures:
+        """The figures of the damaged model, which is whole again afterwards, to the bit."""
+        strength = 1.0 if damage.strength is None else damage.strength
+        with self._timed("perturbing"):
+            noise = damage.request.seed if damage.method == "reinit" else None
+            key = (region.digest(), damage.method, strength, noise)
+        if key not in self._known:
+            with self._timed("perturbing"):
+                undo = perturb_(self._model, region, damage.method, strength, damage.request.seed)  # type: ignore[arg-type]
+            try:
+                self._known[key] = self.score()
+            finally:
+                with self._timed("perturbing"):
+                    undo.restore()
+        return self._known[key]
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - begun
 
 
-def _timed_damage(model: Any, region: Region, damage: Damage, seconds: dict[str, float]) -> Undo:
-    begun = time.monotonic()
-    strength = 1.0 if damage.strength is None else damage.strength
-    undo = perturb_(model, region, damage.method, strength, damage.request.seed)  # type: ignore[arg-type]
-    seconds["perturbing"] += time.monotonic() - begun
-    return undo
+def _requests(cfg: DictConfig, fraction: float) -> list[Request]:
+    """All regions of one fraction; the region of a file is what it is, and stands with the first fraction."""
+    own = [Request(variant, fraction, seed) for variant in cfg.job.variants for seed in cfg.job.seeds]
+    if fraction == cfg.job.fractions[0]:
+        return own
+    return [request for request in own if request.variant != "file"]
+
+
+def _grid(cfg: DictConfig) -> list[Damage]:
+    return [
+        Damage(request, node.method, node.get("strength"))
+        for fraction in cfg.job.fractions
+        for node in cfg.job.perturbations
+        for request in _requests(cfg, fraction)
+    ]
+
+
+def _write_regions(made: Mapping[Request, Region], path: Path) -> None:
+    """Add what the regions of one fraction are to the table of all."""
+    head = "variant,fraction,seed,num_weights,num_candidates,num_ties\n"
+    before = path.read_text(encoding="utf-8") if path.exists() else head
+    lines = [
+        f"{r.variant},{r.fraction:g},{r.seed},{len(region)},{region.num_candidates},{region.meta.get('num_ties', 0)}\n"
+        for r, region in made.items()
+    ]
+    write_text(path, before + "".join(lines))
 
 
 def _draw(results: Results, output: Path) -> None:

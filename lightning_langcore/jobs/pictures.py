@@ -1,30 +1,13 @@
 """All the pictures and tables of where one region lies, and of how regions overlap."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from lightning_langcore import plots
 from lightning_langcore.concentration import concentration_table, write_csv
 from lightning_langcore.overlap import Overlap, jaccard_matrix
 from lightning_langcore.region import Region
-
-
-class _Indices(Mapping[str, np.ndarray]):
-    """Flat indices by parameter, made when they are asked for: never those of all parameters at once."""
-
-    def __init__(self, region: Region) -> None:
-        self._parts = region.parts
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._parts[name].indices().numpy()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
-
-    def __len__(self) -> int:
-        return len(self._parts)
+from lightning_langcore.weightset import Indices
 
 
 def where_it_lies(region: Region, name: str, folder: Path) -> None:
@@ -38,7 +21,7 @@ def where_it_lies(region: Region, name: str, folder: Path) -> None:
     counts = {n: part.line_counts() for n, part in matrices.items()}
     table = concentration_table(counts)
     write_csv(table, folder / f"{name}_concentration.csv")
-    plots.region_heatmap(_Indices(region), region.shapes, folder / f"{name}.png", f"{name}: where the weights lie")
+    plots.region_heatmap(Indices(region.parts), region.shapes, folder / f"{name}.png", f"{name}: where the weights lie")
     plots.line_histograms(counts, region.shapes, folder / f"{name}_lines.png", f"{name}: rows and columns")
     plots.concentration_overview(table, folder / f"{name}_concentration.png", f"{name}: concentration")
     sizes = {n: len(part) for n, part in region.parts.items()}

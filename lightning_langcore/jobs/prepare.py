@@ -100,8 +100,9 @@ def base_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
 
 
 def identity(base_path: str) -> Any:
-    """A hub id, or a folder with the sizes and times of its weights: another model in the same folder is another."""
-    files = sorted(Path(base_path).glob("*.safetensors"))
+    """A hub id, or a folder or file with the sizes and times of its weights: another model in its place is another."""
+    path = Path(base_path)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     return [base_path, *([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files)]
 
 

@@ -11,7 +11,7 @@ from lightning_langcore.data import Source
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.evidence import evidence
 from lightning_langcore.jobs.outliers import region_of_base
-from lightning_langcore.jobs.variants import OUTLIERS, Request, combine, ingredients, statistics
+from lightning_langcore.jobs.variants import OUTLIERS, OUTLIERS_KIND, Request, combine, ingredients, statistics
 from lightning_langcore.locate import Located, Wanted, locate
 from lightning_langcore.params import candidates
 from lightning_langcore.progress import say, track
@@ -35,8 +35,6 @@ def region(cfg: DictConfig, source: Source, base_path: str) -> Region:
     Raises:
         ValueError: it can't be made, see :func:`build`.
     """
-    if cfg.region.kind == "file":
-        return Region.load(cfg.region.file)
     request = Request(cfg.region.kind, cfg.region.fraction, cfg.region.seed)
     return build(cfg, source, base_path, [request])[request]
 
@@ -60,7 +58,9 @@ def build(
     Raises:
         ValueError: one is empty, or what is known of its weights is rounding or missing for this model.
     """
-    return assemble(cfg, basis(cfg, source, base_path, requests, outliers), requests)[0]
+    located = [request for request in requests if request.variant != "file"]
+    made = assemble(cfg, basis(cfg, source, base_path, located, outliers), located)[0] if located else {}
+    return {r: made[r] if r in made else Region.load(cfg.region.file) for r in requests}
 
 
 def basis(
@@ -74,7 +74,7 @@ def basis(
     start = prepare.theta_0(base_path)
     known = evidence(cfg, source, base_path, statistics(cfg, [request.variant for request in requests]))
     without = None
-    if any(request.variant.endswith(OUTLIERS) for request in requests):
+    if any(request.variant == OUTLIERS_KIND or request.variant.endswith(OUTLIERS) for request in requests):
         without = outliers() if outliers else region_of_base(cfg, source, base_path)
     return Basis(start, known, prepare.portable(cfg, base_path), without)
 
@@ -110,7 +110,8 @@ def assemble(
     plan = {r: ingredients(cfg, r.variant, r.fraction, r.seed, languages) for r in requests}
     keys = {want: str(number) for number, want in enumerate(dict.fromkeys(w for wants in plan.values() for w in wants))}
     names = {key: want for want, key in keys.items()}
-    others = [name for name in every if name not in shapes]
+    known = basis.known
+    others = [name for name in every if name not in shapes and known is not None and known.has(name, "change")]
     found = locate(basis.start, basis.known, shapes, names, thresholds, others, kept, _tracked)
     made = {}
     for request, wants in plan.items():
@@ -140,7 +141,8 @@ def refuse_rounding(want: Wanted, found: Located, key: str) -> None:
         ValueError: so it is; the worst parameter is named.
     """
     still = found.still.get(key)
-    if not still or want.choice.end != SCORES[want.score].core_end:
+    whole_lines = want.choice.granularity != "element"
+    if not still or whole_lines or want.choice.end != SCORES[want.score].core_end:
         return
     name, share = max(still.items(), key=lambda item: item[1])
     if want.choice.scope == "model":

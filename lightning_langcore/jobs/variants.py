@@ -7,6 +7,7 @@ taylor, magnitude ... the core end of that score
 language:zh           the core end by what Chinese alone says
 mono:zh               of that, what is in no other language's
 family:NAME           what is in the core end of every language of region.families.NAME and of no other language
+outliers              the weights that read and write the model's outlier dimensions, and its super weights
 X-outliers            X without the outlier dimensions and super weights of the model
 file                  region.file
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lightning_langcore.kth import End
@@ -27,6 +28,7 @@ from lightning_langcore.selectors import Choice
 
 KINDS = ("core", "peripheral", "random")
 MATCHED = "matched"
+OUTLIERS_KIND = "outliers"
 WITH_LANGUAGE = ("language", "mono")
 OUTLIERS = "-outliers"
 SCORE_NAMES = (*SCORES, "random")
@@ -60,21 +62,23 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
             raise ValueError(f"{setting}={variant}: region.score={cfg.region.score} says nothing of single languages")
     elif kind == "family" and argument:
         members = (cfg.region.families or {}).get(argument)
-        if not members:
+        if not OmegaConf.is_list(members) or not members:
             raise ValueError(f"{setting}={variant}: region.families has no list of languages named {argument}")
         for member in members:
             check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
     elif kind == MATCHED and not argument and cfg.region.granularity != "element":
         raise ValueError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
-    elif argument or kind not in (*KINDS, MATCHED, *SCORES):
+    elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES):
         file = ["file"] if setting == "region.kind" else []
-        known = ", ".join([*KINDS, *file, MATCHED, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES])
+        known = ", ".join(
+            [*KINDS, *file, MATCHED, OUTLIERS_KIND, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES]
+        )
         raise ValueError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
 
 
 def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
     """What must be known of each language to make these variants, in a fixed order."""
-    names = {_score(cfg, variant) for variant in variants if variant != "file"}
+    names = {_score(cfg, variant) for variant in variants if variant not in ("file", OUTLIERS_KIND)}
     found = {SCORES[name].statistic for name in names if name in SCORES}
     return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
 
@@ -94,6 +98,8 @@ def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, langu
     end: End = SCORES[score].core_end if score in SCORES else "lowest"
     if kind == "peripheral":
         end = "highest" if end == "lowest" else "lowest"
+    if kind == OUTLIERS_KIND:
+        return []
     choice = Choice(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
     if kind == "language":
         return [Wanted(score, choice, argument)]
@@ -118,6 +124,11 @@ def combine(
     """
     variant = request.variant
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
+    if kind == OUTLIERS_KIND:
+        assert outliers is not None
+        if len(outliers) == 0:
+            raise ValueError("region.kind=outliers is empty: the model has no massive activation and no super weight")
+        return Region(outliers.shapes, outliers.parts, {"kind": OUTLIERS_KIND})
     made = found[0]
     if kind == MATCHED:
         made = matched_region(made, theta_0, request.seed)

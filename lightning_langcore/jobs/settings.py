@@ -1,0 +1,57 @@
+"""Checks of single settings: each raises one sentence that names the setting; several are reported together."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+
+def together(checks: Iterable[Callable[[], Any]]) -> None:
+    """Run all checks.
+
+    Raises:
+        ValueError: one line for each that failed.
+    """
+    errors = []
+    for one in checks:
+        try:
+            one()
+        except ValueError as error:
+            errors.append(str(error))
+    if errors:
+        raise ValueError("\n".join(dict.fromkeys(errors)))
+
+
+def one_of(setting: str, value: Any, known: Sequence[str]) -> None:
+    """One of some words."""
+    if value not in known:
+        raise ValueError(f"{setting}={value} is none of {', '.join(known)}")
+
+
+def positive(setting: str, value: Any) -> None:
+    """A whole number of at least 1."""
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{setting}={value} must be a whole number of at least 1")
+
+
+def listed(setting: str, values: Any, fits: Callable[[Any], bool], what: str) -> None:
+    """A list in which each fits and none stands twice."""
+    fit = OmegaConf.is_list(values) and len(values) and all(map(fits, values))
+    if not fit or any(list(values).count(value) > 1 for value in values):
+        raise ValueError(f"{setting}={values} must be {what}, at least one and each once")
+
+
+def is_text(value: Any) -> bool:
+    """Text that is not blank."""
+    return isinstance(value, str) and bool(value.strip())
+
+
+def is_finite(value: Any) -> bool:
+    """A number that is neither NaN nor infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    """A whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
