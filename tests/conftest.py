@@ -7,6 +7,7 @@ os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", MPLBACKEND="Agg")
 import pytest
 import torch
 from helpers import tiny_llama
+from matplotlib.figure import Figure
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lightning_langcore import models
@@ -32,3 +33,17 @@ def llama() -> LlamaForCausalLM:
 def tokenizer() -> PreTrainedTokenizerBase:
     """Byte-level BPE with 300 entries, as the tiny LLaMA has."""
     return models.train_tokenizer(SENTENCES * 20, 300)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look into."""
+    figures = []
+    save = Figure.savefig
+
+    def keep(figure, *args, **more):
+        figures.append(figure)
+        save(figure, *args, **more)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures

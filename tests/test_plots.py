@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from lightning_langcore import plots
@@ -24,20 +23,6 @@ def make(folder, kind="core", frozen=True, seed=0, values=None, stages=("base", 
             measured = {"nats_per_token": value, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
             run.add(place | measured | {"seed": seed})
     return run
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(figure, *args, **more):
-        figures.append(figure)
-        save(figure, *args, **more)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def panel(figure, title):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from helpers import line_counts
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
@@ -12,20 +11,6 @@ from lightning_langcore import plots
 from lightning_langcore.concentration import Concentration, Lines
 
 Q, DOWN = "model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.mlp.down_proj.weight"
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
-    figures = []
-    save = Figure.savefig
-
-    def keep(figure, *args, **more):
-        figures.append(figure)
-        save(figure, *args, **more)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (344, 128), (128, 344), (300, 1), (7, 1000), (3, 2)])

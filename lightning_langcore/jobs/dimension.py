@@ -5,7 +5,6 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from lightning_langcore.dimensions import Outliers, dimension_region
 from lightning_langcore.files import atomic_path
 from lightning_langcore.jobs import outliers, prepare
 from lightning_langcore.jobs.loggers import logged
-from lightning_langcore.jobs.scoring import add_rows, make_fabric, score_languages
+from lightning_langcore.jobs.scoring import add_rows, make_fabric, score_languages, timed
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import dimension_grid
 from lightning_langcore.progress import track
@@ -97,12 +96,12 @@ def run(cfg: DictConfig) -> Results:
     with logged(cfg, "dimension", results):
         bench.measure(None, None)
         for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
-            with bench.timed("perturbing"):
+            with timed(results.seconds, "perturbing"):
                 undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
             try:
                 bench.measure(target, change)
             finally:
-                with bench.timed("perturbing"):
+                with timed(results.seconds, "perturbing"):
                     undo.restore()
         results.status = "completed"
     results.seconds["total"] = time.monotonic() - started
@@ -133,22 +132,14 @@ class _Bench:
         self.results = Results(Path(cfg.paths.output), experiment=cfg.name, seed=cfg.seed, model=about)
         self.results.seconds = {"evaluating": 0.0, "generating": 0.0, "perturbing": 0.0}
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.results.seconds[name] += time.monotonic() - begun
-
     def measure(self, target: Target | None, change: Change | None) -> None:
         """Add the rows and generations of this moment, and write everything."""
         about: dict[str, Any] = {"stage": "base", "seed": self.cfg.seed}
         if target and change:
             about |= {"stage": "perturbed", "variant": target.name, "method": change.method, "strength": change.value}
-        with self.timed("evaluating"):
+        with timed(self.results.seconds, "evaluating"):
             figures = score_languages(self.model, self.loaders, self.fabric)
-        with self.timed("generating"):
+        with timed(self.results.seconds, "generating"):
             texts = [self._generate(ids) for ids in self.ids]
         add_rows(self.results, figures, **about)
         nats = {language: row["nats_per_token"] for language, row in figures.items()}

@@ -1,8 +1,7 @@
 """Damage one region after another, score all languages each time, and undo it: one model in memory, nothing trained."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from lightning_langcore.files import write_text
 from lightning_langcore.jobs import outliers, prepare
 from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.regions import build
-from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages
+from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages, timed
 from lightning_langcore.jobs.variants import Request
 from lightning_langcore.monolingual import own_and_others, write_csv
 from lightning_langcore.perturb import perturb_
@@ -102,32 +101,24 @@ class _Bench:
 
     def score(self) -> Figures:
         """The figures of the model as it is."""
-        with self._timed("evaluating"):
+        with timed(self.seconds, "evaluating"):
             return score_languages(self._model, self._loaders, self._fabric)
 
     def damaged(self, region: Region, damage: Damage) -> Figures:
         """The figures of the damaged model, which is whole again afterwards, to the bit."""
         strength = 1.0 if damage.strength is None else damage.strength
-        with self._timed("perturbing"):
+        with timed(self.seconds, "perturbing"):
             noise = damage.request.seed if damage.method == "reinit" else None
             key = (region.digest(), damage.method, strength, noise)
         if key not in self._known:
-            with self._timed("perturbing"):
+            with timed(self.seconds, "perturbing"):
                 undo = perturb_(self._model, region, damage.method, strength, damage.request.seed)  # type: ignore[arg-type]
             try:
                 self._known[key] = self.score()
             finally:
-                with self._timed("perturbing"):
+                with timed(self.seconds, "perturbing"):
                     undo.restore()
         return self._known[key]
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.monotonic() - begun
 
 
 def _requests(cfg: DictConfig, fraction: float) -> list[Request]:

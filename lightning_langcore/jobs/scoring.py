@@ -1,6 +1,8 @@
 """Score languages and run passes outside a training: one device, the run's precision."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,16 @@ from lightning_langcore.results import Results
 
 Figures = dict[str, dict[str, Any]]
 """Language -> what a row of ``results.json`` holds of it."""
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the wall-clock seconds of the block to ``seconds[name]``."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - begun
 
 
 def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
