@@ -55,12 +55,12 @@ def tensors(num_layers: int, dtype: torch.dtype, language: int | None) -> Iterat
         if language is None:
             yield name, base
             continue
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(1000 * (language + 1) + number))
-        if dtype == torch.bfloat16:  # whole steps of bfloat16, one or more, up or down
-            steps = (noise.mul_(2).abs_().ceil_().clamp_(1, 8) * torch.where(noise > 4, -1, 1)).to(torch.int16)
+        generator = torch.Generator().manual_seed(1000 * (language + 1) + number)
+        if dtype == torch.bfloat16:  # 1 to 8 steps of bfloat16 away from zero
+            steps = torch.randint(1, 9, shape, generator=generator, dtype=torch.int16)
             yield name, (base.view(torch.int16) + steps).view(dtype)
         else:
-            yield name, base + noise.mul_(1e-4)
+            yield name, base + torch.randn(shape, generator=generator).mul_(1e-4)
 
 
 def write(folder: Path, num_layers: int, dtype: torch.dtype, language: int | None) -> None:

@@ -29,13 +29,20 @@ KINDS = ("core", "random", "peripheral")
 ORDERINGS = (("core", "random"), ("random", "peripheral"), ("core", "matched"))
 
 
+def finished(sweep: Path) -> bool:
+    """Whether the sweep is there and every run of it came to its end."""
+    if not (sweep / "report.html").exists():
+        return False
+    return all(Results.load(path).status == "completed" for path in find_runs([sweep]))
+
+
 def run(seed: int, folder: Path, words: Sequence[str]) -> None:
     """The five runs of one seed, unless they are there."""
     common = [f"seed={seed}", f"model.base.seed={seed}", *words]
     arms = [("recovery_frozen,recovery_unfrozen", "core,random"), ("recovery_unfrozen", "peripheral")]
     for number, (experiments, kinds) in enumerate(arms):
         target = folder / f"seed{seed}-{number}"
-        if not (target / "report.html").exists():
+        if not finished(target):
             command = [sys.executable, str(ROOT / "train.py"), "-m", f"+experiment={experiments}", f"region={kinds}"]
             subprocess.run([*command, f"hydra.sweep.dir={target}", "job.save_model=false", *common], check=True)
 
@@ -43,7 +50,7 @@ def run(seed: int, folder: Path, words: Sequence[str]) -> None:
 def run_scores(seed: int, folder: Path, words: Sequence[str]) -> Path:
     """One sweep over all scores for one seed, unless it is there; its folder."""
     target = folder / f"scores-seed{seed}"
-    if not (target / "report.html").exists():
+    if not finished(target):
         command = [sys.executable, str(ROOT / "train.py"), "-m", "+experiment=perturb_core"]
         grid = [f"region.score={','.join(SCORES)}", "job.variants=[core,random,peripheral,matched]"]
         fixed = ["job.fractions=[0.05]", f"hydra.sweep.dir={target}", f"seed={seed}", f"model.base.seed={seed}"]

@@ -1,6 +1,7 @@
 """What we ship is what we test: every YAML composes, has comments, and is in the wheel."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -126,8 +127,8 @@ def readme_commands():
     """The words of every ``python train.py`` line in the README, the first value of each swept one."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("FOLDER_OR_HUB_ID", "FOLDER")
     for line in re.findall(r"python train\.py ([^`#\n]+)", text):
-        words = [word for word in line.split() if word != "-m"]
-        yield tuple(word if "[" in word else word.split(",")[0] for word in words)
+        words = [word for word in shlex.split(line) if word != "-m"]
+        yield tuple(word if set("[{") & set(word) else word.split(",")[0] for word in words)
 
 
 @pytest.mark.parametrize("words", sorted(set(readme_commands())), ids=" ".join)
