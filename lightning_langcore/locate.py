@@ -48,7 +48,8 @@ class Located:
 
     Attributes:
         regions: by the keys under which they were wanted.
-        still: key -> parameter -> share of weights (0..1) that did not change at all, where the score is a change.
+        still: key -> parameter -> share of weights (or lines, 0..1) that did not change at all, where the score is a
+            change.
         union: parameter -> shares of the union table; only if thresholds were given.
     """
 
@@ -140,7 +141,8 @@ class _Reading:
                 for key in keys:
                     found[key] = selectors[key].look(number, self.name, scored)
                     if statistic == "change":
-                        still = 1 - int(torch.count_nonzero(scored)) / max(1, scored.numel())
+                        units = found[key].get("means", scored)  # whole lines where these are chosen
+                        still = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
                         found[key]["still"] = torch.tensor(still, dtype=torch.float64)
         if self.thresholds:
             shares = union_shares(self._made_of_weights(weight_scale), self._largest, self.thresholds)

@@ -249,6 +249,34 @@ def test_a_region_of_a_file_is_one_of_the_variants(located, work):
     assert kinds == {("file", 0.2), ("random", 0.1), ("random", 0.3)}
 
 
+def test_outliers_are_a_region_and_can_be_left_out(located, work):
+    """The small model has none by the criterion: here a lower one, which some dimension meets."""
+    low = ["region.outliers.magnitude=0.1", "region.outliers.ratio=4", "region.outliers.spike=1e9"]
+    done = run(work, "+experiment=locate_core", *low, "region.kind=outliers", "hydra.run.dir=outlying")
+    assert "massive-activation dimensions: " in done.stderr
+    outliers = Region.load(work / "outlying/region.safetensors")
+    assert Region.load(work / "outlying/outliers.safetensors") == outliers
+    assert 0 < len(outliers) < outliers.num_candidates
+    words = ["job.variants=[core,core-outliers,outliers]", "job.fractions=[0.1,0.3]", "hydra.run.dir=without"]
+    run(work, "+experiment=perturb_core", *low, *words, "job.perturbations=[{method: zero}]")
+    rows = [line.split(",") for line in (work / "without/regions.csv").read_text().splitlines()[1:]]
+    sizes = {(variant, fraction): int(size) for variant, fraction, _, size, *_ in rows}
+    assert sizes["core-outliers", "0.3"] < sizes["core", "0.3"]
+    assert sizes["outliers", "0.1"] == len(outliers)
+    damaged = [row for row in Results.load(work / "without").perplexity if row["stage"] == "perturbed"]
+    assert {row["fraction"] for row in damaged if row["variant"] == "outliers"} == {outliers.fraction}
+    expected = len(Region.load(work / "outlying/core.safetensors") - outliers)
+    run(
+        work,
+        "+experiment=recovery_frozen",
+        *low,
+        "region.kind=core-outliers",
+        "data.num_tokens=2000",
+        "hydra.run.dir=rest",
+    )
+    assert Results.load(work / "rest").guard == {"num_frozen": expected, "max_abs_drift": 0.0}
+
+
 def test_what_does_not_depend_on_the_seed_is_the_same_for_all_and_the_rest_is_not(grid):
     folder = grid[1]
     zero = [figures(folder, variant="core", fraction=0.2, method="zero", seed=seed) for seed in (0, 1)]

@@ -141,6 +141,18 @@ def test_weights_that_never_moved_are_counted():
             assert key not in still
 
 
+def test_of_whole_lines_those_count_that_did_not_move_at_all():
+    known = Known()
+    name = next(iter(SHAPES))
+    for language in LANGUAGES:
+        known.values[language, "change"][name][:3] = 0  # three of twelve rows
+        known.values[language, "change"][name][:, 0] = 0  # and a weight of every row
+    rows, columns = (Wanted("weight_change", Choice(0.5, "lowest", unit)) for unit in ("row", "column"))
+    still = search({"rows": rows, "columns": columns}, known).still
+    assert still["rows"][name] == 3 / 12
+    assert still["columns"][name] == 1 / 8
+
+
 class Stopped(Known):
     """Is interrupted after some readings."""
 

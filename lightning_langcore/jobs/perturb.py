@@ -16,7 +16,7 @@ from lightning_langcore.jobs import outliers, prepare
 from lightning_langcore.jobs.loggers import logged
 from lightning_langcore.jobs.regions import build
 from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages, timed
-from lightning_langcore.jobs.variants import Request
+from lightning_langcore.jobs.variants import WITHOUT_FRACTION, Request
 from lightning_langcore.monolingual import own_and_others, write_csv
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import damage_bars, pair_heatmap
@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> Results:
                 _write_regions(made, output / "regions.csv")
             region = made[damage.request]
             about = damage.request._asdict() | {"method": damage.method, "strength": damage.strength}
-            if damage.request.variant == "file":
+            if damage.request.variant in WITHOUT_FRACTION:
                 about["fraction"] = region.meta.get("fraction") or region.fraction
             add_rows(results, bench.damaged(region, damage), stage="perturbed", **about)
             results.write()
@@ -122,11 +122,11 @@ class _Bench:
 
 
 def _requests(cfg: DictConfig, fraction: float) -> list[Request]:
-    """All regions of one fraction; the region of a file is what it is, and stands with the first fraction."""
+    """All regions of one fraction; those without one stand with the first."""
     own = [Request(variant, fraction, seed) for variant in cfg.job.variants for seed in cfg.job.seeds]
     if fraction == cfg.job.fractions[0]:
         return own
-    return [request for request in own if request.variant != "file"]
+    return [request for request in own if request.variant not in WITHOUT_FRACTION]
 
 
 def _grid(cfg: DictConfig) -> list[Damage]:

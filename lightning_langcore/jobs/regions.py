@@ -141,18 +141,19 @@ def refuse_rounding(want: Wanted, found: Located, key: str) -> None:
         ValueError: so it is; the worst parameter is named.
     """
     still = found.still.get(key)
-    whole_lines = want.choice.granularity != "element"
-    if not still or whole_lines or want.choice.end != SCORES[want.score].core_end:
+    if not still or want.choice.end != SCORES[want.score].core_end:
         return
     name, share = max(still.items(), key=lambda item: item[1])
     if want.choice.scope == "model":
         sizes = {n: math.prod(found.regions[key].shapes[n]) for n in still}
         name, share = "the candidates", sum(still[n] * sizes[n] for n in still) / sum(sizes.values())
     if share >= want.choice.fraction:
+        unit = "weight" if want.choice.granularity == "element" else want.choice.granularity
         where = f"in {want.language}" if want.language else "in any language"
         raise ValueError(
-            f"{share:.1%} of {name} did not move {where}, which is no less than region.fraction={want.choice.fraction}:"
-            " locate with model.dtype=float32, a larger region.recipe.lr or more region.recipe.tokens"
+            f"{share:.1%} of the {unit}s of {name} did not move {where}, which is no less than"
+            f" region.fraction={want.choice.fraction}: locate with model.dtype=float32, a larger region.recipe.lr or"
+            " more region.recipe.tokens"
         )
 
 

@@ -29,6 +29,8 @@ from lightning_langcore.selectors import Choice
 KINDS = ("core", "peripheral", "random")
 MATCHED = "matched"
 OUTLIERS_KIND = "outliers"
+WITHOUT_FRACTION = ("file", OUTLIERS_KIND)
+"""Regions that are what they are, whatever fraction is asked for."""
 WITH_LANGUAGE = ("language", "mono")
 OUTLIERS = "-outliers"
 SCORE_NAMES = (*SCORES, "random")
@@ -78,7 +80,7 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
 
 def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
     """What must be known of each language to make these variants, in a fixed order."""
-    names = {_score(cfg, variant) for variant in variants if variant not in ("file", OUTLIERS_KIND)}
+    names = {_score(cfg, variant) for variant in variants if variant not in WITHOUT_FRACTION}
     found = {SCORES[name].statistic for name in names if name in SCORES}
     return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
 
@@ -128,7 +130,7 @@ def combine(
         assert outliers is not None
         if len(outliers) == 0:
             raise ValueError("region.kind=outliers is empty: the model has no massive activation and no super weight")
-        return Region(outliers.shapes, outliers.parts, {"kind": OUTLIERS_KIND})
+        return Region(outliers.shapes, outliers.parts, {"kind": OUTLIERS_KIND, "num_ties": 0})
     made = found[0]
     if kind == MATCHED:
         made = matched_region(made, theta_0, request.seed)
