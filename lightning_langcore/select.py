@@ -29,7 +29,7 @@ def select(
     """Take a fraction of the weights at one end of their score.
 
     Args:
-        scores: name -> score of each candidate, float32, >= 0; read one at a time, twice with ``scope=model``.
+        scores: name -> score of each candidate, float32, >= 0; read one at a time, three times with ``scope=model``.
         fraction: see :class:`Choice`, as are the next four.
         end: see there.
         seed: see there.
