@@ -48,9 +48,9 @@ def files(root, **contents):
 
 
 def texts_of(source, language):
-    pairs = list(source.documents(language))
-    assert all(key == text for key, text in pairs)
-    return [text for _, text in pairs]
+    documents = list(source.documents(language))
+    assert all(document.key == document.text and document.tag is None for document in documents)
+    return [document.text for document in documents]
 
 
 def test_each_format_gives_its_documents_and_leaves_empty_ones_out(tmp_path):
@@ -148,7 +148,7 @@ def test_a_document_stays_where_it_is_when_others_come_and_in_every_language():
     few, many = ListSource(200), ListSource(900)
     places = ("test", "validation", "base", "run")
     parts = {place: list(splitter.texts(few, "ru", place)) for place in places}
-    assert Counter(t for part in parts.values() for t in part) == Counter(t for _, t in few.documents("ru"))
+    assert Counter(t for part in parts.values() for t in part) == Counter(d.text for d in few.documents("ru"))
     for place, part in parts.items():
         assert list(splitter.texts(many, "ru", place))[: len(part)] == part
         assert [t.replace("ru ", "zh ", 1) for t in part] == list(splitter.texts(few, "zh", place))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from lightning_langcore.data.source import Document
+
 
 class ListSource:
     """Numbered documents of several lengths, the same keys in every language."""
@@ -10,8 +12,9 @@ class ListSource:
         self.languages = list(languages)
         self.count = count
 
-    def documents(self, language: str) -> Iterator[tuple[str, str]]:
-        return ((f"key {i}", f"{language} document {i} " + "word " * (i % 7)) for i in range(self.count))
+    def documents(self, language: str) -> Iterator[Document]:
+        texts = (f"{language} document {i} " + "word " * (i % 7) for i in range(self.count))
+        return (Document(f"key {i}", text) for i, text in enumerate(texts))
 
     def digest(self) -> str:
         return f"{self.count}"

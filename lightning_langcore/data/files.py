@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from lightning_langcore.data.source import Source
+from lightning_langcore.data.source import Document, Source
 
 BUILDERS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
 TEXT_TYPES = ("string", "large_string", "null")
@@ -53,10 +53,10 @@ class FileSource(Source):
         """The languages found, sorted."""
         return sorted(self._files)
 
-    def documents(self, language: str) -> Iterator[tuple[str, str]]:
-        """Pairs of text and text: the content decides the split."""
+    def documents(self, language: str) -> Iterator[Document]:
+        """The key is the text: the content decides the split."""
         for file in self._files[language]:
-            yield from ((text, text) for text in self._texts(file) if text.strip())
+            yield from (Document(text, text) for text in self._texts(file) if text.strip())
 
     def digest(self) -> str:
         """Of the files' names and bytes and of how they are read; the files are read once for it."""

@@ -7,6 +7,7 @@ from importlib.resources.abc import Traversable
 from itertools import count
 
 from lightning_langcore.data import phrasebook
+from lightning_langcore.data.source import Document
 
 
 class PhrasebookSource:
@@ -26,10 +27,10 @@ class PhrasebookSource:
         """The eight languages of the phrasebook."""
         return list(phrasebook.LANGUAGES)
 
-    def documents(self, language: str) -> Iterator[tuple[str, str]]:
-        """Endless pairs of key and document."""
+    def documents(self, language: str) -> Iterator[Document]:
+        """Endless; the key is that of the meaning, the same in every language."""
         for index in count():
-            yield f"{self.seed}/{index}", phrasebook.document(language, index, self.seed)
+            yield Document(f"{self.seed}/{index}", phrasebook.document(language, index, self.seed))
 
     def digest(self) -> str:
         """Of the seed and the phrasebook's own code, which is its text."""

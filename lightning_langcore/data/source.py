@@ -1,22 +1,77 @@
-"""What a source of text is, and how its documents are divided."""
+"""What a source of text or of conversations is, and how its documents are divided."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+
+class Document(NamedTuple):
+    """A text.
+
+    The key alone decides the split, and translations of one another may share it. ``tag`` says what was done to the
+    text, as ``repeat:64``; ``None``: nothing.
+    """
+
+    key: str
+    text: str
+    tag: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits of the key's BLAKE2b: what logs call the document."""
+        return identity(self.key)
+
+
+class Conversation(NamedTuple):
+    """Messages as chat templates take them: ``{"role": "system" | "user" | "assistant", "content": text}``."""
+
+    key: str
+    messages: Sequence[Mapping[str, str]]
+    tag: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """See :attr:`Document.identity`."""
+        return identity(self.key)
+
+
+Keyed = TypeVar("Keyed", Document, Conversation)
+
+
+def identity(key: str) -> str:
+    """16 hex digits of the key's BLAKE2b."""
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 class Source(Protocol):
-    """Documents in several languages, always in the same order."""
+    """Documents in several languages, always in the same order.
+
+    One without an end says so in ``endless = True``.
+    """
 
     @property
     def languages(self) -> list[str]:
         """Codes of the languages it has."""
 
-    def documents(self, language: str) -> Iterator[tuple[str, str]]:
-        """Pairs of key and text; the key alone decides the split, and translations of one another may share it."""
+    def documents(self, language: str) -> Iterator[Document]:
+        """The documents of a language."""
 
     def digest(self) -> str:
         """Changes when the text changes."""
+
+
+class ConversationSource(Protocol):
+    """Conversations in several languages, always in the same order; see :class:`Source`."""
+
+    @property
+    def languages(self) -> list[str]:
+        """Codes of the languages it has."""
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The conversations of a language."""
+
+    def digest(self) -> str:
+        """Changes when the conversations change."""
 
 
 class Splitter:
@@ -56,6 +111,10 @@ class Splitter:
             position -= weight
         return pool
 
+    def choose(self, documents: Iterable[Keyed], place: str) -> Iterator[Keyed]:
+        """Those of one split or pool, in their order."""
+        return (document for document in documents if self.place(document.key) == place)
+
     def texts(self, source: Source, language: str, place: str) -> Iterator[str]:
         """The texts of one split or pool, in the source's order."""
-        return (text for key, text in source.documents(language) if self.place(key) == place)
+        return (document.text for document in self.choose(source.documents(language), place))
