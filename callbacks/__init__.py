@@ -9,6 +9,8 @@ callback                    what it does                                        
                             where they ended, written down (``.../weight_diff.py``)
 ``MultilingualPerplexity``  perplexity and bits per byte of each language at chosen  ``multilingual_perplexity.yaml``
                             numbers of documents (``.../multilingual_perplexity.py``)
+``NoiseSensitivity``        flags steps whose text or gradients stand out, and logs,    ``noise_sensitivity.yaml``
+                            skips, clips or stops (``.../noise_sensitivity.py``)
 ``PlainProgress``           progress as plain lines where there is no terminal       chosen by the job
                             (``.../plain_progress.py``)
 ==========================  ======================================================  ================================
@@ -19,6 +21,12 @@ The YAML files are in ``conf/callbacks``. In a script of one's own::
     Trainer(callbacks=[CoreGuard("core.safetensors")])
 """
 
-from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, PlainProgress, WeightDiff
+from lightning_langcore.callbacks import (
+    CoreGuard,
+    MultilingualPerplexity,
+    NoiseSensitivity,
+    PlainProgress,
+    WeightDiff,
+)
 
-__all__ = ["CoreGuard", "MultilingualPerplexity", "PlainProgress", "WeightDiff"]
+__all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PlainProgress", "WeightDiff"]

@@ -167,7 +167,7 @@ def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
 
     Only equal seeds, settings and numbers of documents are paired; what has no partner is left out, so the list is
     empty where an arm is missing. Runs that share arm and seed are averaged first. Where nothing was damaged, the free
-    partner is any free run of the model: without a perturbation the region has no part in it.
+    partner is any free run of the model on such text: without a perturbation the region has no part in it.
     """
     found = points(runs)
     damaged = {point.arm for point in found if point.stage == "perturbed"}
@@ -190,7 +190,7 @@ def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
 
 
 def _undamaged(arm: Arm) -> Arm:
-    return Arm("none", False, None, None, None, None, arm.model)
+    return Arm("none", False, None, None, None, None, arm.model, arm.data)
 
 
 def _mean(values: Iterable[float]) -> float:

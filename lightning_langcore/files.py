@@ -4,12 +4,14 @@ import errno
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 
@@ -77,3 +79,27 @@ def write_safetensors(
             tensor.contiguous().numpy().tofile(file)
         if os.fstat(file.fileno()).st_size != 8 + len(text) + offset:  # numpy loses the error of the last write
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def folder_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Make a folder unless it exists: ``write`` fills a temporary neighbour, which is renamed when it is whole.
+
+    A second process waits for the first.
+
+    Raises:
+        OSError: the folder can't be made or written.
+    """
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        if folder.exists():
+            return folder
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            write(temporary)
+            temporary.chmod(0o755)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder

@@ -1,23 +1,18 @@
 """A report on any set of runs: a table for the terminal, and one self-contained HTML page."""
 
-import base64
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 from urllib.parse import quote
 
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from lightning_langcore import plots
-from lightning_langcore.arms import Arm, Spread, points, spread
+from lightning_langcore.arms import Arm, Spread, points, points_by_run, spread
 from lightning_langcore.compare import (
     Price,
     exp,
@@ -27,77 +22,18 @@ from lightning_langcore.compare import (
     spread_text,
     summary,
 )
+from lightning_langcore.effects import adapted, responds, sweep
 from lightning_langcore.files import write_text
+from lightning_langcore.report_html import PAGE, html_table, image, picture
+from lightning_langcore.report_sections import sections, text_section
+from lightning_langcore.report_table import of_single_weights, print_table, table
+from lightning_langcore.report_words import sentences
 from lightning_langcore.results import Results, find_runs
 
-_MOST_COLUMNS = 9
+__all__ = ["config_differences", "print_table", "table", "write_html"]
 
-
-def table(runs: Sequence[Results]) -> Table:
-    """Test perplexity by language and arm: intact, damaged, at the end. Readable at 80 columns."""
-    made = Table(
-        title="Test perplexity (geometric mean over seeds, range)",
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
-    )
-    unfinished = sum(run.status != "completed" for run in runs)
-    made.caption = f"{unfinished} of {len(runs)} runs did not finish" if unfinished else None
-    made.add_column("lang", no_wrap=True)
-    made.add_column("region", overflow="fold")
-    for column in ("base", "damaged", "final"):
-        made.add_column(column, justify="right", overflow="fold")
-    made.add_column("seeds", justify="right", no_wrap=True)
-    before = None
-    for line in lines(runs):
-        if before not in (None, line.lang):
-            made.add_section()
-        values = (spread_text(line.base, "\n"), spread_text(line.damaged, "\n"), line.final_text("\n"))
-        made.add_row("" if line.lang == before else line.lang, line.label, *values, line.seeds)
-        before = line.lang
-    return made
-
-
-def damage_tables(runs: Sequence[Results]) -> list[Table]:
-    """The talk's layout, a table a setting: languages are rows, the intact base and each damaged region columns.
-
-    None where there are too many columns for a line.
-    """
-    made = []
-    for title, bars in plots.damage(points(runs)).items():
-        if len(bars) > _MOST_COLUMNS:
-            return []
-        shown = Table(title=f"Test perplexity right after the perturbation: {title}".rstrip(": "), pad_edge=False)
-        shown.title_justify = "left"
-        shown.add_column("lang", no_wrap=True)
-        for label in bars:
-            shown.add_column(label, justify="right", overflow="fold")
-        for lang in dict.fromkeys(point.lang for own in bars.values() for point in own):
-            values = (spread(point for point in own if point.lang == lang) for own in bars.values())
-            shown.add_row(lang, *(spread_text(value, "\n") for value in values))
-        made.append(shown)
-    return made
-
-
-def print_table(runs: Sequence[Results]) -> None:
-    """Print what the runs found to standard output; without a terminal plain, and wide enough that nothing is cut.
-
-    That is :func:`damage_tables` where nothing was trained and they fit, else :func:`table`; nothing of runs that
-    changed single weights, whose job prints its own.
-    """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100, color_system=None)
-    runs = [run for run in runs if not _of_single_weights(run)]
-    if not runs:
-        return
-    trained = any(point.stage in ("training", "final") for point in points(runs))
-    for shown in ([] if trained else damage_tables(runs)) or [table(runs)]:
-        console.print(shown)
-
-
-def _of_single_weights(run: Results) -> bool:
-    return any(str(row.get("variant", "")).endswith("]") for row in run.perplexity)
+_MOST_ROWS = 60  # of a table that is open at once
+_MOST_ARMS = 6  # in one picture of every language
 
 
 def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -143,31 +79,26 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
     loaded += [Results.load(folder) for folder in (find_runs(folders) if folders else [])]
     if not loaded:
         raise ValueError("report: no runs given")
-    regional = [run for run in loaded if not _of_single_weights(run)]
-    sections = [
+    regional = [run for run in loaded if not of_single_weights(run)]
+    intact = [run for run in regional if responds(run)]  # trained on a known text without damage
+    others = [run for run in regional if not responds(run)]
+    shown = [
         ("In short", _short_html(loaded)),
         ("What was run", _runs_html(loaded, path.parent)),
-        ("Frozen against free", _lines_html(regional)),
-        ("The price of freezing", _prices_html(regional)),
-        ("Recovery", _recovery_html(regional)),
+        *sections(intact),
+        ("Frozen against free", _lines_html(others) if others else ""),
+        ("Language by language", _languages_html(intact)),
+        ("The price of freezing", _prices_html(_priced(regional))),
+        ("Recovery", _recovery_html(others)),
         ("Damage before training", _damage_html(regional)),
         ("Where regions lie, and what single languages and weights do", _regions_html(loaded)),
+        ("The text that was read", text_section(loaded)),
         ("What differs in the configs", _differences_html(loaded)),
     ]
-    body = "".join(f"<section><h2>{title}</h2>{content}</section>\n" for title, content in sections if content)
+    body = "".join(f"<section><h2>{title}</h2>{content}</section>\n" for title, content in shown if content)
     experiments = ", ".join(dict.fromkeys(run.experiment for run in loaded))
-    write_text(path, _PAGE.substitute(title=escape(experiments), body=body))
+    write_text(path, PAGE.substitute(title=escape(experiments), body=body))
     return path
-
-
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
-    """A table whose cells are HTML already; ``kinds`` has a letter a column: t for text, n for numbers."""
-    top = "".join(f'<th class="{kind}">{cell}</th>' for kind, cell in zip(kinds, head, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)) + "</tr>\n"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _runs_html(runs: Sequence[Results], start: Path) -> str:
@@ -183,14 +114,14 @@ def _runs_html(runs: Sequence[Results], start: Path) -> str:
         seconds = run.seconds.get("total")
         rows.append([*cells, model, str(run.seed), "–" if seconds is None else f"{seconds:,.0f}"])
     head = ["#", "folder", "experiment", "status", "region", "frozen", "model", "seed", "seconds"]
-    return _html_table(head, rows, "tttttttnn")
+    return html_table(head, rows, "tttttttnn")
 
 
 def _repeats(runs: Sequence[Results]) -> list[str]:
     """A warning where runs that the tables call one arm and seed were in truth several."""
     owners: dict[tuple[Arm, int], set[int]] = {}
-    for position, run in enumerate(runs, 1):
-        for point in [] if _of_single_weights(run) else points([run]):
+    for position, (run, found) in enumerate(zip(runs, points_by_run(runs), strict=True), 1):
+        for point in [] if of_single_weights(run) else found:
             if point.stage != "base":
                 owners.setdefault((point.arm, point.seed), set()).add(position)
     groups = dict.fromkeys(tuple(sorted(group)) for group in owners.values() if len(group) > 1)
@@ -222,12 +153,33 @@ def _lines_html(runs: Sequence[Results]) -> str:
     if not any(line.final for line in found):
         return "<p>Nothing was trained.</p>" if any(line.damaged for line in found) else ""
     rows, before = [], None
+    intact = all(map(responds, runs))
     for line in found:
-        cells = (line.label, spread_text(line.base), spread_text(line.damaged), line.final_text(), line.seeds)
+        damaged = [] if intact else [spread_text(line.damaged)]
+        cells = (line.label, spread_text(line.base), *damaged, line.final_text(), line.seeds)
         rows.append(["" if line.lang == before else f"<b>{escape(line.lang)}</b>", *map(escape, cells)])
         before = line.lang
     note = "<p>Test perplexity; over several seeds the geometric mean and the range.</p>"
-    return note + _html_table(["lang", "region", "base", "damaged", "final", "seeds"], rows, "ttnnnn")
+    head = ["lang", "region", "base", *([] if intact else ["damaged"]), "final", "seeds"]
+    made = html_table(head, rows, "tt" + "n" * (len(head) - 2))
+    if intact and len(rows) > _MOST_ROWS:
+        made = f"<details><summary>{len(rows)} rows</summary>{made}</details>"
+    return note + made
+
+
+def _languages_html(runs: Sequence[Results]) -> str:
+    """Every language of runs that trained an intact model: a picture of few arms, and the table."""
+    if not runs:
+        return ""
+    few = len({point.arm for point in points(runs)}) <= _MOST_ARMS
+    return (_recovery_html(runs) if few else "") + _lines_html(runs)
+
+
+def _priced(runs: Sequence[Results]) -> list[Results]:
+    """Without the runs whose gain and loss, or response to noise, say what freezing costs."""
+    noisy = (run for series in sweep(runs, "noise.rate").values() for own in series.values() for run in own)
+    told = set(map(id, [*adapted(runs), *noisy]))
+    return [run for run in runs if id(run) not in told]
 
 
 def _groups(runs: Sequence[Results]) -> dict[str, list[Price]]:
@@ -245,7 +197,9 @@ def _short_html(runs: Sequence[Results]) -> str:
     if moved:
         warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
     warnings += _repeats(runs)
-    told = "".join(f"<li>{escape(summary(group))}</li>" for group in _groups(runs).values())
+    intact = [run for run in runs if responds(run) and not of_single_weights(run)]
+    said = [*sentences(intact), *(summary(group) for group in _groups(_priced(runs)).values())]
+    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in said)
     told += "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(note for run in runs for note in run.notes))
     return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
 
@@ -253,6 +207,8 @@ def _short_html(runs: Sequence[Results]) -> str:
 def _prices_html(runs: Sequence[Results]) -> str:
     groups = _groups(runs)
     if not groups and not any(point.stage in ("training", "final") for point in points(runs)):
+        return ""
+    if not groups and all(map(responds, runs)):
         return ""
     if not groups:
         return "<p>Nothing to compare yet: that takes a frozen and a free run, completed, of one region and seed.</p>"
@@ -265,14 +221,14 @@ def _prices_html(runs: Sequence[Results]) -> str:
             nats = f"{price.mean:+.3f}" if math.isfinite(price.mean) else number(price.mean)
             cells = (price.lang, number(price.ratio), ends, nats, price.reading())
             rows.append([escape(cell) for cell in cells])
-        parts.append(f"<h3>{escape(what)}</h3>" + _html_table(head, rows, "tnnnt"))
+        parts.append(f"<h3>{escape(what)}</h3>" + html_table(head, rows, "tnnnt"))
     return "\n".join(parts)
 
 
 def _recovery_html(runs: Sequence[Results]) -> str:
     if not any(point.stage in ("training", "final") for point in points(runs)):
         return ""
-    return _picture(lambda file: plots.recovery_curves(runs, file), "recovery curves")
+    return picture(lambda file: plots.recovery_curves(runs, file), "recovery curves")
 
 
 def _damage_html(runs: Sequence[Results]) -> str:
@@ -289,12 +245,12 @@ def _damage_html(runs: Sequence[Results]) -> str:
             ]
             rows.append([f"<b>{escape(lang)}</b>", *cells])
         heading = f"<h3>{escape(title)}</h3>" if title else ""
-        parts.append(heading + _html_table(["lang", *map(escape, bars)], rows, "t" + "n" * len(bars)))
+        parts.append(heading + html_table(["lang", *map(escape, bars)], rows, "t" + "n" * len(bars)))
     if not parts:
         return ""
-    picture = _picture(lambda file: plots.damage_bars(runs, file), "damage bars")
+    bars_picture = picture(lambda file: plots.damage_bars(runs, file), "damage bars")
     note = "<p>Test perplexity right after the perturbation, and how many times the base's.</p>"
-    return note + picture + "".join(parts)
+    return note + bars_picture + "".join(parts)
 
 
 def _times(value: Spread | None, base: Spread | None) -> str:
@@ -314,7 +270,7 @@ def _regions_html(runs: Sequence[Results]) -> str:
         names = [pattern.format(kind=kind) for pattern in _PICTURES]
         files = [file for name in names for file in sorted((run.folder / "plots").glob(f"{name}.png"))]
         if kind not in seen and files:
-            pictures = (_image(file.read_bytes(), f"{kind}: {file.stem}") for file in dict.fromkeys(files))
+            pictures = (image(file.read_bytes(), f"{kind}: {file.stem}") for file in dict.fromkeys(files))
             seen[kind] = f"<h3>{escape(kind)}</h3>" + "".join(pictures)
     return "".join(seen.values())
 
@@ -324,47 +280,4 @@ def _differences_html(runs: Sequence[Results]) -> str:
     if not found:
         return ""
     rows = [[f"<code>{escape(key)}</code>", *map(escape, values)] for key, values in found.items()]
-    return _html_table(["key", *(f"#{position}" for position in range(1, len(runs) + 1))], rows, "t" * (len(runs) + 1))
-
-
-def _picture(draw: Callable[[Path], None], what: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "picture.png"
-        draw(file)
-        return _image(file.read_bytes(), what)
-
-
-def _image(png: bytes, what: str) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    return f'<div class="wide"><img alt="{escape(what)}" src="data:image/png;base64,{data}"></div>'
-
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
-body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; }
-h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-.wide { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
-th { border-bottom: 2px solid #999; }
-th, td { white-space: nowrap; } .t { text-align: left; } .n { text-align: right; font-variant-numeric: tabular-nums; }
-.error { white-space: normal; min-width: 12rem; }
-img { max-width: 100%; min-width: min(100%, 40rem); height: auto; }
-small { color: #666; } .ok { color: #00704f; } .bad { color: #b33c00; }
-.warn { border-left: 4px solid #d55e00; padding-left: .7rem; }
-@media (max-width: 40rem) { img { max-width: none; width: 44rem; } }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$body</body>
-</html>
-""")
+    return html_table(["key", *(f"#{position}" for position in range(1, len(runs) + 1))], rows, "t" * (len(runs) + 1))

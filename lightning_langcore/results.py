@@ -47,6 +47,14 @@ class Results:
         status: ``interrupted`` until the job sets ``completed`` or ``failed``: a killed process can't say so any more.
         perplexity: the rows, in the order in which they were added; add with :meth:`add` only.
         guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None`` where nothing was guarded.
+        data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
+            ``source``, ``language``, ``kind`` text or conversations, ``tokens``, ``epochs``, ``documents``), ``ratio``
+            (general tokens to one of the target, as it came out), ``epochs`` of the target, ``noise`` (``kind``,
+            ``rate``, ``length``, ``window`` as shares of the run), ``num_filtered``, ``num_cut``; ``None``: not known.
+        drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
+            |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates.
+        moved: the lines that moved most: ``name`` of the parameter, ``axis`` row or column, ``index``, ``relative``.
+        monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it did not look.
         seconds: wall-clock seconds by name (``total``, ``training``).
         error: one line, for a failed run.
         notes: sentences on what was found, for the reader.
@@ -67,6 +75,10 @@ class Results:
         self.model: dict[str, Any] = dict(model)
         self.region: dict[str, Any] | None = dict(region) if region is not None else None
         self.guard: dict[str, Any] | None = None
+        self.data: dict[str, Any] | None = None
+        self.drift: list[dict[str, Any]] = []
+        self.moved: list[dict[str, Any]] = []
+        self.monitor: dict[str, Any] | None = None
         self.status = "interrupted"
         self.error: str | None = None
         self.perplexity: list[dict[str, Any]] = []
@@ -113,6 +125,10 @@ class Results:
             "model": self.model,
             "region": self.region,
             "guard": self.guard,
+            "data": self.data or None,
+            "drift": self.drift or None,
+            "moved": self.moved or None,
+            "monitor": self.monitor or None,
             "notes": self.notes or None,
             "perplexity": self.perplexity,
             "seconds": self.seconds,
@@ -152,6 +168,8 @@ class Results:
         run = cls(file.parent, **known)
         run.status, run.guard, run.error = content["status"], content.get("guard"), content.get("error")
         run.seconds, run.notes = content.get("seconds", {}), content.get("notes", [])
+        run.data, run.monitor = content.get("data"), content.get("monitor")
+        run.drift, run.moved = content.get("drift", []), content.get("moved", [])
         for row in content["perplexity"]:
             try:
                 run._append(row)

@@ -23,6 +23,8 @@ GROUPS = sorted(p for p in CONF.iterdir() if p.is_dir() and p.name != "__pycache
 CHOICES = sorted((g.name, f.stem) for g in GROUPS for f in g.glob("*.yaml"))
 NEEDED = {
     ("data", "files"): ["data.root=somewhere"],
+    ("data", "hub"): ["data.path=somewhere", "data.configs={zh: x}"],
+    ("data", "sft_files"): ["data.root=somewhere"],
     ("model", "hub"): ["model.path=somewhere"],
     ("region", "file"): ["region.file=r"],
 }
@@ -38,7 +40,7 @@ def composed(*overrides: str):
 def test_every_choice_composes_and_resolves(group, choice):
     sign = "+" if group == "experiment" else ""
     value = f"[default,{choice}]" if group == "callbacks" and choice != "default" else choice
-    if group == "callbacks" and choice in {"checkpoint", "multilingual_perplexity"}:
+    if group == "callbacks" and choice in {"checkpoint", "guarded", "multilingual_perplexity"}:
         value = f"[{choice}]"
     cfg = composed(f"{sign}{group}={value}", *NEEDED.get((group, choice), []))
     assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

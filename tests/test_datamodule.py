@@ -45,7 +45,7 @@ def test_every_epoch_of_a_language_is_a_permutation_of_its_blocks(tmp_path, toke
     made = datamodule(tmp_path, tokenizer, languages=languages, num_tokens=30_000, max_epochs=1000)
     for number, packed in enumerate(made.train_dataloader().dataset.packed):
         mine = [block for row, block in order_of(made).tolist() if row == number]
-        available = packed.num_blocks(20)
+        available = packed.num_rows(20)
         epochs = [mine[i : i + available] for i in range(0, len(mine), available)]
         assert len(epochs) > 2
         assert all(sorted(epoch) == list(range(available)) for epoch in epochs[:-1])
@@ -78,9 +78,9 @@ def test_too_many_tokens_are_refused_with_a_way_out_that_works(tmp_path, tokeniz
         ({"eval_languages": []}, r"data\.eval_languages=\[\] must name each language once"),
         ({"languages": ["zh", "zh"]}, r"data\.languages=.* must name each language once"),
         ({"languages": "zh"}, r"data\.languages=zh must be a list"),
-        ({"num_tokens": 40}, r"data\.num_tokens=40 is less than a block of 20 a language"),
-        ({"num_tokens": 60}, r"makes 3 blocks of 20, less than one batch of data\.batch_size=4"),
-        ({"block_size": 50_000, "num_tokens": 150_000}, r"do not fill one block of data\.block_size=50000"),
+        ({"num_tokens": 40}, r"data\.num_tokens=40 leaves less than a row of 20 tokens for 'zh'"),
+        ({"num_tokens": 60}, r"makes 3 rows of 20 tokens, less than one batch of data\.batch_size=4"),
+        ({"block_size": 50_000, "num_tokens": 150_000}, r"do not fill one row of data\.block_size=50000"),
     ],
 )
 def test_settings_that_can_not_be_honoured_are_refused_by_name(tmp_path, tokenizer, changes, message):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from lightning_langcore import compare, report
+from lightning_langcore import compare, report, report_table
 from lightning_langcore.results import Results
 
 PIXEL = base64.b64decode(
@@ -332,3 +332,215 @@ def test_runs_of_single_weights_have_their_picture_and_their_sentence_and_no_bar
     assert "norm.weight" not in page.text
     assert "The price of freezing" not in page.text
     assert len(page.sources) == 2  # the bars of the grid and the picture of the weights
+
+
+def reading(folder, experiment, finals, seed=0, kind=None, fraction=None, during=None, split="test", **data):
+    """A run on zh from an intact base: ``finals`` and ``during`` (at 400 of 1000 documents) are nats above it."""
+    region = {"kind": kind, "fraction": fraction} if kind else None
+    run = Results(folder, experiment=experiment, seed=seed, model={"name": "tiny"}, region=region)
+    run.guard = {"num_frozen": 9, "max_abs_drift": 0.0} if kind else None
+    part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 9000, "epochs": 0.5, "documents": 90}
+    run.data = {"target": ["zh"], "parts": [part], "epochs": 0.5} | data
+    places = [("base", 0, dict.fromkeys(finals, 0.0)), ("training", 400, during), ("final", 1000, finals)]
+    for stage, samples, above in places:
+        for lang, nats in (above or {}).items():
+            place = {"stage": stage, "samples": samples, "lang": lang, "split": split, "seed": seed}
+            measured = {"nats_per_token": 3 + nats, "bits_per_byte": 2 + nats / 2, "num_tokens": 9, "num_bytes": 30}
+            run.add(place | measured)
+    run.status = "completed"
+    return run
+
+
+def mix(folder, others=(0.6, 0.1)):
+    """``others``: nats that en and ar lose without general text and with five times as much."""
+    runs = []
+    for ratio, above in zip((0.0, 5.0), others, strict=True):
+        runs.append(reading(folder / f"{ratio}", "mix_ratio", {"zh": -1.0, "en": above, "ar": above}, ratio=ratio))
+        general = {"source": "general", "kind": "text", "tokens": int(9000 * ratio / 2), "documents": 40, "epochs": 0.1}
+        runs[-1].data["parts"] += [general | {"language": lang} for lang in ("en", "ar")] if ratio else []
+    return runs
+
+
+def page_of(runs, folder):
+    return Page(report.write_html(runs, folder / "page.html").read_text(encoding="utf-8"))
+
+
+NEW = ("Adapting: gain against loss", "What the mix did", "What epochs did", "What noise did", "The text that was read")
+OLD = ("Frozen against free", "The price of freezing", "Recovery", "Damage before training")
+
+
+def headings(page):
+    return [title for title in (*NEW, *OLD, "Language by language") if title in page.text]
+
+
+def test_page_of_a_mix(tmp_path):
+    page = page_of(mix(tmp_path), tmp_path)
+    assert headings(page) == ["What the mix did", "The text that was read", "Language by language"]
+    assert (
+        "The other languages' perplexity ends at 1.82 times the base's without general text"
+        " and 1.11 with 5 times as much." in page.text
+    )
+    assert ["no region, free", "0", "0.368", "1.82", "0.500", "1"] in page.rows
+    assert ["", "5", "0.368", "1.11", "0.500", "1"] in page.rows
+    assert ["mix_ratio", "general x5", "1", "target", "text", "zh", "9,000", "90", "0.500", "0", "0"] in page.rows
+    assert ["", "", "", "general", "text", "en ar", "45,000", "80", "0.100", "", ""] in page.rows
+    assert "The runs read 9,000 to 54,000 tokens each, the target for up to 0.500 epochs." in page.text
+    assert len(page.sources) == 2  # against the ratio, and every language
+
+
+def test_sentences_are_true_either_way(tmp_path):
+    page = page_of(mix(tmp_path, others=(-0.2, 0.3)), tmp_path)
+    assert "ends at 0.819 times the base's without general text and 1.35 with 5 times as much." in page.text
+
+
+def test_page_of_adapting(tmp_path):
+    runs = [reading(tmp_path / "free", "adapt_free", {"zh": -1.0, "en": 0.4, "ar": 0.8})]
+    for place, (fraction, loss) in enumerate(((0.01, 0.5), (0.5, -0.1))):
+        finals = {"zh": -0.6, "en": loss, "ar": loss}
+        runs.append(reading(tmp_path / f"{place}", "adapt_frozen", finals, kind="core", fraction=fraction))
+    page = page_of(runs, tmp_path)
+    assert headings(page) == ["Adapting: gain against loss", "The text that was read", "Language by language"]
+    assert (
+        "Adapting to zh, in bits per byte: no region, free gains 0.500 and costs the others 0.300; it costs them least"
+        " with core, frozen at 50 %, −0.0500 for a gain of 0.300." in page.text
+    )
+    assert ["core, frozen", "50 %", "0.300", "-0.0500", "0.549", "0.905", "1"] in page.rows
+    assert ["no region, free", "–", "0.500", "0.300", "0.368", "1.82", "1"] in page.rows
+
+
+def test_page_of_epochs(tmp_path):
+    runs = []
+    for epochs in (1.0, 10.0):
+        during = {"zh": -0.8, "en": -0.8} if epochs > 1 else None
+        finals = {"zh": -0.5 + 0.1 * epochs, "en": 0.1 * epochs}
+        runs.append(reading(tmp_path / f"{epochs}", "sft_epochs", finals, during=during, epochs=epochs))
+        for row in [row for row in runs[-1].perplexity if row["lang"] == "zh"]:
+            measured = {key: value for key, value in row.items() if key != "ppl"}
+            runs[-1].add(measured | {"split": "validation_answers"})
+        runs[-1].drift = [{"stage": "final", "samples": 1000, "region": 0.01 * epochs, "rest": 0.1 * epochs}]
+    page = page_of(runs, tmp_path)
+    assert headings(page) == ["What epochs did", "The text that was read", "Language by language"]
+    assert (
+        "The other languages' perplexity ends at 1.11 times the base's after 1 epoch and 2.72 after 10 epochs;"
+        " of 10 epochs, validation is best after 4.00." in page.text
+    )
+    assert ["", "10", "1.65", "2.72", "10 %", "100 %", "4.00", "1"] in page.rows
+    assert len(page.sources) == 4  # perplexity, drift, validation, every language
+
+
+def noisy(folder):
+    runs = []
+    for seed in (0, 1):
+        for rate in (0.0, 0.2):
+            noise = {"kind": "repeat", "rate": rate, "length": 64, "window": [0.2, 0.5]} if rate else None
+            finals, during = {"zh": rate, "en": rate}, {"zh": 3 * rate, "en": 5 * rate}
+            run = reading(folder / f"{seed}{rate}", "noise_repeat", finals, seed, during=during, noise=noise)
+            tagged = 100 if rate else 0
+            run.monitor = {
+                "num_steps": 600, "num_flagged": tagged * 9 // 10 + 3, "num_skipped": 0, "num_tagged": tagged,
+                "num_caught": tagged * 9 // 10, "num_clean_steps": 600 - tagged, "num_false_alarms": 3,
+            }  # fmt: skip
+            lines = [
+                ("model.layers.0.mlp.up_proj.weight", "row", 7, 0.5 + 0.2 * seed),
+                ("model.norm.weight", "weight", seed, 0.9),
+            ]
+            run.moved = [dict(zip(("name", "axis", "index", "relative"), line, strict=True)) for line in lines]
+            runs.append(run)
+    return runs
+
+
+def test_page_of_noise(tmp_path):
+    page = page_of(noisy(tmp_path), tmp_path)
+    assert headings(page) == ["What noise did", "The text that was read", "Language by language"]
+    assert (
+        "The other languages' perplexity ends at 1.00 times the base's without noise and 1.22 with repeat noise in 20 %"
+        " of the documents; with 20 %, all languages' is at worst 2.23 times the base's; the monitors caught 90 % of"
+        " 200 documents with noise and flagged, falsely, 6 of 1,000 clean steps." in page.text
+    )
+    assert ["no region, free", "0 %", "1.00", "1.00", "1.00", "–", "2"] in page.rows
+    assert ["", "20 %", "1.22", "1.22", "2.23", "never", "2"] in page.rows
+    caught = ["no region, free", "20 %", "1,200", "200", "180", "186", "0", "90 %", "96.8 %", "0.6 %"]
+    assert caught in page.rows
+    assert ["no region, free", "0 %", "1,200", "0", "0", "6", "0", "–", "–", "0.5 %"] in page.rows
+    assert ["en", "1.00 / 2.72 / 1.22"] in page.rows
+    moved = [row for row in page.rows if row[:2] == ["no region, free", "20 %"] and len(row) == 6]
+    up = ["model.layers.0.mlp.up_proj.weight", "row 7", "60 %", "2 of 2"]
+    assert [row[2:] for row in moved] == [
+        up,
+        ["model.norm.weight", "weight 0", "90 %", "1 of 2"],
+        ["model.norm.weight", "weight 1", "90 %", "1 of 2"],
+    ]
+    assert len(page.sources) == 3  # against the dose, over time, every language
+
+
+def test_a_recovery_that_knows_its_text_has_the_sections_of_one_that_does_not(tmp_path):
+    finals = {("core", frozen, 0): nats for frozen, nats in ((True, 4.0), (False, 3.0))}
+    texts = []
+    for known in (False, True):
+        runs = family(tmp_path, finals)
+        for run in runs:
+            run.data = {"target": ["zh"], "epochs": 0.5, "parts": [{"tokens": 9, "language": "zh"}]} if known else None
+        page = page_of(runs, tmp_path)
+        texts.append(page)
+    assert headings(texts[0]) == list(OLD)
+    assert headings(texts[1]) == ["The text that was read", *OLD]
+    assert texts[1].text.startswith(texts[0].text[: texts[0].text.index("Damage before")])
+    assert len(texts[0].sources) == len(texts[1].sources) == 2
+
+
+def test_old_and_new_runs_share_a_page(tmp_path):
+    runs = [*family(tmp_path, {("core", True, 0): 4.0, ("core", False, 0): 3.0}), *mix(tmp_path)]
+    page = page_of(runs, tmp_path)
+    assert headings(page) == ["What the mix did", "The text that was read", *OLD, "Language by language"]
+    assert ["zh", "core, frozen", "7.39", "1,097", "54.6", "1"] in page.rows
+    assert ["zh", "no region, free (plain)", "20.1", "7.39", "1"] in page.rows
+
+
+def test_one_run_of_a_new_kind_is_a_page(tmp_path):
+    runs = [mix(tmp_path)[1], noisy(tmp_path)[1]]
+    page = page_of([runs[0]], tmp_path)
+    assert "ends at 1.11 times the base's with 5 times as much general text." in page.text
+    page = page_of([runs[1]], tmp_path)
+    assert "ends at 1.22 times the base's with repeat noise in 20 % of the documents" in page.text
+    runs[1].perplexity = [row for row in runs[1].perplexity if row["stage"] != "final"]
+    runs[1].status = "interrupted"
+    assert "at 400, unfinished" in page_of([runs[1]], tmp_path).text
+
+
+def test_runs_that_are_named_as_averaged_differ_in_nothing_that_is_told(tmp_path):
+    runs = [reading(tmp_path / name, "adapt_free", {"zh": -1.0, "en": 0.1}, target=[name]) for name in ("zh", "en")]
+    assert "averaged" not in page_of(runs, tmp_path).text
+    runs.append(reading(tmp_path / "again", "adapt_free", {"zh": -1.0, "en": 0.1}))
+    assert "configs may differ in other ways: #1, #3." in page_of(runs, tmp_path).text
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_effects_fit_the_terminal_and_nothing_is_cut(tmp_path, monkeypatch, width):
+    out = io.StringIO()
+    monkeypatch.setattr(
+        report_table, "Console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None)
+    )
+    runs = [*mix(tmp_path), *noisy(tmp_path)]
+    report.print_table(runs)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    cells = " ".join(" ".join(line.replace("│", " ").split()) for line in text.splitlines())
+    for part in ("0.368", "1.82", "1.11", "trained on zh", "others", "recall", "90 %", "0.6 %", "answers"):
+        assert (part in cells) == (part != "answers"), part
+    assert ("back after" in cells) == (width > 100)
+    assert "damaged" not in cells
+    assert "mix_ratio" in cells, "two experiments without noise or general text are not one"
+
+
+def test_many_arms_are_not_told_language_by_language(tmp_path, capsys):
+    runs = [
+        reading(tmp_path / f"{n}", "adapt_frozen", {"zh": -1.0, "en": 0.1}, kind="core", fraction=n / 100)
+        for n in range(1, 8)
+    ]
+    report.print_table(runs[:6])
+    assert "20.1" in capsys.readouterr().out
+    report.print_table(runs)
+    out = capsys.readouterr().out
+    assert "20.1" not in out
+    assert "core, frozen (7 %)" in out

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lightning_langcore.arms import labels, points, spread
+from lightning_langcore.arms import labels, mixed_in, nominal, points, spread
 from lightning_langcore.results import Results, find_runs
 
 
@@ -56,6 +56,28 @@ def test_load_gives_back_what_was_written(tmp_path):
     for path in (tmp_path, tmp_path / "results.json"):
         loaded = Results.load(path)
         assert vars(loaded) == vars(run)
+
+
+def test_what_a_run_read_and_what_moved_is_written_where_it_is_known(tmp_path):
+    run = make(tmp_path)
+    part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900, "epochs": 0.5, "documents": 9}
+    run.data = {"target": ["zh"], "parts": [part], "epochs": 0.5, "noise": None, "num_filtered": 0, "num_cut": 0}
+    run.drift = [{"stage": "final", "samples": 9, "region": 0.01, "rest": math.nan}]
+    run.moved = [{"name": "model.norm.weight", "axis": "row", "index": 3, "relative": 0.5}]
+    run.monitor = {"num_steps": 600, "recall": None}
+    run.guard = {"num_frozen": 3, "max_abs_drift": 0.0}
+    run.notes = ["found"]
+    run.write()
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert list(content)[6:12] == ["guard", "data", "drift", "moved", "monitor", "notes"]
+    assert content["format"] == 1
+    assert content["data"] == {"target": ["zh"], "parts": [part], "epochs": 0.5, "num_filtered": 0, "num_cut": 0}
+    assert content["drift"] == [{"stage": "final", "samples": 9, "region": 0.01}]
+    assert content["monitor"] == {"num_steps": 600}
+    loaded = Results.load(tmp_path)
+    assert {key: content[key] for key in ("data", "drift", "moved", "monitor")} == {
+        "data": loaded.data, "drift": loaded.drift, "moved": loaded.moved, "monitor": loaded.monitor,
+    }  # fmt: skip
 
 
 def test_a_run_is_interrupted_until_its_job_says_otherwise(tmp_path):
@@ -191,3 +213,108 @@ def test_labels_tell_only_what_tells_arms_apart(tmp_path):
     assert list(labels(plain).values()) == ["core, frozen", "core, free", "random, free", "no region, free"]
     sizes = [arm(kind="core", fraction=0.05), arm(kind="core", fraction=0.005), arm(kind="random", fraction=0.1)]
     assert list(labels(sizes).values()) == ["core, free (0.5 %)", "core, free (5 %)", "random, free"]
+
+
+def reading(folder, monitor=None, **data):
+    run = make(folder, region=None)
+    run.data, run.monitor = {"target": ["zh"]} | data if data else None, monitor
+    run.add(row(stage="final"))
+    return run
+
+
+def mixed(ratio, *sources):
+    parts = [{"source": source, "language": "en", "kind": "text"} for source in ("zh", *sources, *sources)]
+    return {"ratio": ratio, "parts": parts}
+
+
+REPEAT = {"kind": "repeat", "rate": 0.1, "length": 64, "window": [0.25, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("data", "monitor", "expected"),
+    [
+        ({}, None, None),
+        ({"epochs": 0.4, "parts": []}, {"num_steps": 9}, None),
+        ({"epochs": 1.03}, {"action": "log", "num_skipped": 0}, None),
+        ({"epochs": 2.97}, None, "3 epochs"),
+        (mixed(0.0), None, None),
+        (mixed(4.97, "general"), None, "general x5"),
+        (mixed(0.5, "general", "wiki"), None, "general+wiki x0.5"),
+        ({"noise": REPEAT}, None, "noise repeat 10 %"),
+        ({"noise": REPEAT | {"rate": 0.025}}, {"num_skipped": 3}, "noise repeat 2.5 %, skip"),
+        ({"noise": REPEAT | {"rate": 0.0}}, None, None),
+        ({"noise": {"kind": "instruction", "rate": 0.1}}, {"action": "clip"}, "noise instruction 10 %, clip"),
+        (mixed(5.0, "general") | {"epochs": 3.0}, None, "general x5, 3 epochs"),
+        ({"parts": [{"source": "conversations", "language": "zh", "kind": "conversations"}]}, None, None),
+    ],
+)
+def test_an_arm_says_what_its_text_has_that_plain_text_has_not(tmp_path, data, monitor, expected):
+    assert points([reading(tmp_path, monitor, **data)])[0].arm.data == expected
+
+
+def test_runs_that_differ_in_the_text_alone_are_no_longer_one_arm(tmp_path):
+    texts = [{"epochs": 0.5}, mixed(10.0, "general"), mixed(5.0, "general"), {"noise": REPEAT}, {"epochs": 3.0}]
+    arms = [point.arm for point in points([reading(tmp_path, **data) for data in texts])]
+    assert list(labels(arms).values()) == [
+        "no region, free (plain)",
+        "no region, free (3 epochs)",
+        "no region, free (general x5)",
+        "no region, free (general x10)",
+        "no region, free (noise repeat 10 %)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({"target": ["zh"]}, {"target": ["ar", "ko"]}, {"on ar ko", "on zh"}),
+        ({"target": ["zh"]}, {"target": list("abcdefgh")}, {"on 8 languages", "on zh"}),
+        ({"noise": REPEAT}, {"noise": REPEAT | {"length": 8}},
+         {"noise repeat 10 %, length 8", "noise repeat 10 %, length 64"}),
+        ({"noise": REPEAT}, {"noise": REPEAT | {"window": [0.0, 1.0]}},
+         {"noise repeat 10 %, window 0 % to 100 %", "noise repeat 10 %, window 25 % to 50 %"}),
+        ({"epochs": 1.0}, {"parts": [{"kind": "conversations"}]}, {"conversations", "text"}),
+    ],
+)  # fmt: skip
+def test_some_things_are_told_only_where_runs_differ_in_them(tmp_path, one, other, expected):
+    runs = [reading(tmp_path, **one), reading(tmp_path, **other)]
+    assert {point.arm.data for point in points(runs)} == expected
+    assert not {point.arm.data for point in points(runs[:1])} & expected
+
+
+def test_what_is_mixed_in_is_neither_target_nor_conversations(tmp_path):
+    parts = [{"source": source} for source in ("conversations", "zh", "wiki", "general", "wiki")]
+    assert mixed_in(reading(tmp_path, parts=parts)) == "wiki+general"
+    assert mixed_in(reading(tmp_path)) == "general"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (4.97, 5.0),
+        (5.2, 5.0),
+        (9.6, 10.0),
+        (0.98, 1.0),
+        (0.49, 0.5),
+        (1.3, 1.3),
+        (12.4, 12.0),
+        (0.0, 0.0),
+        (104.0, 100.0),
+    ],
+)
+def test_nominal_is_the_round_number_that_was_meant(value, expected):
+    assert nominal(value) == expected
+
+
+def test_a_region_that_was_only_measured_makes_no_arm(tmp_path):
+    def arm(stage, guard=None, known=True):
+        run = make(tmp_path, region={"kind": "core", "fraction": 0.05, "score": "taylor"})
+        run.data, run.guard = {"target": ["zh"]} if known else None, guard
+        run.add(row(stage=stage))
+        run.add(row(stage="final", lang="en"))
+        return points([run])[0].arm[:4]
+
+    assert arm("training") == ("none", False, None, None)
+    assert arm("training", guard={}) == ("core", True, "taylor", 0.05)
+    assert arm("perturbed") == ("core", False, "taylor", 0.05)
+    assert arm("training", known=False) == ("core", False, "taylor", 0.05)

@@ -2,7 +2,8 @@
 
 from lightning_langcore.callbacks.core_guard import CoreGuard
 from lightning_langcore.callbacks.multilingual_perplexity import MultilingualPerplexity
+from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
 from lightning_langcore.callbacks.plain_progress import PlainProgress
 from lightning_langcore.callbacks.weight_diff import WeightDiff
 
-__all__ = ["CoreGuard", "MultilingualPerplexity", "PlainProgress", "WeightDiff"]
+__all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PlainProgress", "WeightDiff"]

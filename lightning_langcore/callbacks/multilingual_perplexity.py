@@ -16,6 +16,9 @@ from lightning_langcore.metrics import IGNORE, TextLoss
 from lightning_langcore.params import evaluation_mode
 from lightning_langcore.progress import track
 
+LOGGED = {"validation": "val", "validation_answers": "val_answers"}
+"""Split -> what loggers call it."""
+
 Batch = Mapping[str, Any]
 Row = dict[str, Any]
 
@@ -38,7 +41,8 @@ class MultilingualPerplexity(Callback):
 
     Args:
         loaders: language -> loader. By default those of the datamodule: ``eval_loaders()`` gives split -> language ->
-            loader. Only the split ``validation`` goes to the loggers as ``val/...``; ``rows`` holds all.
+            loader. Only ``validation`` goes to the loggers as ``val/...``, and ``validation_answers`` as
+            ``val_answers/...``; ``rows`` holds all.
         milestones: numbers of samples; 0 measures before the first step.
 
     Attributes:
@@ -114,12 +118,13 @@ class MultilingualPerplexity(Callback):
             for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
                 result = self._score(trainer, pl_module, loader)
                 self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
-                if split == "validation":
-                    figures[f"val/ppl/{lang}"] = result["ppl"]
-                    figures[f"val/bits_per_byte/{lang}"] = result["bits_per_byte"]
-        ppl = [value for name, value in figures.items() if name.startswith("val/ppl/")]
-        if ppl:
-            figures["val/ppl/mean"] = sum(ppl) / len(ppl)
+                if split in LOGGED:
+                    figures[f"{LOGGED[split]}/ppl/{lang}"] = result["ppl"]
+                    figures[f"{LOGGED[split]}/bits_per_byte/{lang}"] = result["bits_per_byte"]
+        for name in LOGGED.values():
+            ppl = [value for key, value in figures.items() if key.startswith(f"{name}/ppl/")]
+            figures.update({f"{name}/ppl/mean": sum(ppl) / len(ppl)} if ppl else {})
+        if figures:
             for logger in trainer.loggers:
                 logger.log_metrics({**figures, "samples": float(self.samples)}, step=trainer.global_step)
         return figures

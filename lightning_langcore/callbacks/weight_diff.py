@@ -11,8 +11,10 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lightning_langcore.drift import Drift, drift
 from lightning_langcore.files import write_safetensors
 from lightning_langcore.params import group_names, match, saved_parameters
+from lightning_langcore.region import Region
 from lightning_langcore.scores import absolute_change, weight_scale
 from lightning_langcore.weights import Weights
 
@@ -22,7 +24,8 @@ class WeightDiff(Callback):
 
     Logs ``diff/mean_abs/<group>`` (mean of ``|theta - theta_0|``) and ``diff/relative/<group>`` (mean of
     ``|theta - theta_0| / max(|theta_0|, 1e-3 rms)``) for each kind of parameter (``q_proj``) and layer (``layer_0``).
-    Both compare the present end point with the start, in float32: not the length of the path.
+    Both compare the present end point with the start, in float32: not the length of the path. With ``region`` also
+    ``diff/relative/region`` and ``diff/relative/rest``: the region's weights against all other candidates.
 
     Memory: with ``reference`` one tensor at a time is read from disk; without it a float32 copy of all weights is kept
     on the CPU (4 bytes a weight), which goes into checkpoints too, so that a resumed run compares with the same start.
@@ -36,10 +39,11 @@ class WeightDiff(Callback):
         dirpath: folder of the snapshots; by default the trainer's.
         collect: file to which the final ``|theta - theta_0|`` of each parameter is written as ``NAME|change`` (4 bytes
             a weight); a folder of such files, one a language, is what regions are located from.
+        region: a :class:`Region` or the path of its file, to compare with the rest.
 
     Raises:
-        ValueError: negative steps; before the first step: a sharded strategy, or a reference that does not fit the
-            model.
+        ValueError: negative steps; before the first step: a sharded strategy, or a reference or region that does not
+            fit the model.
 
     Example::
 
@@ -53,6 +57,7 @@ class WeightDiff(Callback):
         snapshot_steps: Sequence[int] = (),
         dirpath: Path | str | None = None,
         collect: Path | str | None = None,
+        region: Region | Path | str | None = None,
     ) -> None:
         if every_n_steps < 0 or any(step < 0 for step in snapshot_steps):
             raise ValueError(f"WeightDiff: every_n_steps={every_n_steps} and snapshot_steps must not be negative")
@@ -60,6 +65,7 @@ class WeightDiff(Callback):
         self.snapshot_steps = frozenset(snapshot_steps)
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.collect = None if collect is None else Path(collect)
+        self.region = region if isinstance(region, Region) or region is None else Region.load(region)
         self._theta_0: Mapping[str, Tensor] | None = None if reference is None else Weights(reference)
         self._from_file = reference is not None
         self._parameters: dict[str, nn.Parameter] = {}
@@ -85,6 +91,8 @@ class WeightDiff(Callback):
             self._parameters = saved_parameters(pl_module)
             if not self._resumed:
                 self._theta_0 = {n: p.detach().float().cpu().clone() for n, p in self._parameters.items()}
+        if self.region is not None:
+            self.region.match(pl_module)
         if 0 in self.snapshot_steps and trainer.global_step == 0:
             self._snapshot(trainer)
         self._last_step = trainer.global_step
@@ -97,6 +105,9 @@ class WeightDiff(Callback):
         self._last_step = step
         if self.every_n_steps and step % self.every_n_steps == 0:
             pl_module.log_dict(self.means())
+            if self.region is not None:
+                found = self.drift()
+                pl_module.log_dict({"diff/relative/region": found.region, "diff/relative/rest": found.rest})
         if step in self.snapshot_steps:
             self._snapshot(trainer)
 
@@ -143,6 +154,21 @@ class WeightDiff(Callback):
             for group, entry in sums.items()
             for i, kind in enumerate(("mean_abs", "relative"))
         }
+
+    def drift(self) -> Drift:
+        """How far the region has moved by now, how far the rest, and the lines that moved most.
+
+        Raises:
+            ValueError: there is no region.
+        """
+        if self.region is None:
+            raise ValueError("WeightDiff: drift() needs region=")
+        return drift(((name, self._relative(name)) for name in self._parameters), self.region)
+
+    def _relative(self, name: str) -> Tensor:
+        assert self._theta_0 is not None
+        change = self.change(name)
+        return change.div_(weight_scale(self._theta_0[name]))
 
     def _snapshot(self, trainer: pl.Trainer) -> None:
         if not trainer.is_global_zero:

@@ -1,28 +1,31 @@
-"""Text for a run: training blocks of some languages, test windows of all."""
+"""Text for a run: packed training rows of some parts, test windows of all languages."""
 
-import hashlib
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
-from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_langcore.data.packing import PackedBlocks, PackedTokens, pack
-from lightning_langcore.data.source import Source, Splitter
+from lightning_langcore.data.chat import encode_conversation
+from lightning_langcore.data.loading import PackedRows, ResumableLoader
+from lightning_langcore.data.mixing import Offer, make_parts
+from lightning_langcore.data.noise import Noise
+from lightning_langcore.data.packing import Repetition
+from lightning_langcore.data.source import ConversationSource, Source, Splitter
+from lightning_langcore.data.streaming import StreamedLoader
+from lightning_langcore.data.talk_rows import answer_batches
+from lightning_langcore.data.training_text import WHOLE, TrainingText
 from lightning_langcore.data.windows import eval_batches
 from lightning_langcore.progress import track
 
 EVAL_SPLITS = ("validation", "test")
 
 
-def check_languages(setting: str, wanted: Sequence[str] | None, source: Source) -> list[str]:
+def check_languages(setting: str, wanted: Sequence[str] | None, source: Source | ConversationSource) -> list[str]:
     """The wanted languages, or all that the source has.
 
     Raises:
@@ -41,26 +44,44 @@ def check_languages(setting: str, wanted: Sequence[str] | None, source: Source) 
 
 
 class TextDataModule(pl.LightningDataModule):
-    """Packed training blocks in a seeded order, and evaluation windows per split and language.
+    """Packed training rows in a seeded order, and evaluation windows per split and language.
+
+    How long a run is: ``num_tokens`` in all; or, with ``mix_unit``, so many for a weight of 1 in ``mix``; or ``epochs``
+    passes over what there is.
 
     Args:
         source: where the text comes from.
         splitter: divides its documents.
         tokenizer: of the model.
         folder: where packed tokens are kept; they are found again by source, pool, tokenizer and number.
-        languages: to train on, in equal numbers of blocks; ``None``: all.
+        languages: to train on, in equal parts; ``None``: all.
         eval_languages: to score; ``None``: all.
         pool: which part of the training split: ``base``, ``locate`` or ``run``.
-        num_tokens: to train on, all languages together; rounded down to whole blocks.
-        block_size: tokens a block; also the context when scoring.
-        batch_size: blocks a batch and device.
+        num_tokens: to train on, all parts together; rounded down to whole rows.
+        block_size: tokens a row; also the context when scoring.
+        batch_size: rows a batch and device.
         max_epochs: how often the text may be repeated to reach ``num_tokens``.
         num_eval_tokens: split -> tokens a language that are scored, in whole documents; ``None`` scores all.
-        seed: of the order of the blocks.
+        seed: of the order of the rows.
         num_workers: of the loader.
+        num_proc: processes that tokenize.
+        mix: see :func:`lightning_langcore.data.mixing.make_parts`.
+        mix_unit: tokens that a weight of 1 in ``mix`` stands for; ``None``: ``num_tokens`` are divided.
+        sources: further sources by name, for ``mix``.
+        general: languages that ``general`` in ``mix`` stands for; ``None``: those that it does not name.
+        conversations: for fine-tuning; without a ``mix`` they are what is trained on. Batches then have
+            ``position_ids``, which begin anew in each conversation.
+        template: how conversations are written, see :func:`lightning_langcore.data.chat.encode_conversation`.
+        num_documents: at most so many documents are used, all parts together; ``None``: as many as needed.
+        epochs: passes over the documents, instead of ``num_tokens``.
+        repetition: which documents are left out of the training text.
+        noise: what is done to some of the training documents.
+        window: the part of the run whose documents ``noise`` may hit, as shares of its tokens.
+        on_the_fly: read and tokenize while training, without a packed copy on disk; text alone, and no noise.
+        shuffle_buffer: documents of a part that are shuffled at a time, on the fly.
 
     Raises:
-        ValueError: an unknown language, too little text for a block, or more tokens than ``max_epochs`` allows.
+        ValueError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs`` allows.
     """
 
     def __init__(
@@ -79,149 +100,151 @@ class TextDataModule(pl.LightningDataModule):
         num_eval_tokens: Mapping[str, int | None] | None = None,
         seed: int = 0,
         num_workers: int = 0,
+        num_proc: int = 1,
+        mix: Mapping[str, float] | None = None,
+        mix_unit: int | None = None,
+        sources: Mapping[str, Source] | None = None,
+        general: Sequence[str] | None = None,
+        conversations: ConversationSource | None = None,
+        template: str = "plain",
+        num_documents: int | None = None,
+        epochs: int | None = None,
+        repetition: Repetition | None = None,
+        noise: Noise | None = None,
+        window: tuple[float, float] = WHOLE,
+        on_the_fly: bool = False,
+        shuffle_buffer: int = 10_000,
     ) -> None:
         super().__init__()
         self.source = source
-        self.splitter = splitter
+        self.conversations = conversations
         self.tokenizer = tokenizer
-        self.folder = folder
-        self.languages = check_languages("data.languages", languages, source)
+        self.splitter = splitter
+        self.languages = check_languages("data.languages", languages, conversations or source)
         self.eval_languages = check_languages("data.eval_languages", eval_languages, source)
-        self.pool = pool
-        self.num_tokens = num_tokens
         self.block_size = block_size
         self.batch_size = batch_size
-        self.max_epochs = max_epochs
         self.num_eval_tokens = dict(num_eval_tokens or {})
-        self.seed = seed
         self.num_workers = num_workers
-        self._blocks: PackedBlocks | None = None
+        if mix_unit is not None and mix is not None:
+            num_tokens = round(mix_unit * sum(mix.values()))
+        parts = make_parts(mix, Offer(source, languages, conversations, general, sources))
+        self.text = TrainingText(
+            parts, splitter, tokenizer, folder, pool, num_tokens, num_documents, epochs, block_size, max_epochs, seed,
+            num_proc, repetition, noise, window, template,
+        )  # fmt: skip
+        self.on_the_fly = on_the_fly
+        self.shuffle_buffer = shuffle_buffer
+        self._rows: PackedRows | None = None
+        self._stream: StreamedLoader | None = None
         self._eval: dict[str, dict[str, list[dict[str, Any]]]] | None = None
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks of the whole training."""
-        return self.num_tokens // self.block_size
+    def num_rows(self) -> int:
+        """Rows of the whole training; the text is packed for it if it is not yet."""
+        if self.on_the_fly:
+            return self.text.num_tokens // self.block_size
+        self.setup()
+        assert self._rows is not None
+        return len(self._rows)
 
     @override
     def prepare_data(self) -> None:
-        for language in track(self.languages, "packing text", unit="languages"):
-            self._pack(language)
+        if self.on_the_fly:
+            return
+        for number in track(range(len(self.text.parts)), "packing text", unit="parts"):
+            self.text.pack(number)
 
     @override
     def setup(self, stage: str | None = None) -> None:
-        if self._blocks is None:
-            packed = [self._pack(language) for language in self.languages]
-            self._blocks = PackedBlocks(packed, self._order(packed), self.block_size)
-            if len(self._blocks) < self.batch_size:
+        if self._rows is None and not self.on_the_fly:
+            self._rows = self.text.rows(positions=self.conversations is not None)
+            if len(self._rows) < self.batch_size:
                 raise ValueError(
-                    f"data.num_tokens={self.num_tokens} makes {len(self._blocks)} blocks of {self.block_size}, less"
-                    f" than one batch of data.batch_size={self.batch_size}: raise the first or lower the last"
+                    f"data.num_tokens={self.text.num_tokens} makes {len(self._rows)} rows of {self.block_size} tokens,"
+                    f" less than one batch of data.batch_size={self.batch_size}: raise the first or lower the last"
                 )
 
     @override
-    def train_dataloader(self) -> "ResumableLoader":
-        assert self._blocks is not None
-        sampler: DistributedSampler[dict[str, Tensor]] | None = None
-        if self.trainer is not None and self.trainer.world_size > 1:  # Lightning's own would shuffle the order anew
-            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-            sampler = DistributedSampler(self._blocks, **ranks, shuffle=False, drop_last=True)
+    def train_dataloader(self) -> ResumableLoader | StreamedLoader:
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        if self.on_the_fly:
+            stream = self.text.stream(self.batch_size, rank, world_size, self.shuffle_buffer)
+            self._stream = StreamedLoader(stream, self.num_workers)
+            return self._stream
+        assert self._rows is not None
+        sampler: DistributedSampler[dict[str, Any]] | None = None
+        if world_size > 1:  # Lightning's own would shuffle the order anew
+            ranks = {"num_replicas": world_size, "rank": rank}
+            sampler = DistributedSampler(self._rows, **ranks, shuffle=False, drop_last=True)
         return ResumableLoader(
-            self._blocks, self.batch_size, sampler=sampler, drop_last=True, num_workers=self.num_workers
+            self._rows, self.batch_size, sampler=sampler, drop_last=True, num_workers=self.num_workers
         )
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """``num_filtered``: training documents left out for their repetitions; ``num_cut``: conversations shortened."""
+        if self._stream is not None:
+            return {"num_filtered": sum(part["filtered"] for part in self._stream.used()), "num_cut": 0}
+        packed = [] if self._rows is None else self._rows.packed
+        names = ("num_filtered", "num_cut")
+        return {name: sum(getattr(rows, name) for rows in packed) for name in names}
+
+    def used(self, num_batches: int, world_size: int = 1) -> list[dict[str, Any]]:
+        """What is read of each part in so many batches of every rank; on the fly, what was read until now.
+
+        Returns:
+            Dicts of ``source``, ``language``, ``kind``, ``tokens``, ``epochs`` and ``documents``.
+        """
+        if self._stream is not None:
+            return self._stream.used()
+        assert self._rows is not None
+        order = self._rows.order[: num_batches * self.batch_size * world_size]
+        return self.text.used(self._rows, order)
 
     def eval_loaders(self) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
         """Split -> language -> batches, as :class:`MultilingualPerplexity` takes them; made once, kept in memory.
+
+        Where there are conversations, the answers of held-out ones are the splits ``validation_answers`` and
+        ``test_answers``.
 
         Raises:
             ValueError: a language has no text in a split, or no end and all of it is wanted.
         """
         if self._eval is None:
-            self._eval = {split: {} for split in EVAL_SPLITS}
-            pairs = [(split, language) for split in EVAL_SPLITS for language in self.eval_languages]
-            for split, language in track(pairs, "cutting test text", unit="texts"):
-                if self.num_eval_tokens.get(split) is None and getattr(self.source, "endless", False):
-                    raise ValueError(
-                        f"data.num_eval_tokens.{split}=null scores all the text, but this source has no end: give a"
-                        " number"
-                    )
-                texts = self.splitter.texts(self.source, language, split)
-                batches = eval_batches(texts, self.tokenizer, self.block_size, self.num_eval_tokens.get(split))
-                if not batches:
-                    raise ValueError(f"data: no {split} documents of {language!r}: too little text, or data.splits")
-                self._eval[split][language] = batches
+            self._eval = {}
+            for split in EVAL_SPLITS:
+                languages = track(self.eval_languages, f"cutting {split} text", unit="languages")
+                self._eval[split] = {language: self._eval_text(split, language) for language in languages}
+                if self.conversations is not None:
+                    self._eval[f"{split}_answers"] = {lang: self._eval_answers(split, lang) for lang in self.languages}
         return self._eval
 
-    def _pack(self, language: str) -> PackedTokens:
-        wanted = math.ceil(self.num_blocks / len(self.languages)) * self.block_size
-        key = [self.source.digest(), language, vars(self.splitter), self.pool, _digest(self.tokenizer), wanted]
-        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-        texts = self.splitter.texts(self.source, language, self.pool)
-        return pack(texts, self.tokenizer, self.folder / f"{language}-{name}", wanted)
+    def _eval_text(self, split: str, language: str) -> list[dict[str, Any]]:
+        self._refuse_endless(split, self.source)
+        texts = self.splitter.texts(self.source, language, split)
+        return self._some(eval_batches(texts, self.tokenizer, self.block_size, self._amount(split)), split, language)
 
-    def _order(self, packed: Sequence[PackedTokens]) -> np.ndarray:
-        """Pairs of language and block: equally many of each, shuffled; beyond an epoch each language begins anew."""
-        rows = []
-        for number, (language, tokens) in enumerate(zip(self.languages, packed, strict=True)):
-            available = tokens.num_blocks(self.block_size)
-            wanted = self.num_blocks // len(self.languages) + (number < self.num_blocks % len(self.languages))
-            self._check_amount(language, available, wanted)
-            rng = np.random.default_rng([self.seed, number])
-            epochs = [rng.permutation(available) for _ in range(math.ceil(wanted / available))]
-            blocks = np.concatenate(epochs)[:wanted]
-            rows.append(np.stack([np.full(wanted, number), blocks], axis=1))
-        order = np.concatenate(rows)
-        turns = np.random.default_rng([self.seed, len(rows)]).permutation(order[:, 0])
-        for number, row in enumerate(rows):
-            order[turns == number] = row  # the turns are shuffled, a language's own order stays
-        return order
+    def _eval_answers(self, split: str, language: str) -> list[dict[str, Any]]:
+        assert self.conversations is not None
+        self._refuse_endless(split, self.conversations)
+        encode = partial(
+            encode_conversation, tokenizer=self.tokenizer, template=self.text.template, max_length=self.block_size
+        )
+        talks = self.splitter.choose(self.conversations.conversations(language), split)
+        return self._some(answer_batches(talks, encode, self._amount(split)), split, language)
 
-    def _check_amount(self, language: str, available: int, wanted: int) -> None:
-        what = f"{language!r} (pool {self.pool})"
-        if available == 0:
+    def _amount(self, split: str) -> int | None:
+        return self.num_eval_tokens.get(split)
+
+    def _refuse_endless(self, split: str, source: Source | ConversationSource) -> None:
+        if self._amount(split) is None and getattr(source, "endless", False):
             raise ValueError(
-                f"data: the documents of {what} do not fill one block of data.block_size={self.block_size} tokens:"
-                " bring more text or lower data.block_size"
-            )
-        if wanted == 0:
-            raise ValueError(f"data.num_tokens={self.num_tokens} is less than a block of {self.block_size} a language")
-        if wanted > math.ceil(available * self.max_epochs):
-            raise ValueError(
-                f"data.num_tokens={self.num_tokens} is {wanted / available:.2f} epochs of {what}, which has"
-                f" {available * self.block_size} tokens: lower data.num_tokens, bring more text, or allow it with"
-                f" data.max_epochs={math.ceil(wanted / available)}"
+                f"data.num_eval_tokens.{split}=null scores all the text, but this source has no end: give a number"
             )
 
-
-class ResumableLoader(DataLoader[dict[str, Tensor]]):
-    """A loader that remembers how many batches it has handed out; Lightning keeps that in its checkpoints.
-
-    Without it a run resumed inside an epoch sees the batches again from the start. Lightning forgets the position if
-    ``configure_optimizers`` asks for ``trainer.estimated_stepping_batches`` of a trainer that must count batches to
-    know: give ``max_steps`` and leave ``max_epochs`` at -1.
-    """
-
-    _start = 0
-    _handed_out = 0
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        start, self._start = self._start % max(1, len(self)), 0  # a checkpoint at an epoch's end begins the next
-        for number, batch in enumerate(super().__iter__()):
-            if number < start:
-                continue
-            self._handed_out = number + 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """Batches handed out."""
-        return {"num_batches": self._handed_out}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Begin after as many batches."""
-        self._start = state["num_batches"]
-        self._handed_out = self._start
-
-
-def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    about = [sorted(tokenizer.get_vocab().items()), tokenizer.bos_token_id, tokenizer.eos_token_id]
-    return hashlib.sha256(json.dumps(about, ensure_ascii=False).encode()).hexdigest()
+    @staticmethod
+    def _some(batches: list[dict[str, Any]], split: str, language: str) -> list[dict[str, Any]]:
+        if not batches:
+            raise ValueError(f"data: no {split} documents of {language!r}: too little text, or data.splits")
+        return batches

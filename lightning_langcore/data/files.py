@@ -44,7 +44,7 @@ class FileSource(Source):
         self.cache_dir = None if cache_dir is None else str(cache_dir)
         if not self.root.is_dir():
             raise ValueError(f"data.root={root}: there is no such folder")
-        self._files = _files_by_language(self.root)
+        self._files = files_by_language(self.root)
         if not self._files:
             raise ValueError(f"data.root={root}: no <lang>.txt, .jsonl, .parquet or folder <lang>/ with such files")
 
@@ -105,7 +105,8 @@ class FileSource(Source):
             raise
 
 
-def _files_by_language(root: Path) -> dict[str, list[Path]]:
+def files_by_language(root: Path) -> dict[str, list[Path]]:
+    """The text files of each language in a folder, sorted; hidden ones left out."""
     found: dict[str, list[Path]] = {}
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):

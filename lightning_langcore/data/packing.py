@@ -5,71 +5,188 @@
 """
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from lightning_langcore.data.noise import Noise
+from lightning_langcore.data.source import Document
+from lightning_langcore.files import folder_once
+from lightning_langcore.repetition import longest_repeat
+
 _BATCH = 256
+_CHUNK = 8192  # documents that each process gets at a time
+
+
+class Repetition(NamedTuple):
+    """What documents are left out: a span of up to ``max_period`` tokens, ``max_repeats`` times or more in a row.
+
+    The defaults are those of OLMo 2 (arXiv 2501.00656, section 3.1).
+    """
+
+    max_period: int = 13
+    max_repeats: int = 32
 
 
 def encode(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH, num_proc: int = 1
 ) -> Iterator[list[int]]:
-    """Each document's tokens, without special ones; ``batch_size`` documents are read and tokenized at a time.
-
-    A ``</s>`` that stands in the text is text, not an end token.
-    """
-    documents = iter(documents)
-    while batch := list(islice(documents, batch_size)):
-        yield from tokenizer(batch, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-
-
-def pack(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, folder: Path, num_tokens: int) -> "PackedTokens":
-    """Write documents, each between a begin and an end token, until there are ``num_tokens`` and a label for the last.
-
-    Memory: a few hundred documents. The folder appears whole or not at all; an existing one is returned as it is.
+    """Each document's tokens, without special ones, in their order; a ``</s>`` that stands in the text is text.
 
     Args:
-        documents: texts; only as many as needed are read.
-        tokenizer: its begin token is left out where it is the end token too.
-        folder: 2 or 4 bytes a token, and 8 a document.
-        num_tokens: at least so many, if the text has them.
+        documents: texts.
+        tokenizer: see above.
+        batch_size: documents that are read and tokenized at a time.
+        num_proc: processes that tokenize, through ``datasets.map``; each holds up to 8192 documents. With 1 it is done
+            here, in the tokenizer's own threads.
     """
-    if folder.exists():
-        return PackedTokens(folder)
-    dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
-    begin = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        ends, total = [], 0
-        with (temporary / "tokens.bin").open("wb") as file:
-            for tokens in encode(documents, tokenizer):
-                row = np.array([*begin, *tokens, tokenizer.eos_token_id], dtype=dtype)
-                row.tofile(file)
-                total += len(row)
-                ends.append(total - 1)
-                if total > num_tokens:
-                    break
-        np.save(temporary / "ends.npy", np.array(ends, dtype=np.int64))
-        (temporary / "meta.json").write_text(json.dumps({"dtype": dtype.name, "num_tokens": total}))
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise  # else another process was first, with the same content
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return PackedTokens(folder)
+    documents = iter(documents)
+    if num_proc > 1:
+        yield from _encode_in_processes(documents, tokenizer, batch_size, num_proc)
+        return
+    while batch := list(islice(documents, batch_size)):
+        yield from _token_ids(batch, tokenizer)
+
+
+def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def _encode_in_processes(
+    documents: Iterator[str], tokenizer: PreTrainedTokenizerBase, batch_size: int, num_proc: int
+) -> Iterator[list[int]]:
+    import datasets  # a second of import that only this way needs
+
+    def tokenize(texts: list[str]) -> dict[str, list[list[int]]]:
+        return {"ids": _token_ids(texts, tokenizer)}
+
+    datasets.disable_progress_bars()
+    while chunk := list(islice(documents, _CHUNK * num_proc)):
+        rows = datasets.Dataset.from_dict({"text": chunk}).map(
+            tokenize,
+            input_columns="text",
+            remove_columns="text",
+            batched=True,
+            batch_size=batch_size,
+            num_proc=min(num_proc, len(chunk)),
+            new_fingerprint="tokens",  # in memory, never looked up: hashing the tokenizer would cost more
+        )
+        for batch in rows.iter(batch_size):
+            yield from batch["ids"]
+
+
+def pack(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    num_tokens: int | None,
+    repetition: Repetition | None = None,
+    noise: Noise | None = None,
+    window: tuple[float, float] = (0.0, 1.0),
+    num_proc: int = 1,
+) -> "PackedTokens":
+    """Write documents, each between a begin and an end token, until there are ``num_tokens`` and a label for the last.
+
+    Memory: a few hundred documents, or some thousands for each process. The folder appears whole or not at all; an
+    existing one is returned as it is, and a second process waits for the first.
+
+    Args:
+        documents: only as many as needed are read.
+        tokenizer: its begin token is left out where it is the end token too.
+        folder: 2 or 4 bytes a token, and 16 a document. ``filtered.jsonl`` in it names what was left out.
+        num_tokens: at least so many, if the text has them; ``None``: all the text.
+        repetition: what is left out; ``None``: nothing.
+        noise: what is done to some documents, after the filter.
+        window: the part of the tokens whose documents ``noise`` may hit, as shares of ``num_tokens``.
+        num_proc: see :func:`encode`.
+    """
+
+    def write(temporary: Path) -> None:
+        writer = _Writer(temporary, tokenizer, repetition)
+        pending: deque[Document] = deque()
+        for tokens in encode(_watched(documents, pending), tokenizer, num_proc=num_proc):
+            document = pending.popleft()
+            if writer.refuses(document, tokens):
+                continue
+            inside = noise is not None and within(window, writer.num_tokens, num_tokens)
+            changed = noise.document(document) if noise is not None and inside else document
+            writer.add(changed, tokens if changed is document else _token_ids([changed.text], tokenizer)[0])
+            if num_tokens is not None and writer.num_tokens > num_tokens:
+                break
+        writer.close()
+
+    return PackedTokens(folder_once(folder, write))
+
+
+def _watched(documents: Iterable[Document], pending: deque[Document]) -> Iterator[str]:
+    for document in documents:
+        pending.append(document)
+        yield document.text
+
+
+def within(window: tuple[float, float], done: int, total: int | None) -> bool:
+    """Whether so many tokens of ``total`` lie in a part of the run."""
+    if window == (0.0, 1.0):
+        return True
+    assert total is not None, "a window needs to know where the run ends"
+    return window[0] <= done / total < window[1]
+
+
+class _Writer:
+    """Rows of tokens to a file, and what is known of each document."""
+
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase, repetition: Repetition | None) -> None:
+        self.num_tokens = 0
+        self._folder = folder
+        self._repetition = repetition
+        self._begin = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
+        self._end = tokenizer.eos_token_id
+        self._dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
+        self._ends: list[int] = []
+        self._ids: list[int] = []
+        self._tags: dict[int, str] = {}
+        self._num_filtered = 0
+        self._file = (folder / "tokens.bin").open("wb")
+        self._filtered = (folder / "filtered.jsonl").open("w", encoding="utf-8")
+
+    def refuses(self, document: Document, tokens: list[int]) -> bool:
+        """Whether the document is left out, which is written down."""
+        if self._repetition is None:
+            return False
+        worst = longest_repeat(tokens, self._repetition.max_period)
+        if worst.count < self._repetition.max_repeats:
+            return False
+        about = {"document": document.identity, "repeats": worst.count, "period": worst.period}
+        self._filtered.write(json.dumps({**about, "head": document.text[:80]}, ensure_ascii=False) + "\n")
+        self._num_filtered += 1
+        return True
+
+    def add(self, document: Document, tokens: list[int]) -> None:
+        """Append a document."""
+        row = np.array([*self._begin, *tokens, self._end], dtype=self._dtype)
+        row.tofile(self._file)
+        if document.tag is not None:
+            self._tags[len(self._ends)] = document.tag
+        self.num_tokens += len(row)
+        self._ends.append(self.num_tokens - 1)
+        self._ids.append(int(document.identity, 16))
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._file.close()
+        self._filtered.close()
+        np.save(self._folder / "ends.npy", np.array(self._ends, dtype=np.int64))
+        np.save(self._folder / "ids.npy", np.array(self._ids, dtype=np.uint64))
+        (self._folder / "tags.json").write_text(json.dumps(self._tags))
+        meta = {"dtype": self._dtype.name, "num_tokens": self.num_tokens, "num_filtered": self._num_filtered}
+        (self._folder / "meta.json").write_text(json.dumps(meta))
 
 
 class PackedTokens:
@@ -78,47 +195,55 @@ class PackedTokens:
     Attributes:
         tokens: 1-D, the row of tokens.
         ends: positions of the end tokens, ascending.
+        num_filtered: documents that were left out for their repetitions.
+        num_cut: documents that were cut: none, text goes on in the next row.
     """
 
+    num_cut = 0
+
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         meta = json.loads((folder / "meta.json").read_text())
         empty = meta["num_tokens"] == 0
         dtype = np.dtype(meta["dtype"])
         self.tokens = np.empty(0, dtype) if empty else np.memmap(folder / "tokens.bin", dtype=dtype, mode="r")
         self.ends = np.load(folder / "ends.npy")
+        self.num_filtered: int = meta["num_filtered"]
+        self._ids = np.load(folder / "ids.npy")
+        self._tags = {int(number): tag for number, tag in json.loads((folder / "tags.json").read_text()).items()}
 
-    def num_blocks(self, block_size: int) -> int:
+    def num_rows(self, block_size: int) -> int:
         """Whole blocks whose every position has a label."""
         return max(0, (len(self.tokens) - 1) // block_size)
 
+    def tokens_a_row(self, block_size: int) -> float:
+        """Tokens that are trained on in a row."""
+        return float(block_size)
 
-class PackedBlocks(Dataset[dict[str, Tensor]]):
-    """Blocks of several packed rows in a given order.
+    def num_documents(self, rows: np.ndarray, block_size: int) -> int:
+        """Documents whose last token is a label in one of these blocks; a block that stands twice counts twice."""
+        first, last = (np.searchsorted(self.ends, rows * block_size + more) for more in (1, block_size + 1))
+        return int((last - first).sum())
 
-    Items: ``input_ids`` and ``shift_labels`` (block_size,) int64, the labels one token further on; ``num_documents``
-    int64 scalar, how many documents' last token is among the labels.
+    def row(self, block: int, block_size: int) -> dict[str, Any]:
+        """One block.
 
-    Args:
-        packed: the rows.
-        order: pairs of row and block.
-        block_size: tokens a block.
-    """
-
-    def __init__(self, packed: Sequence[PackedTokens], order: np.ndarray, block_size: int) -> None:
-        self.packed = packed
-        self.order = order
-        self.block_size = block_size
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, item: int) -> dict[str, Tensor]:
-        row, block = self.order[item]
-        packed, start = self.packed[row], int(block) * self.block_size
-        tokens = torch.from_numpy(packed.tokens[start : start + self.block_size + 1].astype(np.int64))
-        first, last = np.searchsorted(packed.ends, [start + 1, start + self.block_size + 1])
+        Returns:
+            ``input_ids`` and ``shift_labels`` (block_size,) int64, the labels one token further on; ``num_documents``
+            int64 scalar, how many documents' last token is among the labels; ``documents``: the numbers of the
+            documents that it overlaps.
+        """
+        start = block * block_size
+        tokens: Tensor = torch.from_numpy(self.tokens[start : start + block_size + 1].astype(np.int64))
+        opened, first, latest, last = np.searchsorted(self.ends, start + np.array([0, 1, block_size, block_size + 1]))
         return {
             "input_ids": tokens[:-1],
             "shift_labels": tokens[1:],
             "num_documents": torch.tensor(int(last - first)),
+            "documents": range(int(opened), int(latest) + 1),
         }
+
+    def about(self, number: int) -> dict[str, str]:
+        """``document``, the identity, and ``tag`` where something was done to it."""
+        found = {"document": f"{int(self._ids[number]):016x}"}
+        return found | {"tag": self._tags[number]} if number in self._tags else found

@@ -9,6 +9,8 @@ from itertools import count
 from lightning_langcore.data import phrasebook
 from lightning_langcore.data.source import Document
 
+TALKS = ("asking", "instructions.py")  # what of the phrasebook's code makes conversations only
+
 
 class PhrasebookSource:
     """Documents of :mod:`lightning_langcore.data.phrasebook`; the same key means the same in every language.
@@ -34,15 +36,24 @@ class PhrasebookSource:
 
     def digest(self) -> str:
         """Of the seed and the phrasebook's own code, which is its text."""
-        h = hashlib.sha256(str(self.seed).encode())
-        for file in sorted(_python_files(resources.files(phrasebook)), key=lambda f: f.name):
-            h.update(file.name.encode() + file.read_bytes())
-        return h.hexdigest()
+        return code_digest(self.seed, leave_out=TALKS)
 
 
-def _python_files(folder: Traversable) -> Iterator[Traversable]:
+def code_digest(seed: int, leave_out: tuple[str, ...] = ()) -> str:
+    """Of a seed and the code of the phrasebook, but for files and folders of these names."""
+    h = hashlib.sha256(str(seed).encode())
+    files = dict(_python_files(resources.files(phrasebook), leave_out))
+    for path in sorted(files, key=lambda path: (files[path].name, path)):
+        h.update(files[path].name.encode() + files[path].read_bytes())
+    return h.hexdigest()
+
+
+def _python_files(folder: Traversable, leave_out: tuple[str, ...], at: str = "") -> Iterator[tuple[str, Traversable]]:
     for entry in folder.iterdir():
+        path = at + entry.name
+        if entry.name in leave_out:
+            continue
         if entry.is_dir():
-            yield from _python_files(entry)
+            yield from _python_files(entry, leave_out, f"{path}/")
         elif entry.name.endswith(".py"):
-            yield entry
+            yield path, entry

@@ -89,11 +89,16 @@ def eval_batches(
     for tokens, num_bytes in take_tokens(documents, tokenizer, num_tokens):
         for i, window in enumerate(rolling_windows(tokens, tokenizer.bos_token_id, context)):
             windows.append((window, num_bytes if i == 0 else 0))
-    windows.sort(key=lambda item: -len(item[0][0]))
+    return batches_of(windows, batch_tokens)
+
+
+def batches_of(windows: Iterable[tuple[Window, int]], batch_tokens: int) -> list[dict[str, Any]]:
+    """Batches as :func:`eval_batches` gives them, of windows that each bring some bytes."""
+    left = sorted(windows, key=lambda item: -len(item[0][0]))
     batches = []
-    while windows:
-        size = max(1, batch_tokens // len(windows[0][0][0]))
-        chosen, windows = windows[:size], windows[size:]
+    while left:
+        size = max(1, batch_tokens // len(left[0][0][0]))
+        chosen, left = left[:size], left[size:]
         batches.append(_padded(chosen))
     return batches
 

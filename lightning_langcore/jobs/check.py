@@ -6,6 +6,7 @@ from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.jobs.check_region import check_region
 from lightning_langcore.jobs.settings import is_finite, is_text, listed, one_of, positive, together
+from lightning_langcore.jobs.text import base_languages, check_text
 from lightning_langcore.jobs.variants import statistics
 from lightning_langcore.perturb import METHODS
 from lightning_langcore.region import Region
@@ -22,14 +23,10 @@ def check(cfg: DictConfig, source: Source) -> None:
     """
     together(
         [
-            lambda: check_languages("data.languages", cfg.data.languages, source),
-            lambda: check_languages("data.eval_languages", cfg.data.eval_languages, source),
+            lambda: check_text(cfg, source),
             lambda: check_region(cfg, locate_languages(cfg, source) if needs_evidence(cfg) else None),
             lambda: _dimension(cfg) if cfg.job.name == "dimension" else None,
             lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
-            lambda: positive("data.num_tokens", cfg.data.num_tokens),
-            lambda: positive("data.block_size", cfg.data.block_size),
-            lambda: positive("data.batch_size", cfg.data.batch_size),
             lambda: _length(cfg),
             lambda: _callbacks(cfg),
             lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
@@ -39,7 +36,10 @@ def check(cfg: DictConfig, source: Source) -> None:
 
 def needs_region(cfg: DictConfig) -> bool:
     """Whether anything of the run touches the region."""
-    fits = cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {})
+    callbacks = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
+    assert isinstance(callbacks, dict)
+    asked = any(isinstance(node, dict) and node.get("region") is not None for node in callbacks.values())
+    fits = cfg.perturbation.method != "none" or asked
     return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
 
 
@@ -58,11 +58,12 @@ def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
     """
     wanted = cfg.region.recipe.languages
     if wanted is None:
-        wanted = [language for language in LOCATE_LANGUAGES if language in source.languages]
+        known = base_languages(cfg, source)
+        wanted = [language for language in LOCATE_LANGUAGES if language in known]
         if len(wanted) < MIN_LOCATE_LANGUAGES:
             raise ValueError(
-                f"region.recipe.languages: the data has only {wanted} of {list(LOCATE_LANGUAGES)}, and a core needs at"
-                f" least {MIN_LOCATE_LANGUAGES} languages: name some of {source.languages}"
+                f"region.recipe.languages: the base has only {wanted} of {list(LOCATE_LANGUAGES)}, and a core needs at"
+                f" least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
             )
     return check_languages("region.recipe.languages", wanted, source)
 

@@ -123,7 +123,7 @@ def _precision(cfg: DictConfig) -> str:
 
 def _text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, language: str) -> TextDataModule:
     recipe = cfg.region.recipe
-    return prepare.make_datamodule(
+    return prepare.make_text(
         cfg, source, tokenizer, languages=[language], pool="locate", num_tokens=recipe.tokens,
         batch_size=recipe.batch_size, seed=recipe.seed,
     )  # fmt: skip

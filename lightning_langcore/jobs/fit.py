@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from typing_extensions import override
 
 from lightning_langcore import models
-from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity
+from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, WeightDiff
 from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label, make_loggers
+from lightning_langcore.jobs.recording import Recorder
 from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import recovery_curves, region_heatmap
@@ -44,39 +45,6 @@ class Damage(Callback):
             self.perplexity.measure(trainer, pl_module, "perturbed")
 
 
-class Recorder(Callback):
-    """Write new rows to ``results.json`` as they come, so that an interrupted run keeps them."""
-
-    def __init__(self, results: Results, perplexity: MultilingualPerplexity | None, about: dict[str, Any]) -> None:
-        self.results = results
-        self.perplexity = perplexity
-        self.about = about
-        self._written = 0
-
-    @override
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.write(trainer)
-
-    @override
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        self.write(trainer)
-
-    @override
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.write(trainer)
-
-    def write(self, trainer: pl.Trainer) -> None:
-        """Add rows that are not in the results yet, and write if there are any."""
-        rows = [] if self.perplexity is None else self.perplexity.rows
-        if len(rows) == self._written:
-            return
-        for row in rows[self._written :]:
-            self.results.add({k: v for k, v in row.items() if k != "ppl"} | self.about)
-        self._written = len(rows)
-        if trainer.is_global_zero:
-            self.results.write()
-
-
 def run(cfg: DictConfig) -> Results:
     """Train as configured.
 
@@ -90,6 +58,7 @@ def run(cfg: DictConfig) -> Results:
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
     region = _region(cfg, source, base_path, output)
+    cfg.paths.base = str(models.local_folder(base_path))
     tokenizer = models.load_tokenizer(base_path)
     model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
     results = Results(
@@ -143,6 +112,8 @@ def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tupl
     """All callbacks in the order in which their hooks must run; and the guards among them."""
     made = make_callbacks(cfg)
     perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
+    diff = next((c for c in made if isinstance(c, WeightDiff)), None)
+    monitor = next((c for c in made if isinstance(c, NoiseSensitivity)), None)
     guards = [c for c in made if isinstance(c, CoreGuard)]
     first: list[Callback] = [] if perplexity is None else [perplexity]
     about: dict[str, Any] = {"seed": cfg.seed}
@@ -154,8 +125,9 @@ def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tupl
             method=cfg.perturbation.method,
             strength=cfg.perturbation.get("strength"),
         )
-    others = [c for c in made if c is not perplexity]
-    return [*first, *others, Recorder(results, perplexity, about)], guards
+    first += [] if monitor is None else [monitor]  # it looks at gradients before the guard zeroes them
+    others = [c for c in made if c is not perplexity and c is not monitor]
+    return [*first, *others, Recorder(results, perplexity, diff, monitor, cfg, about)], guards
 
 
 def _plots(results: Results, region: Region | None, output: Path) -> None:

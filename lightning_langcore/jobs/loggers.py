@@ -81,7 +81,7 @@ def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
     logger = WandbLogger(save_dir=save_dir, **mode, **kwargs)
     run = logger.experiment
     if hasattr(run, "define_metric"):
-        for pattern in ("val/*", "train/*", "diff/*", "guard/*"):
+        for pattern in ("val/*", "val_answers/*", "train/*", "diff/*", "guard/*", "noise/*", "data/*"):
             run.define_metric(pattern, step_metric="samples")
     return logger
 

@@ -11,7 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore import artifacts, models
 from lightning_langcore.data import Source, Splitter, TextDataModule
+from lightning_langcore.data.packing import Repetition
 from lightning_langcore.jobs.check import check
+from lightning_langcore.jobs.text import base_languages, make_offer, make_source
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.progress import say
 from lightning_langcore.weights import Weights
@@ -35,24 +37,33 @@ def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
     return Path(cfg.paths.output), source, base(cfg, source)
 
 
-def make_source(cfg: DictConfig) -> Source:
-    """The configured text."""
-    return instantiate(cfg.data.source)
-
-
 def make_splitter(cfg: DictConfig) -> Splitter:
     """The configured division of documents; without a base to train no document is kept back for it."""
     pools = {name: weight for name, weight in cfg.data.pools.items() if name != "base" or trains_base(cfg)}
     return Splitter(**cfg.data.splits, pools=pools)
 
 
-def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, **more: Any) -> TextDataModule:
-    """The configured datamodule; ``more`` overrides what the ``data`` node says."""
-    names = ("languages", "eval_languages", "num_tokens", "block_size", "batch_size", "max_epochs", "num_workers")
-    options: dict[str, Any] = {name: OmegaConf.select(cfg.data, name) for name in names}
+def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> TextDataModule:
+    """The configured datamodule of the run itself."""
+    data: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    names = ("num_tokens", "batch_size", "max_epochs", "mix", "mix_unit", "template", "num_documents", "epochs")
+    options = {name: data[name] for name in (*names, "on_the_fly", "shuffle_buffer")} | make_offer(
+        cfg, source
+    )._asdict()
+    if cfg.noise.inject is not None:
+        options["noise"] = instantiate(cfg.noise.inject, _convert_="all")
+        options["window"] = tuple(cfg.noise.window)
+    return make_text(cfg, options.pop("text"), tokenizer, seed=cfg.seed, **options)
+
+
+def make_text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, **more: Any) -> TextDataModule:
+    """The text of one training: what every pool shares of the ``data`` node, and ``more``."""
+    names = ("eval_languages", "block_size", "num_workers", "num_proc")
+    options: dict[str, Any] = {name: cfg.data[name] for name in names}
     options["num_eval_tokens"] = OmegaConf.to_container(cfg.data.num_eval_tokens)
-    options.update({"seed": cfg.seed, **more})
-    return TextDataModule(source, make_splitter(cfg), tokenizer, Path(cfg.paths.artifacts) / "tokens", **options)
+    options["repetition"] = None if cfg.data.repetition is None else Repetition(**cfg.data.repetition)
+    folder = Path(cfg.paths.artifacts) / "tokens"
+    return TextDataModule(source, make_splitter(cfg), tokenizer, folder, **options, **more)
 
 
 def base(cfg: DictConfig, source: Source) -> str:
@@ -65,7 +76,7 @@ def base(cfg: DictConfig, source: Source) -> str:
     if artifacts.find(root, "base", recipe) is None:
         say(
             f"no base model of this recipe in {root} yet: pretraining one on {cfg.model.base.tokens:,} tokens of"
-            f" {', '.join(source.languages)}, once"
+            f" {', '.join(base_languages(cfg, source))}, once"
         )
     return str(artifacts.get(root, "base", recipe, lambda folder: _build_base(cfg, source, folder)))
 
@@ -87,7 +98,9 @@ def portable(cfg: DictConfig, base_path: str) -> str:
 
 def data_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
     """What of the text decides an artifact's content."""
-    nodes = {name: OmegaConf.to_container(cfg.data[name], resolve=True) for name in ("splits", "pools")}
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    nodes = {name: data[name] for name in ("splits", "pools", "repetition")}
     return {**nodes, "block_size": cfg.data.block_size, "text": source.digest()}
 
 
@@ -96,7 +109,9 @@ def base_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
     model = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(model, dict)
     model = {k: v for k, v in model.items() if k not in ("path", "dtype", "attention")}
-    return {"format": FORMAT, "model": model, "data": data_recipe(cfg, source), "languages": source.languages}
+    model["base"] = {k: v for k, v in model["base"].items() if k != "languages"}
+    languages = base_languages(cfg, source)
+    return {"format": FORMAT, "model": model, "data": data_recipe(cfg, source), "languages": languages}
 
 
 def identity(base_path: str) -> Any:
@@ -109,11 +124,12 @@ def identity(base_path: str) -> Any:
 def _build_base(cfg: DictConfig, source: Source, folder: Path) -> None:
     recipe = cfg.model.base
     splitter = make_splitter(cfg)
-    texts = (islice(splitter.texts(source, lang, "base"), recipe.tokenizer_documents) for lang in source.languages)
+    languages = base_languages(cfg, source)
+    texts = (islice(splitter.texts(source, lang, "base"), recipe.tokenizer_documents) for lang in languages)
     tokenizer = models.train_tokenizer(chain.from_iterable(texts), cfg.model.vocab_size)
     model = models.new_llama(OmegaConf.to_container(cfg.model.config, resolve=True), tokenizer, recipe.seed)  # type: ignore[arg-type]
-    datamodule = make_datamodule(
-        cfg, source, tokenizer, languages=None, pool="base", num_tokens=recipe.tokens,
+    datamodule = make_text(
+        cfg, source, tokenizer, languages=languages, pool="base", num_tokens=recipe.tokens,
         batch_size=recipe.batch_size, max_epochs=recipe.max_epochs, seed=recipe.seed,
     )  # fmt: skip
     pretrain_once(cfg, model, datamodule, recipe, folder, "pretraining the base model")

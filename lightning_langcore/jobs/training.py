@@ -69,7 +69,7 @@ def fit(
     """
     if ckpt_path is not None and not Path(ckpt_path).exists():
         raise ValueError(f"job.ckpt_path={ckpt_path}: there is no such checkpoint")
-    batches = datamodule.num_blocks // (datamodule.batch_size * trainer.world_size)
+    batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
     handler = signal.getsignal(signal.SIGINT)
@@ -107,7 +107,7 @@ def pretrain_once(
         callbacks: more callbacks.
         precision: Lightning's word; the weights must stay float32.
     """
-    num_steps = datamodule.num_blocks // recipe.batch_size
+    num_steps = datamodule.num_rows // recipe.batch_size
     build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
     module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
     own = cfg.copy()  # a limit, a strategy or a precision of the run must not shape what others will find
@@ -136,7 +136,13 @@ def quiet() -> None:
     """Silence what Lightning says about itself at every Trainer, and warnings that hold for no user here."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for pattern in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+        ".*has `__len__` defined.*",
+        ".*is smaller than the logging interval.*",
+    ):
         warnings.filterwarnings("ignore", pattern)
     if not is_terminal():
         transformers.utils.logging.disable_progress_bar()

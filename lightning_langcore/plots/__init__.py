@@ -1,5 +1,7 @@
 """Pictures of runs and of regions. Each function writes one file, atomically."""
 
+from lightning_langcore.plots.courses import time_course, validation_course
+from lightning_langcore.plots.curves import NothingToDrawError
 from lightning_langcore.plots.damage import damage, damage_bars
 from lightning_langcore.plots.dimensions import dimension_grid
 from lightning_langcore.plots.lines import line_histograms
@@ -7,19 +9,27 @@ from lightning_langcore.plots.overviews import concentration_overview, density_o
 from lightning_langcore.plots.pairs import pair_heatmap
 from lightning_langcore.plots.recovery import milestones, recovery_curves
 from lightning_langcore.plots.regions import density, region_heatmap
+from lightning_langcore.plots.responses import drift_curves, response_curves
 from lightning_langcore.plots.style import COLOURS
+from lightning_langcore.plots.tradeoff import tradeoff
 
 __all__ = [
     "COLOURS",
+    "NothingToDrawError",
     "concentration_overview",
     "damage",
     "damage_bars",
     "density",
     "density_overview",
     "dimension_grid",
+    "drift_curves",
     "line_histograms",
     "milestones",
     "pair_heatmap",
     "recovery_curves",
     "region_heatmap",
+    "response_curves",
+    "time_course",
+    "tradeoff",
+    "validation_course",
 ]

@@ -126,7 +126,7 @@ def damage(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
 
     Frozen or free makes no difference before the first step, so both kinds of run count.
     """
-    merged = [point._replace(arm=point.arm._replace(frozen=None)) for point in found]
+    merged = [point._replace(arm=point.arm._replace(frozen=None, data=None)) for point in found]
     panels: dict[Arm, list[Arm]] = {}
     for arm in {point.arm: None for point in merged if point.stage == "perturbed"}:
         panels.setdefault(arm._replace(kind="none", score=None), []).append(arm)

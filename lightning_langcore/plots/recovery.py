@@ -52,7 +52,7 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
     perplexity_axis(grid[0, 0], found, margin=1.25)
     figure.supxlabel("training documents", fontsize=11)
     figure.supylabel("test perplexity (log)", fontsize=11)
-    handles = [Line2D([], [], **_style(arm, named), label=label) for arm, label in named.items()]
+    handles = [Line2D([], [], **arm_style(arm, named), label=label) for arm, label in named.items()]
     if any(point.stage == "base" for point in found):
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
     fits = max(1, int(size[0] / (0.75 + 0.07 * max(len(label) for label in named.values()))))
@@ -79,7 +79,7 @@ def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Arm, str]) -
         own = [point for point in found if point.arm == arm]
         start = "perturbed" if any(point.stage == "perturbed" for point in own) else "base"
         curve = milestones(point for point in own if point.stage in (start, "training", "final"))
-        style = _style(arm, named)
+        style = arm_style(arm, named)
         x = [samples for samples, _ in curve]
         axes.plot(x, [_perplexity(value.mean) for _, value in curve], **style, zorder=3)
         if any(value.num_seeds > 1 for _, value in curve):
@@ -115,7 +115,7 @@ def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
     return [(mean, value) for mean, group in zip(means, groups, strict=True) if (value := spread(group))]
 
 
-def _style(arm: Arm, named: Mapping[Arm, str]) -> dict[str, Any]:
+def arm_style(arm: Arm, named: Mapping[Arm, str]) -> dict[str, Any]:
     colour = colours(other.kind for other in named)
     peers = [other for other in named if colour[other.kind] == colour[arm.kind] and other.frozen == arm.frozen]
     return {

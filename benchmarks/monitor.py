@@ -1,0 +1,137 @@
+"""What NoiseSensitivity costs a step.
+
+    python benchmarks/monitor.py                    one thread; 24 M weights at 256 tokens, and the tiny default's model
+    python benchmarks/monitor.py --device cuda
+
+The plain step and the watched one take turns in one process, so that a machine that speeds up or slows down does so for
+both. Printed are the median over rounds of (watched step) / (plain step of the same round); the time inside the
+monitor's hooks (on a GPU it holds the wait for the backward pass); what a look at Adam's moments every 50 steps adds to
+each; and 1 + the share of both in the plain step.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from guard import new_model, synchronize
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
+from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.select import random_region
+
+ADAM = 50  # steps between two looks at Adam's moments, as by default
+
+
+def tiny_model(device: str) -> LlamaForCausalLM:
+    """The shapes of conf/model/tiny.yaml: 1.1 M weights."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=4096, hidden_size=128, intermediate_size=344, num_hidden_layers=3, num_attention_heads=4,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).to(device).train()
+
+
+CASES: dict[str, tuple[Callable[[str], LlamaForCausalLM], int, int]] = {
+    "24 M weights, 1 x 256 tokens": (new_model, 1, 256),
+    "tiny, 8 x 128 tokens": (tiny_model, 8, 128),
+}
+
+
+class Run:
+    """A model and its optimizer, plain or watched by the monitor's own hooks."""
+
+    def __init__(self, model: LlamaForCausalLM, monitor: NoiseSensitivity | None) -> None:
+        self.model = model
+        fused = model.device.type != "mps"
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
+        self.monitor = monitor
+        self.trainer: Any = SimpleNamespace(
+            global_step=0, world_size=1, global_rank=0, is_global_zero=True, accumulate_grad_batches=1,
+            precision_plugin=None, default_root_dir=".",
+        )  # fmt: skip
+        self.seconds: list[float] = []
+        self.own: list[float] = []
+        if monitor is not None:
+            monitor.on_train_start(self.trainer, model)  # type: ignore[arg-type]
+
+    def step(self, batch: dict[str, Any]) -> None:
+        """One whole training step, timed."""
+        ids = batch["input_ids"]
+        synchronize(ids)
+        started = time.perf_counter()
+        own = self._hook(lambda m: m.on_train_batch_start(self.trainer, self.model, batch, 0))
+        loss = self.model(input_ids=ids, labels=ids).loss
+        own += self._hook(lambda m: m.on_before_backward(self.trainer, self.model, loss))
+        loss.backward()
+        own += self._hook(lambda m: m.on_before_optimizer_step(self.trainer, self.model, self.optimizer))
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        synchronize(ids)
+        self.trainer.global_step += 1
+        self.seconds.append(time.perf_counter() - started)
+        self.own.append(own)
+
+    def _hook(self, call: Callable[[Any], None]) -> float:
+        if self.monitor is None:
+            return 0.0
+        started = time.perf_counter()
+        call(self.monitor)
+        return time.perf_counter() - started
+
+
+def measure(name: str, options: argparse.Namespace) -> list[str]:
+    """Cells of a line of the table."""
+    make, rows, tokens = CASES[name]
+    regions = (None, random_region(candidates(named_shapes(make("cpu"))), 0.05, 0, "element"))
+    lines = []
+    for region in regions:
+        monitor = NoiseSensitivity("skip", region=region, adam_every_n_steps=ADAM, statistic=options.statistic)
+        runs = [Run(make(options.device), None), Run(make(options.device), monitor)]
+        vocab = runs[0].model.config.vocab_size
+        generator = torch.Generator().manual_seed(1)
+        document = json.dumps([{"source": "a", "language": "en", "document": "0123456789abcdef"}] * 2)
+        for number in range(options.rounds + 2):
+            ids = torch.randint(0, vocab, (rows, tokens), generator=generator).to(options.device)
+            batch = {"input_ids": ids, "shift_labels": ids, "documents": [document] * rows}
+            for run in runs[number % 2 :] + runs[: number % 2]:  # nobody always goes first
+                run.step(dict(batch))
+        plain, watched = runs
+        ratio = statistics.median(a / b for a, b in zip(watched.seconds[2:], plain.seconds[2:], strict=True))
+        step = statistics.median(plain.seconds[2:])
+        at_adam = [o for i, o in enumerate(watched.own) if (i + 1) % ADAM == 0]
+        usual = statistics.median(o for i, o in enumerate(watched.own) if i > 1 and (i + 1) % ADAM)
+        adam = (statistics.median(at_adam) - usual if at_adam else 0.0) / ADAM
+        cells = [name, "5%" if region else "none", f"{1e3 * step:.1f}", f"{ratio:.3f}", f"{1e3 * usual:.2f}"]
+        lines.append(" | ".join([*cells, f"{1e3 * adam:.2f}", f"{1 + (usual + adam) / step:.3f}"]))
+    return lines
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--statistic", default="mean", help="mean or median")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
+    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), statistic {options.statistic}\n")
+    print("| model | region | plain step, ms | ratio | own, ms | Adam a step, ms | 1 + share |")
+    print("|---|---|---|---|---|---|---|")
+    for name in CASES:
+        for line in measure(name, options):
+            print(f"| {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

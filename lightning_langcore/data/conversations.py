@@ -1,0 +1,234 @@
+"""Questions and answers to learn from: one's own files, or a dataset of the hub."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_langcore.data.chat import check_messages
+from lightning_langcore.data.files import files_by_language
+from lightning_langcore.data.hub import HubSource, first_line, open_dataset
+from lightning_langcore.data.source import Conversation
+from lightning_langcore.progress import say
+
+_BATCH = 1000
+
+
+class ConversationFiles:
+    """Conversations in ``<root>/<lang>.jsonl`` or ``<root>/<lang>/*.jsonl``, one a line, in either form.
+
+    As::
+
+        {"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]}
+        {"inputs": "Two and two?", "targets": "Four."}
+
+    Empty lines are left out. Memory: a line.
+
+    Args:
+        root: the folder.
+        inputs: column of the question.
+        targets: column of the answer.
+
+    Raises:
+        ValueError: no such folder, or no language in it. When read, with file and line: no JSON, neither form, or a
+            conversation without an answer; a file without a conversation.
+    """
+
+    def __init__(self, root: Path | str, inputs: str = "inputs", targets: str = "targets") -> None:
+        self.root = Path(root)
+        self.inputs = inputs
+        self.targets = targets
+        self._digest: str | None = None
+        if not self.root.is_dir():
+            raise ValueError(f"data.root={root}: there is no such folder")
+        found = {
+            language: [file for file in files if file.suffix == ".jsonl"]
+            for language, files in files_by_language(self.root).items()
+        }
+        self._files = {language: files for language, files in found.items() if files}
+        if not self._files:
+            raise ValueError(f"data.root={root}: no <lang>.jsonl or folder <lang>/ with such files")
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages found, sorted."""
+        return sorted(self._files)
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The key is the text: the content decides the split."""
+        for file in self._files[language]:
+            found = False
+            for conversation in self._read(file):
+                found = True
+                yield conversation
+            if not found:
+                raise ValueError(f"{file} has no conversation: remove it or fill it")
+
+    def digest(self) -> str:
+        """Of the files' names and bytes and of the columns; the files are read once for it."""
+        if self._digest is None:
+            h = hashlib.sha256(json.dumps([self.inputs, self.targets]).encode())
+            for file in (file for language in self.languages for file in self._files[language]):
+                h.update(str(file.relative_to(self.root)).encode())
+                with file.open("rb") as handle:
+                    h.update(hashlib.file_digest(handle, "sha256").digest())
+            self._digest = h.hexdigest()
+        return self._digest
+
+    def _read(self, file: Path) -> Iterator[Conversation]:
+        with file.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    yield self._conversation(line, f"{file}, line {number}")
+
+    def _conversation(self, line: bytes, where: str) -> Conversation:
+        try:
+            row = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
+        except ValueError as error:
+            raise ValueError(f"{where} is not JSON ({error}): mend or remove it") from error
+        if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
+            messages: Any = _messages(row[self.inputs], row[self.targets])
+        elif isinstance(row, Mapping) and "messages" in row:
+            messages = row["messages"]
+        else:
+            about = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is no object"
+            raise ValueError(
+                f"{where} has neither messages nor data.inputs={self.inputs!r} with data.targets={self.targets!r},"
+                f" {about}"
+            )
+        check_messages(messages, where)
+        return _conversation([{"role": m["role"], "content": m["content"]} for m in messages], where)
+
+
+class HubConversations:
+    """Questions and answers of a dataset whose rows say their language, as ``CohereLabs/aya_dataset`` on the hub.
+
+    Rows without a question or an answer are left out, and their number said. The order is the dataset's own. For each
+    language all rows are read, a thousand at a time.
+
+    Args:
+        path: id on the hub, or a folder laid out as there.
+        codes: language -> what ``language_column`` holds for it, as ``{"zh": "zho"}``.
+        inputs: column of the question.
+        targets: column of the answer.
+        language_column: see above.
+        split: of the dataset, all of whose rows are divided anew.
+        streaming: see :func:`lightning_langcore.data.hub.open_dataset`.
+        cache_dir: of ``datasets``; by default its own.
+        config: of the dataset; ``None``: its default.
+        revision: branch, tag or commit on the hub; ``None``: its main branch.
+
+    Raises:
+        ValueError: no codes. When read: what ``open_dataset`` refuses, no such column, one that holds no text, a
+            language that no row is in, or a stream that breaks off.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        codes: Mapping[str, str],
+        inputs: str = "inputs",
+        targets: str = "targets",
+        language_column: str = "language_code",
+        split: str = "train",
+        streaming: bool = True,
+        cache_dir: Path | str | None = None,
+        config: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        if not codes or not all(isinstance(part, str) for pair in codes.items() for part in pair):
+            raise ValueError(
+                f"data.codes={dict(codes)} must say what data.language_column={language_column!r} holds for each"
+                " language, as {zh: zho}; put one that YAML reads as something else, as no, in quotes"
+            )
+        self.path = str(path)
+        self.codes = dict(codes)
+        self.columns = {"data.language_column": language_column, "data.inputs": inputs, "data.targets": targets}
+        self.split = split
+        self.streaming = streaming
+        self.cache_dir = cache_dir
+        self.config = config
+        self.revision = revision
+        self._told: set[str] = set()
+
+    @property
+    def languages(self) -> list[str]:
+        """Those that ``codes`` names, in its order."""
+        return list(self.codes)
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The key is the text: the content decides the split."""
+        others: set[str] = set()
+        num_found = num_empty = 0
+        for code, question, answer in self._read():
+            if code != self.codes[language]:
+                others.add(code)
+            elif not question.strip() or not answer.strip():
+                num_empty += 1
+            else:
+                num_found += 1
+                yield _conversation(_messages(question, answer), f"{self._what}: {question[:40]!r}")
+        if num_found == 0:
+            raise ValueError(
+                f"{self._what} has no conversation where data.language_column={self.columns['data.language_column']!r}"
+                f" is {self.codes[language]!r} (data.codes, for {language!r}); it has {', '.join(sorted(others)[:10])}"
+            )
+        if num_empty and language not in self._told:
+            self._told.add(language)
+            say(f"{self._what}: left out {num_empty} {language!r} row(s) without a question or an answer")
+
+    def digest(self) -> str:
+        """Of how the rows are read and of what they are, as far as :class:`HubSource` can tell."""
+        about = dict.fromkeys(self.languages, self.config)
+        rows = HubSource(self.path, about, "", self.split, self.streaming, 0, revision=self.revision)
+        text = json.dumps([rows.digest(), self.codes, self.columns], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def _what(self) -> str:
+        return f"data.path={self.path} (split {self.split!r})"
+
+    def _read(self) -> Iterator[tuple[str, str, str]]:
+        """Language code, question and answer of every row; nothing is an empty text."""
+        rows = open_dataset(self.path, self.config, self.split, self.streaming, self.cache_dir, revision=self.revision)
+        if rows.column_names is not None:  # json does not know before it is read
+            self._check_columns(rows.column_names)
+            rows = rows.select_columns(list(self.columns.values()))
+        batches = rows.iter(_BATCH)
+        while (batch := self._next(batches)) is not None:
+            self._check_columns(batch)
+            for row in zip(*(batch[column] for column in self.columns.values()), strict=True):
+                for (setting, column), text in zip(self.columns.items(), row, strict=True):
+                    if not isinstance(text, str | None):
+                        raise ValueError(
+                            f"{self._what}: the column {setting}={column!r} holds {type(text).__name__}, not text"
+                        )
+                code, question, answer = (text or "" for text in row)
+                yield code, question, answer
+
+    def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        try:
+            return next(batches, None)
+        except Exception as error:
+            raise ValueError(f"{self._what} broke off while it was read: {first_line(error)}") from error
+
+    def _check_columns(self, columns: Iterable[str]) -> None:
+        for setting, column in self.columns.items():
+            if column not in columns:
+                raise ValueError(f"{self._what} has no column {setting}={column!r}, only {', '.join(columns)}")
+
+
+def _messages(question: Any, answer: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversation:
+    key = "\n".join(message["content"] for message in messages)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds half a surrogate pair, which is no text: mend or remove it") from error
+    return Conversation(key, messages)

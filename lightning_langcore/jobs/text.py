@@ -1,0 +1,120 @@
+"""What a run can train on, from the configuration."""
+
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_langcore.data import Source
+from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.data.mixing import Offer, make_parts
+from lightning_langcore.data.noise import InstructionNoise
+from lightning_langcore.jobs.settings import is_finite, is_whole, positive, together
+
+SFT = "SupervisedFineTuning"
+
+
+def make_source(cfg: DictConfig) -> Source:
+    """The configured text."""
+    return instantiate(cfg.data.source)
+
+
+def make_offer(cfg: DictConfig, source: Source) -> Offer:
+    """The text, what of it, further sources and conversations."""
+    data: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    return Offer(
+        source,
+        data["languages"],
+        None if cfg.data.conversations is None else instantiate(cfg.data.conversations, _convert_="all"),
+        data["general"],
+        {name: instantiate(node, _convert_="all") for name, node in cfg.data.sources.items()},
+    )
+
+
+def base_languages(cfg: DictConfig, source: Source) -> list[str]:
+    """The languages of the small default's base; of a ready model all that the data has.
+
+    Raises:
+        ValueError: the data has not all of them.
+    """
+    return check_languages("model.base.languages", cfg.model.base.get("languages"), source)
+
+
+def check_text(cfg: DictConfig, source: Source) -> None:
+    """What the data, task and noise nodes say of the training text.
+
+    Raises:
+        ValueError: one line for each setting that can't be honoured.
+    """
+    together(
+        [
+            *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("num_tokens", "block_size")),
+            *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "num_proc")),
+            *(lambda name=name: _positive_or_null(cfg, name) for name in ("mix_unit", "num_documents", "epochs")),
+            lambda: check_languages("data.eval_languages", cfg.data.eval_languages, source),
+            lambda: check_languages("data.general", cfg.data.general, source),
+            lambda: base_languages(cfg, source),
+            lambda: _parts(cfg, source),
+            lambda: _length(cfg),
+            lambda: _task(cfg),
+            lambda: _noise(cfg),
+            lambda: _on_the_fly(cfg),
+        ]
+    )
+
+
+def _positive_or_null(cfg: DictConfig, name: str) -> None:
+    if cfg.data[name] is not None:
+        positive(f"data.{name}", cfg.data[name])
+
+
+def _parts(cfg: DictConfig, source: Source) -> None:
+    offer = make_offer(cfg, source)
+    check_languages("data.languages", offer.languages, offer.conversations or source)
+    make_parts(OmegaConf.to_container(cfg.data.mix, resolve=True) if cfg.data.mix is not None else None, offer)  # type: ignore[arg-type]
+
+
+def _length(cfg: DictConfig) -> None:
+    data = cfg.data
+    if data.mix_unit is not None and data.mix is None:
+        raise ValueError(f"data.mix_unit={data.mix_unit} says how long data.mix is, but there is none: give data.mix")
+    if data.epochs is not None and data.mix is not None:
+        raise ValueError(
+            f"data.epochs={data.epochs} goes through one text: with data.mix say how long with data.num_tokens or"
+            " data.mix_unit, and data.max_epochs"
+        )
+    if data.epochs is not None and cfg.noise.inject is not None and list(cfg.noise.window) != [0, 1]:
+        raise ValueError(f"noise.window={cfg.noise.window} needs data.num_tokens, not data.epochs={data.epochs}")
+
+
+def _on_the_fly(cfg: DictConfig) -> None:
+    if not is_whole(cfg.data.shuffle_buffer) or cfg.data.shuffle_buffer < 0:
+        raise ValueError(f"data.shuffle_buffer={cfg.data.shuffle_buffer} must be a number of documents, 0 or more")
+    if not cfg.data.on_the_fly:
+        return
+    beside = [name for name in ("conversations", "epochs", "num_documents") if cfg.data[name] is not None]
+    beside += [] if cfg.noise.inject is None else ["noise"]
+    if beside:
+        raise ValueError(
+            f"data.on_the_fly=true reads plain text as it comes, and can't honour {', '.join(beside)}: leave that out,"
+            " or set data.on_the_fly=false"
+        )
+
+
+def _task(cfg: DictConfig) -> None:
+    tuning = str(cfg.task._target_).endswith(SFT)
+    if tuning and cfg.data.conversations is None:
+        raise ValueError("task=sft needs conversations: choose data=phrasebook_sft, data=sft_files or data=aya")
+    if cfg.data.conversations is not None and not tuning and cfg.job.name == "fit":
+        raise ValueError("data.conversations are trained on by task=sft: add it, or choose data without conversations")
+
+
+def _noise(cfg: DictConfig) -> None:
+    if cfg.noise.inject is None:
+        return
+    noise = instantiate(cfg.noise.inject, _convert_="all")
+    if isinstance(noise, InstructionNoise) and cfg.data.conversations is None:
+        raise ValueError("noise=instruction changes the instructions of conversations: it needs task=sft and its data")
+    window = list(cfg.noise.window)
+    if len(window) != 2 or not all(map(is_finite, window)) or not 0 <= window[0] < window[1] <= 1:
+        raise ValueError(f"noise.window={cfg.noise.window} must be two shares of the run, as [0.25, 0.5]")

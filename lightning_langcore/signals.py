@@ -1,0 +1,232 @@
+"""What tells a bad optimizer step from its neighbours: figures of its gradients, its text, and how unusual they are.
+
+Shapes: B rows of text, T positions, K values that are judged together.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_langcore.weightset import WeightSet
+
+STATISTICS = ("mean", "median")
+MIN_WINDOW = 4
+MAX_BITS = 34
+
+_MAD_TO_SIGMA = 1.4826  # of a normal distribution
+_CHUNK = 1 << 22  # weights at a time
+_NEW = 0.6  # of a stretch's pairs; more is strange
+
+
+def widened(threshold: float, num_values: int, window: int) -> float:
+    r"""The threshold for a window that is not yet full: passed by chance as seldom as ``threshold`` in a full one.
+
+    The distance of a new normal value from the mean of ``n``, in their sigmas, is :math:`\sqrt{1 + 1/n}` times
+    Student's t of n - 1 degrees of freedom. Wallace (1959) turns t into the normal quantile that is as rare, and back:
+    :math:`z = \frac{8\nu + 1}{8\nu + 3} \sqrt{\nu \ln(1 + t^2/\nu)}`.
+
+    With 6 and 128: 11.1 sigmas at 16 values, 7.6 at 32, 6 at 128; from 16 values on right to a tenth of the chance.
+
+    Args:
+        threshold: sigmas, for ``window`` values.
+        num_values: that are there, at least 2.
+        window: values of a full window.
+    """
+    full, now = window - 1, num_values - 1
+    t = threshold / math.sqrt(1 + 1 / window)
+    z = (8 * full + 1) / (8 * full + 3) * math.sqrt(full * math.log1p(t * t / full))
+    t = math.sqrt(now * math.expm1((z * (8 * now + 3) / (8 * now + 1)) ** 2 / now))
+    return t * math.sqrt(1 + 1 / num_values)
+
+
+class Window:
+    """The last values of a signal, or of several side by side, and how far from them others are.
+
+    Args:
+        size: values that are kept.
+        width: signals side by side, each judged by its own values.
+        statistic: ``mean`` (and standard deviation), or ``median`` (and 1.4826 times the median absolute deviation).
+        relative_floor: sigma is at least this share of the centre.
+        floor: and at least this.
+    """
+
+    def __init__(
+        self, size: int, width: int = 1, statistic: str = "mean", relative_floor: float = 0.0, floor: float = 1e-30
+    ) -> None:
+        self.statistic = statistic
+        self.relative_floor = relative_floor
+        self.floor = floor
+        self.count = 0  # values ever added
+        self._ring = np.zeros((size, width))
+
+    def __len__(self) -> int:
+        return min(self.count, len(self._ring))
+
+    @property
+    def size(self) -> int:
+        """Values of a full window."""
+        return len(self._ring)
+
+    def add(self, values_KW: np.ndarray) -> None:
+        """Remember values, (K, width), the latest last."""
+        latest = values_KW[-self.size :]
+        self.count += len(values_KW) - len(latest)
+        self._ring[(self.count + np.arange(len(latest))) % self.size] = latest
+        self.count += len(latest)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.count = 0
+
+    def center(self) -> np.ndarray:
+        """Mean or median of what is there, (width,)."""
+        return self._statistics()[0]
+
+    def deviations(self, values_KW: np.ndarray) -> np.ndarray:
+        """How many sigmas values (K, width) lie above the centre; the window must not be empty."""
+        center, sigma = self._statistics()
+        return (values_KW - center) / sigma
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: an int and a tensor."""
+        return {"count": self.count, "values": torch.from_numpy(self._ring.copy())}
+
+    def load(self, state: Mapping[str, Any]) -> bool:
+        """Go on where :meth:`state` was taken; ``False`` and empty where that window had another size."""
+        values = state["values"].numpy()
+        if values.shape != self._ring.shape:
+            return False
+        self.count, self._ring = state["count"], values.copy()
+        return True
+
+    def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        values = self._ring[: len(self)]
+        if self.statistic == "mean":
+            center = values.mean(axis=0)
+            sigma = np.sqrt(np.square(values - center).mean(axis=0))
+        else:
+            center = np.median(values, axis=0)
+            sigma = _MAD_TO_SIGMA * np.median(np.abs(values - center), axis=0)
+        return center, np.maximum(np.maximum(sigma, self.relative_floor * np.abs(center)), self.floor)
+
+
+class PairMemory:
+    """Which pairs of neighbouring tokens a run has seen: a bitmap, one bit for each value of a hash.
+
+    No text is too strange for it: it knows neither words nor spaces. A pair whose bit another pair has set counts as
+    seen: with n different pairs in 2^b bits that is a share of 1 - exp(-n / 2^b) of the new ones, and the memory is of
+    little use above a third. Memory: 2^b / 8 bytes, and as much in a checkpoint.
+
+    Args:
+        num_bits: b, the logarithm to base 2 of the number of bits.
+    """
+
+    def __init__(self, num_bits: int) -> None:
+        self.num_bits = num_bits
+        self._bits = np.zeros(1 << (num_bits - 3), dtype=np.uint8)
+
+    def unseen(self, ids_BT: np.ndarray, is_text_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By how many the new pairs exceed 60 % of a stretch of the row, in its worst stretch, and what is new.
+
+        A burst of non-words is one such stretch, wherever it stands and whatever else the row holds; single new pairs
+        between known ones add up to little, also early in a run, when many are new.
+
+        Args:
+            ids_BT: token ids.
+            is_text_BT: bool; no stretch goes over a token that is no text.
+
+        Returns:
+            (B,) numbers of pairs, 0 or more; and hashes of the new pairs, 1-D, as :meth:`add` takes them.
+        """
+        ids = ids_BT.astype(np.uint64)
+        mixed = ids[:, :-1] * np.uint64(0xD6E8FEB86659FD93) + ids[:, 1:]
+        hashes = (mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - self.num_bits)
+        pairs = is_text_BT[:, :-1] & is_text_BT[:, 1:]
+        is_new = pairs & (self._bits[hashes >> np.uint64(3)] >> (hashes & np.uint64(7)).astype(np.uint8) & 1 == 0)
+        excess = np.where(pairs, is_new - _NEW, -float(ids.shape[1])).cumsum(axis=1)
+        excess = np.concatenate((np.zeros((len(ids), 1)), excess), axis=1)
+        return (excess - np.minimum.accumulate(excess, axis=1)).max(axis=1), hashes[is_new]
+
+    def add(self, hashes: np.ndarray) -> None:
+        """Remember pairs."""
+        masks = np.left_shift(np.uint8(1), (hashes & np.uint64(7)).astype(np.uint8))
+        np.bitwise_or.at(self._bits, hashes >> np.uint64(3), masks)
+
+    def state(self) -> Tensor:
+        """For a checkpoint."""
+        return torch.from_numpy(self._bits.copy())
+
+    def load(self, state: Tensor) -> bool:
+        """Go on where :meth:`state` was taken; ``False`` and empty where that memory had another size."""
+        if state.shape != self._bits.shape:
+            return False
+        self._bits = state.numpy().copy()
+        return True
+
+
+def text_places(ids_BT: np.ndarray, is_scored_BT: np.ndarray) -> np.ndarray:
+    """Where a row has text, bool (B, T): all but a run of one token, at its start or end, that no label scores.
+
+    Args:
+        ids_BT: token ids.
+        is_scored_BT: bool; whether a place has a label.
+    """
+    length = ids_BT.shape[1]
+    padding = np.zeros_like(is_scored_BT)
+    for edge, order in ((ids_BT[:, :1], slice(None)), (ids_BT[:, -1:], slice(None, None, -1))):
+        other = ((ids_BT != edge) | is_scored_BT)[:, order]
+        first = np.where(other.any(axis=1), other.argmax(axis=1), length)
+        run = (np.arange(length) < first[:, None]) & (first > 1)[:, None]
+        padding |= run[:, order]
+    return ~padding
+
+
+def gradient_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """The norm of each gradient, float32 scalars on their devices: one pass, no copy, no wait."""
+    return [norm.float() for norm in torch._foreach_norm(list(gradients), 2, dtype=torch.float32)]
+
+
+def energy_within(parts: Iterable[tuple[Tensor, WeightSet]], device: torch.device) -> Tensor:
+    """Sum of the squares of some elements of some gradients, float32 scalar.
+
+    Args:
+        parts: a gradient and which of its elements.
+        device: of the result.
+    """
+    total = torch.zeros((), device=device)
+    for gradient, part in parts:
+        total += part.gather(gradient.contiguous()).float().square().sum()
+    return total
+
+
+def adam_ratio(optimizer: Optimizer) -> Tensor | None:
+    r"""Mean over the weights of :math:`g^2 / \hat v`, as they are before the step.
+
+    :math:`\hat v = v / (1 - \beta_2^t)` is Adam's mean of squared gradients without the bias of its start. Weights
+    whose :math:`\sqrt{\hat v}` is not above the optimizer's eps are left out: never trained, or frozen by a guard. One
+    number is 1 where a squared gradient is what it used to be; rows of rare tokens make the mean much larger.
+
+    Returns:
+        float32 scalar; ``None`` where no parameter has an ``exp_avg_sq`` (before the first step; other optimizers).
+    """
+    total, count = [], []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if parameter.grad is None or "exp_avg_sq" not in state:
+                continue
+            correction = 1 - group["betas"][1] ** torch.as_tensor(state["step"], device=parameter.device)
+            least = group["eps"] ** 2 * correction
+            pieces = (t.reshape(-1).split(_CHUNK) for t in (parameter.grad, state["exp_avg_sq"]))
+            for gradient, v in zip(*pieces, strict=True):
+                counts = v > least
+                total.append(torch.where(counts, gradient.float().square() / v, 0.0).sum() * correction)
+                count.append(counts.sum())
+    if not total:
+        return None
+    return torch.stack(total).sum() / torch.stack(count).sum().clamp(min=1)

@@ -1,0 +1,184 @@
+"""Windows, memory of pairs and figures of gradients against plain loops, sets and integrals."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_llama
+
+from lightning_langcore.signals import (
+    PairMemory,
+    Window,
+    adam_ratio,
+    energy_within,
+    gradient_norms,
+    text_places,
+    widened,
+)
+from lightning_langcore.weightset import WeightSet
+
+
+def tail_of_t(t: float, freedom: int) -> float:
+    """The integral of Student's density beyond t, by the trapezoidal rule over ln x."""
+    x = t * np.exp(np.linspace(0, 30, 200_001))
+    log_constant = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    log_density = log_constant - (freedom + 1) / 2 * np.log1p(x**2 / freedom)
+    return float(np.trapezoid(np.exp(log_density), x))
+
+
+@pytest.mark.parametrize("num_values", [16, 32, 64])
+def test_a_short_window_is_passed_by_chance_as_seldom_as_a_full_one(num_values):
+    full = tail_of_t(6.0 / math.sqrt(1 + 1 / 128), 127)
+    short = tail_of_t(widened(6.0, num_values, 128) / math.sqrt(1 + 1 / num_values), num_values - 1)
+    assert short == pytest.approx(full, rel=0.1)
+    assert tail_of_t(6.0, num_values - 1) > 3 * full  # what it would be without
+
+
+def test_a_full_window_has_the_threshold_itself():
+    assert widened(6.0, 128, 128) == pytest.approx(6.0, rel=1e-12)
+    assert widened(3.0, 20, 20) == pytest.approx(3.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_a_window_judges_by_its_last_values(statistic):
+    values = np.random.default_rng(0).normal(5.0, 2.0, (50, 3))
+    window = Window(16, 3, statistic)
+    for start, stop in ((0, 1), (1, 20), (20, 23), (23, 50)):
+        window.add(values[start:stop])
+        last = values[max(0, stop - 16) : stop]
+        assert len(window) == len(last)
+        if len(last) < 2:
+            continue
+        center = last.mean(0) if statistic == "mean" else np.median(last, 0)
+        spread = last.std(0) if statistic == "mean" else 1.4826 * np.median(np.abs(last - center), 0)
+        new = np.array([[4.0, 9.0, 100.0]])
+        np.testing.assert_allclose(window.center(), center)
+        np.testing.assert_allclose(window.deviations(new), (new - center) / spread)
+
+
+def test_sigma_has_floors():
+    window = Window(8, relative_floor=0.02)
+    window.add(np.full((8, 1), 5.0))
+    assert window.deviations(np.array([[5.5]]))[0, 0] == pytest.approx(0.5 / 0.1)
+    window = Window(8, floor=0.03)
+    window.add(np.zeros((8, 1)))
+    assert window.deviations(np.array([[0.3]]))[0, 0] == pytest.approx(10.0)
+
+
+def test_a_window_goes_on_from_its_state_bit_for_bit():
+    values = np.random.default_rng(0).normal(size=(40, 1))
+    whole, first, second = (Window(16, 1, "mean") for _ in range(3))
+    whole.add(values[:21])
+    first.add(values[:21])
+    assert second.load(first.state())
+    for window in (whole, second):
+        window.add(values[21:30])
+    assert whole.center() == second.center()
+    assert np.array_equal(whole.deviations(values[30:]), second.deviations(values[30:]))
+    assert not Window(8).load(first.state())
+
+
+def worst_stretch(flags):
+    """By how many new pairs exceed 60 % of a stretch: all stretches are tried."""
+    sums = [sum(flags[i:j]) - 0.6 * (j - i) for i in range(len(flags)) for j in range(i, len(flags) + 1)]
+    return max(sums)
+
+
+def test_unseen_pairs_are_those_that_a_set_does_not_hold():
+    rng = np.random.default_rng(0)
+    memory, known = PairMemory(24), set()
+    seen_values = []
+    for _ in range(8):
+        rows = rng.integers(0, 20, (4, 65))
+        is_text = np.ones(rows.shape, dtype=bool)
+        is_text[1, :20] = False
+        excess, hashes = memory.unseen(rows, is_text)
+        expected, new = [], []
+        for row, text in zip(rows, is_text, strict=True):
+            pairs = [(a, b) for (a, b), (c, d) in zip(pairwise(row), pairwise(text), strict=True) if c and d]
+            new += [pair for pair in pairs if pair not in known]
+            expected.append(worst_stretch([pair not in known for pair in pairs]))
+        assert excess == pytest.approx(expected)
+        assert len(hashes) == len(new)
+        memory.add(hashes)
+        known |= set(new)
+        seen_values.append(excess.max())
+    assert seen_values[0] == pytest.approx(0.4 * 64)
+    assert 0 < seen_values[-1] < 10
+
+
+def test_a_stretch_ends_at_what_is_no_text():
+    is_text = np.ones((1, 41), dtype=bool)
+    is_text[0, 20] = False
+    excess, hashes = PairMemory(16).unseen(np.arange(41)[None], is_text)
+    assert excess[0] == pytest.approx(0.4 * 19)
+    assert len(hashes) == 38
+
+
+def test_a_burst_counts_the_same_wherever_it_stands():
+    known, burst = np.arange(100)[None], 1000 + np.arange(30)
+    memory = PairMemory(20)
+    memory.add(memory.unseen(known, np.ones(known.shape, dtype=bool))[1])
+    for place in (0, 35, 70):
+        row = np.concatenate((known[0, :place], burst, known[0, place:70]))[None]
+        excess, _ = memory.unseen(row, np.ones(row.shape, dtype=bool))
+        assert excess[0] == pytest.approx(0.4 * 30, abs=0.41)
+
+
+def test_a_full_memory_takes_new_pairs_for_known_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    memory = PairMemory(16)
+    rows = rng.integers(0, 1 << 30, (1, 30_001))
+    everything = np.ones((1, 30_001), dtype=bool)
+    memory.add(memory.unseen(rows, everything)[1])
+    _, new = memory.unseen(rng.integers(0, 1 << 30, (1, 30_001)), everything)
+    assert len(new) / 30_000 == pytest.approx(math.exp(-30_000 / 2**16), abs=0.01)
+    again = PairMemory(16)
+    assert again.load(memory.state())
+    assert again.unseen(rows, everything)[0][0] == 0.0
+    assert not PairMemory(17).load(memory.state())
+
+
+def test_padding_is_a_run_at_an_edge_that_no_label_scores():
+    ids = np.array([[9, 9, 9, 4, 5, 5], [1, 2, 3, 0, 0, 0], [7, 7, 7, 7, 7, 7], [7, 7, 7, 7, 7, 7], [1, 2, 3, 4, 5, 6]])
+    scored = np.zeros(ids.shape, dtype=bool)
+    scored[0, 4] = scored[1, :2] = scored[3] = True
+    expected = [[0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0] * 6, [1] * 6, [1] * 6]
+    assert text_places(ids, scored).astype(int).tolist() == expected
+
+
+def test_norms_and_energies_are_sums_of_squares():
+    gradients = [torch.randn(5, 7), torch.randn(3).bfloat16(), torch.randn(4, 6).t()]
+    for mine, gradient in zip(gradient_norms(gradients), gradients, strict=True):
+        assert mine.dtype == torch.float32
+        assert float(mine) == pytest.approx(math.sqrt(sum(float(g) ** 2 for g in gradient.flatten())), rel=1e-4)
+    rows = WeightSet("rows", torch.tensor([1]), (5, 7))
+    few = WeightSet("idx", torch.tensor([0, 9]), (6, 4))
+    energy = energy_within([(gradients[0], rows), (gradients[2], few)], torch.device("cpu"))
+    expected = gradients[0][1].square().sum() + gradients[2][0, 0] ** 2 + gradients[2][2, 1] ** 2
+    assert float(energy) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_adam_ratio_equals_a_plain_mean(fused):
+    model = tiny_llama()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=fused)
+    assert adam_ratio(optimizer) is None
+    moments = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in model.named_parameters()}
+    ids = torch.arange(16).view(1, 16)
+    for step in range(1, 5):
+        model(input_ids=ids, labels=ids).loss.backward()
+        if step > 1:
+            ratios = []
+            for name, p in model.named_parameters():
+                corrected = moments[name] / (1 - 0.95 ** (step - 1))
+                ratios.append((p.grad.double().square() / corrected)[corrected.sqrt() > 1e-8])
+            assert float(adam_ratio(optimizer)) == pytest.approx(float(torch.cat(ratios).mean()), rel=1e-3)
+            assert len(torch.cat(ratios)) < sum(p.numel() for p in model.parameters())  # rows never read
+        for name, p in model.named_parameters():
+            moments[name] = 0.95 * moments[name] + 0.05 * p.grad.double().square()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert adam_ratio(torch.optim.SGD(model.parameters(), lr=0.1)) is None
