@@ -66,12 +66,15 @@ def run_door(work, *words):
     return done
 
 
-def run(work, *words, expect=0):
-    """``langcore`` in this process, for an import costs seconds: what it prints, and its exit status."""
+def run(work, *words, expect=0, plain=False):
+    """``langcore`` in this process, for an import costs seconds: what it prints, and its exit status.
+
+    ``plain``: with these words alone, without the small text and settings.
+    """
     out, err, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(work)
-        patch.setattr(sys, "argv", ["langcore", *words_for(work, *words)])
+        patch.setattr(sys, "argv", ["langcore", *(words if plain else words_for(work, *words))])
         try:
             cli.main()
         except SystemExit as end:

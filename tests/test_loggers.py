@@ -47,10 +47,12 @@ def test_without_a_network_it_is_offline_and_says_so(online, monkeypatch, tmp_pa
 def test_runs_of_a_sweep_share_a_group_and_say_their_arm(monkeypatch):
     with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
         cfg = compose("train", overrides=["+experiment=recovery_frozen", "logger=wandb", "region=random", "seed=3"])
-    hydra_config = SimpleNamespace(mode=RunMode.MULTIRUN, sweep=SimpleNamespace(dir="outputs/sweeps/today"))
+    words = ["+experiment=recovery_frozen", "region=random", "seed=3", "data.epochs=3", "paths.artifacts=/elsewhere"]
+    sweep, overrides = SimpleNamespace(dir="outputs/sweeps/today"), SimpleNamespace(task=words)
+    hydra_config = SimpleNamespace(mode=RunMode.MULTIRUN, sweep=sweep, overrides=overrides)
     monkeypatch.setattr(loggers.HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(loggers.HydraConfig, "get", lambda: hydra_config)
     loggers.label(cfg, "frozen")
-    assert cfg.logger.wandb.name == "recovery_frozen-random-seed3"
+    assert cfg.logger.wandb.name == "recovery_frozen-random-data.epochs=3-seed3"
     assert cfg.logger.wandb.group == "today"
     assert list(cfg.logger.wandb.tags) == ["frozen", "region:random", "experiment:recovery_frozen"]

@@ -47,6 +47,15 @@ def test_names_are_languages_general_conversations_and_further_sources():
     assert shares({"zh": 1, "general": 0}) == [("zh", "zh", "text", 1.0)]
 
 
+def test_the_target_is_the_languages_to_train_on_and_general_all_others():
+    assert shares({"target": 1, "general": 5}, languages=["zh"]) == shares({"zh": 1, "general": 5})
+    assert shares({"target": 4}, languages=["zh", "ar"]) == shares(None, languages=["zh", "ar"])
+    assert shares({"target": 0, "general": 5}, languages=["zh"]) == [
+        ("general", "ar", "text", 0.5),
+        ("general", "ru", "text", 0.5),
+    ]
+
+
 def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first():
     assert shares(None) == [(x, x, "text", round(1 / 3, 6)) for x in ("ar", "ru", "zh")]
     assert shares(None, languages=["zh", "ar"]) == [("zh", "zh", "text", 0.5), ("ar", "ar", "text", 0.5)]
@@ -57,14 +66,14 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
 @pytest.mark.parametrize(
     ("mix", "offer", "message"),
     [
-        ({"xx": 1}, {}, r"data\.mix names 'xx', which is no source: it can name ar, ru, zh, general$"),
+        ({"xx": 1}, {}, r"data\.mix names 'xx', which is no source: it can name ar, ru, zh, target, general$"),
         ({"conversations": 1}, {}, r"data\.mix names 'conversations', which is no source"),
         ({"zh": -1, "general": 5}, {}, r"data\.mix\.zh=-1 must be a number .* 0 or more"),
         ({"zh": "a"}, {}, r"data\.mix\.zh=a must be a number"),
         ({"zh": float("inf")}, {}, r"data\.mix\.zh=inf must be a number"),
         ({"zh": 0, "general": 0}, {}, r"leaves nothing to train on"),
         ({"zh": 1, "ar": 1, "ru": 1, "general": 1}, {}, r"data\.mix\.general: the mix names every language"),
-        ({"zh": 1}, {"languages": ["zh"]}, r"data\.languages=\['zh'\] has no meaning beside data\.mix"),
+        ({"zh": 1}, {"languages": ["zh"]}, r"data\.languages=\['zh'\] has no meaning beside this data\.mix"),
     ],
 )
 def test_a_mix_that_can_not_be_honoured_is_refused(mix, offer, message):
@@ -95,7 +104,7 @@ def test_a_part_has_its_own_order_whatever_is_mixed_in():
 
 
 def test_a_window_keeps_its_rows_together():
-    order = deal([100], [100], 3, (0.25, 0.5))[:, 1]
+    order = deal([100], [100], 3, [(25, 50)])[:, 1]
     assert [sorted(part.tolist()) for part in np.split(order, [25, 50])] == [
         list(range(25)),
         list(range(25, 50)),

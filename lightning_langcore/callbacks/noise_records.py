@@ -10,6 +10,7 @@ from typing import Any
 from lightning_langcore.callbacks.noise_batches import Entry
 from lightning_langcore.callbacks.noise_judge import Verdict
 from lightning_langcore.files import write_text
+from lightning_langcore.progress import say
 
 
 class FlagFile:
@@ -18,6 +19,7 @@ class FlagFile:
     Args:
         path: the file.
         last_step: lines of later steps are dropped: a resumed run writes them again. So is one that was not finished.
+            0: a new run, which moves the file of another out of the way, and says so.
 
     Raises:
         ValueError: a line is not of such a file.
@@ -25,6 +27,10 @@ class FlagFile:
 
     def __init__(self, path: Path, last_step: int) -> None:
         self.path = path
+        if last_step == 0 and path.exists() and path.stat().st_size:
+            older = path.with_name(f"{path.stem}.old{path.suffix}")
+            path.replace(older)
+            say(f"NoiseSensitivity: the flagged steps of an earlier run are now in {older}")
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             whole = [(number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]

@@ -77,6 +77,9 @@ class NoiseSensitivity(Callback):
         dirpath: folder of ``flagged.jsonl``; by default the trainer's.
         tokenizer: decodes heads; by default the datamodule's, else heads are token ids.
 
+    Attributes:
+        stopped_at: the step before which ``stop`` ended the training; ``None``: it did not.
+
     Raises:
         ValueError: a setting out of its range; before the first step: what can't be honoured; after
             ``max_consecutive`` skipped steps in a row whose loss or gradients are not finite.
@@ -112,6 +115,7 @@ class NoiseSensitivity(Callback):
         if "adam_ratio" in signals and adam_every_n_steps == 0:
             raise ValueError("NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 is never: raise it")
         self.action = action
+        self.stopped_at: int | None = None
         rules = (statistic, threshold, window, min_window, max_repeats, max_period, max_consecutive, pair_bits)
         self.rules = Rules(signals, *rules)
         self.rules.check()
@@ -275,6 +279,7 @@ class NoiseSensitivity(Callback):
         step, reasons = trainer.global_step + 1, ", ".join(verdict.reasons)
         if did == "stop":
             trainer.should_stop = True
+            self.stopped_at = step
             rank_zero_warn(f"NoiseSensitivity: training ends before step {step}, which is flagged: {reasons}")
         if not verdict.restarted:
             return

@@ -5,7 +5,7 @@ from lightning_langcore.data.datamodule import TextDataModule
 from lightning_langcore.data.files import FileSource
 from lightning_langcore.data.hub import HubSource
 from lightning_langcore.data.phrase_talks import PhrasebookConversations
-from lightning_langcore.data.phrases import PhrasebookSource
+from lightning_langcore.data.phrases import PhrasebookSource, general_text
 from lightning_langcore.data.source import Conversation, ConversationSource, Document, Source, Splitter
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Source",
     "Splitter",
     "TextDataModule",
+    "general_text",
 ]

@@ -31,6 +31,9 @@ class Packed(Protocol):
     def num_documents(self, rows: np.ndarray, block_size: int) -> int:
         """Documents that end in these rows."""
 
+    def rows_with_tags(self, block_size: int) -> np.ndarray:
+        """The last row of each document to which something was done, ascending."""
+
     def row(self, number: int, block_size: int) -> dict[str, Any]:
         """One row; ``documents`` holds the numbers of the documents in it."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lightning_langcore.data.source import ConversationSource, Source
 
+TARGET = "target"
 GENERAL = "general"
 CONVERSATIONS = "conversations"
 
@@ -49,21 +50,20 @@ def make_parts(mix: Mapping[str, float] | None, offer: Offer) -> list[Part]:
     """The parts that a mix names, in its order.
 
     Args:
-        mix: entry -> weight in tokens: a language of the data, ``general``, ``conversations``, or a name of
-            ``data.sources``; the languages of an entry share its weight equally. ``None``: ``conversations`` if there
-            are any, else the languages.
+        mix: entry -> weight in tokens: a language of the data, ``target`` (the languages to train on), ``general``,
+            ``conversations``, or a name of ``data.sources``; the languages of an entry share its weight equally.
+            ``None``: ``conversations`` if there are any, else ``target``.
         offer: what there is.
 
     Raises:
         ValueError: an entry that names no source, a negative weight, or nothing left.
     """
     if mix is None:
-        weights = dict.fromkeys([CONVERSATIONS] if offer.conversations else offer.languages or offer.text.languages, 1)
-        return _divided(weights, offer)
-    if offer.languages is not None and CONVERSATIONS not in mix:
+        return _divided({CONVERSATIONS if offer.conversations else TARGET: 1}, offer)
+    if offer.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
         raise ValueError(
-            f"data.languages={list(offer.languages)} has no meaning beside data.mix, which names its languages itself:"
-            " set data.languages=null"
+            f"data.languages={list(offer.languages)} has no meaning beside this data.mix, which does not name them:"
+            f" write {TARGET} in it, or set data.languages=null"
         )
     for name, weight in mix.items():
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
@@ -80,7 +80,11 @@ def _divided(mix: Mapping[str, float], offer: Offer) -> list[Part]:
         source, languages = _named(name, mix, offer)
         kind: Literal["text", "conversations"] = "conversations" if source is offer.conversations else "text"
         share = weight / total / len(languages)
-        parts += [Part(name, language, source, kind, share) for language in languages if weight > 0]
+        parts += [
+            Part(language if name == TARGET else name, language, source, kind, share)
+            for language in languages
+            if weight > 0
+        ]
     return parts
 
 
@@ -89,8 +93,12 @@ def _named(name: str, mix: Mapping[str, float], offer: Offer) -> tuple[Source | 
     further = offer.sources or {}
     if name in further:
         return further[name], list(further[name].languages)
+    target = list(offer.languages or offer.text.languages)
+    if name == TARGET:
+        return offer.text, target
     if name == GENERAL:
-        languages = [x for x in offer.general or offer.text.languages if x not in mix]
+        named = {*mix, *(target if TARGET in mix else [])}
+        languages = [x for x in offer.general or offer.text.languages if x not in named]
         if not languages:
             raise ValueError(f"data.mix.{GENERAL}: the mix names every language itself, so that none is left for it")
         return offer.text, languages
@@ -98,7 +106,7 @@ def _named(name: str, mix: Mapping[str, float], offer: Offer) -> tuple[Source | 
         return offer.conversations, list(offer.languages or offer.conversations.languages)
     if name in offer.text.languages:
         return offer.text, [name]
-    known = [*offer.text.languages, GENERAL, *([CONVERSATIONS] if offer.conversations else []), *further]
+    known = [*offer.text.languages, TARGET, GENERAL, *([CONVERSATIONS] if offer.conversations else []), *further]
     raise ValueError(f"data.mix names {name!r}, which is no source: it can name {', '.join(known)}")
 
 
@@ -113,7 +121,7 @@ def numbers(shares: Sequence[float], total: int) -> list[int]:
 
 
 def deal(
-    wanted: Sequence[int], available: Sequence[int], seed: int, window: tuple[float, float] = (0.0, 1.0)
+    wanted: Sequence[int], available: Sequence[int], seed: int, windows: Sequence[tuple[int, int]] | None = None
 ) -> np.ndarray:
     """Pairs of part and row for a whole run: each part's rows shuffled, beyond an epoch anew, and the parts mixed.
 
@@ -121,11 +129,12 @@ def deal(
         wanted: rows of each part.
         available: rows that each part has, at least one.
         seed: of the order; the turns of a part do not depend on how often others have theirs.
-        window: rows before, inside and behind these shares of a part's rows stay so.
+        windows: for each part two of its rows: what lies before, between and behind them stays so.
     """
     rows = []
     for number, (count, size) in enumerate(zip(wanted, available, strict=True)):
         rng = np.random.default_rng([seed, number])
+        window = (0, size) if windows is None else windows[number]
         epochs = [_shuffled(rng, size, window) for _ in range(math.ceil(count / size))]
         chosen = np.concatenate([*epochs, np.empty(0, dtype=np.int64)])[:count]
         rows.append(np.stack([np.full(count, number), chosen], axis=1))
@@ -136,9 +145,8 @@ def deal(
     return order
 
 
-def _shuffled(rng: np.random.Generator, size: int, window: tuple[float, float]) -> np.ndarray:
-    if window == (0.0, 1.0):
+def _shuffled(rng: np.random.Generator, size: int, window: tuple[int, int]) -> np.ndarray:
+    if window == (0, size):
         return rng.permutation(size)
-    first, last = (round(share * size) for share in window)
-    phases = np.split(np.arange(size), [first, last])
+    phases = np.split(np.arange(size), window)
     return np.concatenate([rng.permutation(phase) for phase in phases])

@@ -225,6 +225,10 @@ class PackedTokens:
         first, last = (np.searchsorted(self.ends, rows * block_size + more) for more in (1, block_size + 1))
         return int((last - first).sum())
 
+    def rows_with_tags(self, block_size: int) -> np.ndarray:
+        """The last block of each document to which something was done, ascending."""
+        return self.ends[sorted(self._tags)] // block_size
+
     def row(self, block: int, block_size: int) -> dict[str, Any]:
         """One block.
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import count
+from pathlib import Path
 
 from lightning_langcore.data import phrasebook
-from lightning_langcore.data.source import Document
+from lightning_langcore.data.files import FileSource
+from lightning_langcore.data.source import Document, Source
 
 TALKS = ("asking", "instructions.py")  # what of the phrasebook's code makes conversations only
 
@@ -37,6 +39,11 @@ class PhrasebookSource:
     def digest(self) -> str:
         """Of the seed and the phrasebook's own code, which is its text."""
         return code_digest(self.seed, leave_out=TALKS)
+
+
+def general_text(root: Path | str | None = None, cache_dir: Path | str | None = None) -> Source:
+    """The text beside conversations: that of a folder, as :class:`FileSource` reads it, else the phrasebook."""
+    return PhrasebookSource() if root is None else FileSource(root, cache_dir=cache_dir)
 
 
 def code_digest(seed: int, leave_out: tuple[str, ...] = ()) -> str:

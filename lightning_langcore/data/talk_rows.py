@@ -199,6 +199,11 @@ class PackedConversations:
         assert block_size == self._block_size
         return int((self._rows[rows + 1] - self._rows[rows]).sum())
 
+    def rows_with_tags(self, block_size: int) -> np.ndarray:
+        """The row of each conversation to which something was done, ascending."""
+        assert block_size == self._block_size
+        return np.searchsorted(self._rows, sorted(self._tags), side="right") - 1
+
     def row(self, number: int, block_size: int) -> dict[str, Any]:
         """One row.
 

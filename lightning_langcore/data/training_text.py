@@ -95,9 +95,17 @@ class TrainingText:
                     f" data.block_size={self.block_size} tokens: bring more text or lower data.block_size"
                 )
         wanted = self._wanted(packed, available)
-        return PackedRows(
-            packed, self.parts, deal(wanted, available, self.seed, self.window), self.block_size, positions
-        )
+        windows = None
+        if self.noise is not None and self.window != WHOLE:
+            windows = [self._noisy(rows, wants) for rows, wants in zip(packed, wanted, strict=True)]
+        order = deal(wanted, available, self.seed, windows)
+        return PackedRows(packed, self.parts, order, self.block_size, positions)
+
+    def _noisy(self, rows: Packed, wanted: int) -> tuple[int, int]:
+        """The first row in which there may be noise, and the first behind it."""
+        first, last = (share * wanted for share in self.window)
+        tagged = rows.rows_with_tags(self.block_size)
+        return math.floor(first), min(max([math.ceil(last), *(tagged + 1)]), rows.num_rows(self.block_size))
 
     def stream(self, batch_size: int, rank: int, world_size: int, shuffle_buffer: int) -> StreamedBlocks:
         """The same parts, filtered the same way, read while the run goes on, without a copy on disk."""

@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.jobs.check_region import check_region
-from lightning_langcore.jobs.settings import is_finite, is_text, listed, one_of, positive, together
+from lightning_langcore.jobs.settings import is_finite, is_text, listed, make, one_of, positive, together
 from lightning_langcore.jobs.text import base_languages, check_text
 from lightning_langcore.jobs.variants import statistics
 from lightning_langcore.perturb import METHODS
@@ -38,7 +38,7 @@ def needs_region(cfg: DictConfig) -> bool:
     """Whether anything of the run touches the region."""
     callbacks = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
     assert isinstance(callbacks, dict)
-    asked = any(isinstance(node, dict) and node.get("region") is not None for node in callbacks.values())
+    asked = any(isinstance(node, dict) and node.get("region") == "${region.file}" for node in callbacks.values())
     fits = cfg.perturbation.method != "none" or asked
     return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
 
@@ -87,6 +87,8 @@ def _callbacks(cfg: DictConfig) -> None:
                 f"callbacks.{name} has no _target_, so it would do nothing: write its class there, or remove it with"
                 f" ~callbacks.{name}"
             )
+        if str(node._target_).endswith("NoiseSensitivity") and "core_share" not in (node.get("signals") or []):
+            make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
 
 
 def _length(cfg: DictConfig) -> None:

@@ -1,6 +1,7 @@
 """Train once, after damaging a region or not; score all languages before, between and after."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def run(cfg: DictConfig) -> Results:
     try:
         fit(trainer, module, datamodule, cfg.job.ckpt_path)
         results.status = "completed"
+        _tell_stop(callbacks, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
@@ -97,6 +99,16 @@ def run(cfg: DictConfig) -> Results:
             models.save(model, tokenizer, output / "model")
         _plots(results, region, output)
     return results
+
+
+def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
+    """A run that its monitor has ended is not a completed one."""
+    for callback in callbacks:
+        if isinstance(callback, NoiseSensitivity) and callback.stopped_at is not None:
+            results.status = "interrupted"
+            results.error = (
+                f"NoiseSensitivity stopped the training before step {callback.stopped_at}: see flagged.jsonl"
+            )
 
 
 def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Region | None:

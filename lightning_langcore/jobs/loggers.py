@@ -10,10 +10,10 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lightning_langcore.jobs.settings import make
 from lightning_langcore.progress import say
 from lightning_langcore.results import KEY, Results
 
@@ -29,10 +29,19 @@ def label(cfg: DictConfig, arm: str) -> None:
     if node is None:
         return
     with open_dict(node):
-        node.setdefault("name", f"{cfg.name}-{cfg.region.kind}-seed{cfg.seed}")
+        node.setdefault("name", "-".join([cfg.name, cfg.region.kind, *_swept(), f"seed{cfg.seed}"]))
         node.setdefault("tags", [arm, f"region:{cfg.region.kind}", f"experiment:{cfg.name}"])
         if node.get("group") is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             node.group = Path(HydraConfig.get().sweep.dir).name
+
+
+def _swept() -> list[str]:
+    """What a sweep varies in this run, but for what the name has anyway, as ``data.epochs=3``."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return []
+    words = HydraConfig.get().overrides.task
+    named = ("+experiment=", "region=", "seed=", "hydra.", "paths.", "logger", "model.base.seed=", "job.")
+    return [word for word in words if not word.startswith(named) and "/" not in word]
 
 
 def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLogger:
@@ -88,7 +97,7 @@ def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
 
 def make_loggers(cfg: DictConfig) -> list[Logger]:
     """The configured loggers, given the whole resolved configuration."""
-    loggers: list[Logger] = [instantiate(node, _convert_="all") for node in (cfg.logger or {}).values()]
+    loggers: list[Logger] = [make(node) for node in (cfg.logger or {}).values()]
     plain = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:
         logger.log_hyperparams(plain)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +12,7 @@ from lightning_langcore import artifacts, models
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing import Repetition
 from lightning_langcore.jobs.check import check
+from lightning_langcore.jobs.settings import make
 from lightning_langcore.jobs.text import base_languages, make_offer, make_source
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.progress import say
@@ -51,7 +51,7 @@ def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokeni
         cfg, source
     )._asdict()
     if cfg.noise.inject is not None:
-        options["noise"] = instantiate(cfg.noise.inject, _convert_="all")
+        options["noise"] = make(cfg.noise.inject)
         options["window"] = tuple(cfg.noise.window)
     return make_text(cfg, options.pop("text"), tokenizer, seed=cfg.seed, **options)
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from lightning_langcore.callbacks import MultilingualPerplexity, NoiseSensitivity, WeightDiff
 from lightning_langcore.data import TextDataModule
-from lightning_langcore.data.mixing import GENERAL, Part
+from lightning_langcore.data.mixing import CONVERSATIONS, Part
 from lightning_langcore.results import Results
 
 
@@ -37,6 +37,8 @@ class Recorder(Callback):
         self.about = about
         self._written = 0
         self._num_batches = 0
+        self._drift: list[dict[str, Any]] = []
+        self._course: list[dict[str, Any]] = []
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -52,6 +54,21 @@ class Recorder(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.write(trainer, end=True)
 
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if trainer.world_size == 1 and self._num_batches:  # other ranks may be gone, and some of it asks them
+            self._refresh(trainer)
+            self.results.write()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"drift": self._drift, "course": self._course}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._drift = [dict(row) for row in state_dict["drift"]]
+        self._course = [dict(row) for row in state_dict["course"]]
+
     def write(self, trainer: pl.Trainer, end: bool = False) -> None:
         """Add what is not in the results yet, and write if there is any."""
         rows = [] if self.perplexity is None else self.perplexity.rows
@@ -59,27 +76,36 @@ class Recorder(Callback):
             return
         for row in rows[self._written :]:
             self.results.add({k: v for k, v in row.items() if k != "ppl"} | self.about)
-        if self.diff is not None and self.diff.region is not None and rows:
-            self._add_drift(rows[-1]["stage"], rows[-1]["samples"])
         self._written = len(rows)
-        self._add_text(trainer)
-        if self.monitor is not None:
-            self.results.monitor = {"action": self.monitor.action, **self.monitor.summary()}
+        if rows:
+            self._mark(trainer, rows[-1]["stage"], rows[-1]["samples"])
+        self._refresh(trainer)
         if trainer.is_global_zero:
             self.results.write()
 
-    def _add_drift(self, stage: str, samples: int) -> None:
-        assert self.diff is not None
-        found = self.diff.drift()
-        known = {(row["stage"], row["samples"]) for row in self.results.drift}
-        if (stage, samples) not in known:
-            self.results.drift.append({"stage": stage, "samples": samples, "region": found.region, "rest": found.rest})
-        self.results.moved = [line._asdict() for line in found.lines]
+    def _mark(self, trainer: pl.Trainer, stage: str, samples: int) -> None:
+        """What belongs to a milestone: how far the weights have moved, how much of the planned run is over."""
+        if any((row["stage"], row["samples"]) == (stage, samples) for row in self._course):
+            return  # it comes from a checkpoint
+        share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
+        self._course.append({"stage": stage, "samples": samples, "share": share})
+        if self.diff is not None and self.diff.region is not None:
+            found = self.diff.drift()
+            self._drift.append({"stage": stage, "samples": samples, "region": found.region, "rest": found.rest})
+            self.results.moved = [line._asdict() for line in found.lines]
+
+    def _refresh(self, trainer: pl.Trainer) -> None:
+        self.results.drift = self._drift
+        self._add_text(trainer)
+        if self.monitor is not None:
+            self.results.monitor = {"action": self.monitor.action, **self.monitor.summary()}
 
     def _add_text(self, trainer: pl.Trainer) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, TextDataModule)
-        self.results.data = text_of(self.cfg, datamodule, self._num_batches, trainer.world_size)
+        course = [{"samples": row["samples"], "share": row["share"]} for row in self._course]
+        about = text_of(self.cfg, datamodule, self._num_batches, trainer.world_size)
+        self.results.data = {**about, "course": course}
         figures = {}
         for part, label in zip(self.results.data["parts"], (p.label for p in datamodule.text.parts), strict=True):
             figures[f"data/tokens/{label}"] = float(part["tokens"])
@@ -92,7 +118,7 @@ def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world
     """What ``results.json`` says of the training text that has been read."""
     text = datamodule.text
     used = datamodule.used(num_batches, world_size)
-    target = [i for i, part in enumerate(text.parts) if part.name != GENERAL]
+    target = [i for i, part in enumerate(text.parts) if is_target(part)]
     own = sum(used[i]["tokens"] for i in target)
     rest = sum(part["tokens"] for part in used) - own
     found: dict[str, Any] = {
@@ -100,6 +126,7 @@ def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world
         "parts": used,
         "ratio": rest / own if own and cfg.data.mix is not None else None,
         "epochs": max((used[i]["epochs"] for i in target), default=None),
+        "asked": {"ratio": asked_ratio(text.parts), "epochs": cfg.data.epochs},
         **datamodule.left_out,
     }
     if cfg.noise.inject is not None:
@@ -110,4 +137,15 @@ def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world
 
 def targets(parts: Sequence[Part]) -> list[str]:
     """The languages that are trained on by name, not as general text beside them."""
-    return list(dict.fromkeys(part.language for part in parts if part.name != GENERAL))
+    return list(dict.fromkeys(part.language for part in parts if is_target(part)))
+
+
+def is_target(part: Part) -> bool:
+    """Whether it is what the run is about: a language named as such, or conversations; else it is mixed in."""
+    return part.name in (part.language, CONVERSATIONS)
+
+
+def asked_ratio(parts: Sequence[Part]) -> float | None:
+    """Tokens mixed in to one of the target, as configured."""
+    own = sum(part.share for part in parts if is_target(part))
+    return None if own in (0, sum(part.share for part in parts)) else (1 - own) / own

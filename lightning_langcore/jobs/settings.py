@@ -4,7 +4,23 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
+
+
+def make(node: Any, **more: Any) -> Any:
+    """``hydra.utils.instantiate``, with plain containers; what the class itself refuses arrives as it was raised.
+
+    Raises:
+        ValueError: the class refuses its arguments.
+    """
+    try:
+        return instantiate(node, _convert_="all", **more)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise
 
 
 def together(checks: Iterable[Callable[[], Any]]) -> None:

@@ -2,21 +2,20 @@
 
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.data.mixing import Offer, make_parts
 from lightning_langcore.data.noise import InstructionNoise
-from lightning_langcore.jobs.settings import is_finite, is_whole, positive, together
+from lightning_langcore.jobs.settings import is_finite, is_whole, make, positive, together
 
 SFT = "SupervisedFineTuning"
 
 
 def make_source(cfg: DictConfig) -> Source:
     """The configured text."""
-    return instantiate(cfg.data.source)
+    return make(cfg.data.source)
 
 
 def make_offer(cfg: DictConfig, source: Source) -> Offer:
@@ -25,9 +24,9 @@ def make_offer(cfg: DictConfig, source: Source) -> Offer:
     return Offer(
         source,
         data["languages"],
-        None if cfg.data.conversations is None else instantiate(cfg.data.conversations, _convert_="all"),
+        None if cfg.data.conversations is None else make(cfg.data.conversations),
         data["general"],
-        {name: instantiate(node, _convert_="all") for name, node in cfg.data.sources.items()},
+        {name: make(node) for name, node in cfg.data.sources.items()},
     )
 
 
@@ -112,7 +111,7 @@ def _task(cfg: DictConfig) -> None:
 def _noise(cfg: DictConfig) -> None:
     if cfg.noise.inject is None:
         return
-    noise = instantiate(cfg.noise.inject, _convert_="all")
+    noise = make(cfg.noise.inject)
     if isinstance(noise, InstructionNoise) and cfg.data.conversations is None:
         raise ValueError("noise=instruction changes the instructions of conversations: it needs task=sft and its data")
     window = list(cfg.noise.window)

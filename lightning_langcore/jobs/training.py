@@ -12,7 +12,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import transformers
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel
 
 from lightning_langcore.callbacks import PlainProgress
 from lightning_langcore.data import TextDataModule
+from lightning_langcore.jobs.settings import make
 from lightning_langcore.modules import ContinuedPretraining
 from lightning_langcore.progress import is_terminal
 
@@ -44,7 +44,7 @@ def make_trainer(
     """
     quiet()
     progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
-    return instantiate(
+    return make(
         cfg.trainer,
         default_root_dir=str(folder),
         max_epochs=-1,
@@ -53,7 +53,6 @@ def make_trainer(
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
         enable_model_summary=False,
-        _convert_="all",
         **more,
     )
 
@@ -124,12 +123,12 @@ def pretrain_once(
 
 def make_module(cfg: DictConfig, model: PreTrainedModel) -> pl.LightningModule:
     """The task's LightningModule with the run's optimizer."""
-    return instantiate(cfg.task, model=model, optimizer=instantiate(cfg.optimizer.build, _convert_="all"))
+    return make(cfg.task, model=model, optimizer=make(cfg.optimizer.build))
 
 
 def make_callbacks(cfg: DictConfig) -> list[Callback]:
     """The configured callbacks, in the order of the configuration."""
-    return [instantiate(node, _convert_="all") for node in (cfg.callbacks or {}).values()]
+    return [make(node) for node in (cfg.callbacks or {}).values()]
 
 
 def quiet() -> None:

@@ -1,0 +1,188 @@
+"""Run the talk's warnings, one-sided data, many epochs and noise, over seeds, and print what came out.
+
+    python benchmarks/claims_data.py --seeds 0 1 2
+    python benchmarks/claims_data.py --seeds 0 1 2 --claim noise --text FOLDER      one's own text, for mix and noise
+
+For each seed (of the run, the base and the locating together): mix: 0, 1, 5 and 10 general tokens to one of Chinese.
+adapt: a language that the base has not seen, free, mixed, core or random weights frozen. epochs: 1, 3 and 10 on 500
+documents or conversations. noise: bursts at growing rates, what the monitor catches, and with skip against a clean run
+of as many accepted steps. Further words go to every command, as in `-- optimizer.lr=1e-3`.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from lightning_langcore import report
+from lightning_langcore.courses import time_to_recover
+from lightning_langcore.effects import change, drift, gain, loss, setting, spread_of
+from lightning_langcore.results import Results, find_runs
+
+ROOT = Path(__file__).parents[1]
+FRACTIONS = {"adapt_frozen": "0.01,0.05,0.2,0.5", "adapt_frozen_random": "0.2,0.5"}
+CLAIMS = ("mix", "adapt", "epochs", "noise")
+Group = tuple[str, list[Results]]
+
+
+def sweep(target: Path, *words: str) -> list[Results]:
+    """One sweep, unless it is there; its runs."""
+    if not (target / "report.html").exists():
+        command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra.sweep.dir={target}", "job.save_model=false"]
+        subprocess.run([*command, *words], check=True)
+    return [Results.load(path) for path in find_runs([target])]
+
+
+def grouped(runs: Iterable[Results], name: Callable[[Results], str]) -> list[Group]:
+    """Runs that share a name, in the order in which the names come first."""
+    found: dict[str, list[Results]] = {}
+    for run in runs:
+        found.setdefault(name(run), []).append(run)
+    return list(found.items())
+
+
+def table(title: str, groups: Sequence[Group], columns: dict[str, Callable[[list[Results]], str]]) -> None:
+    """One Markdown table: a group a line."""
+    print(f"\n{title}\n\n| | {' | '.join(columns)} |\n" + "|---" * (len(columns) + 1) + "|")
+    for name, runs in groups:
+        print(f"| {name} | {' | '.join(cell(runs) for cell in columns.values())} |")
+
+
+def ratio(group: str) -> Callable[[list[Results]], str]:
+    """Final perplexity over the base's: geometric mean over languages and seeds, and the range over seeds."""
+    return over(lambda run: change(run, group), lambda nats: f"{math.exp(nats):.3f}")
+
+
+def over(measured: Callable[[Results], float | None], write: Callable[[float], str]) -> Callable[[list[Results]], str]:
+    """Mean and range over seeds."""
+
+    def cell(runs: list[Results]) -> str:
+        found = spread_of(runs, measured)
+        return "–" if found is None else f"{write(found.mean)} ({write(found.low)}-{write(found.high)})"
+
+    return cell
+
+
+DRIFT = {
+    "core moved": over(lambda run: drift(run, "region"), "{:.1%}".format),
+    "rest moved": over(lambda run: drift(run, "rest"), "{:.1%}".format),
+}
+
+
+def arm(run: Results) -> str:
+    """Experiment, and what is frozen of it."""
+    region = run.region or {}
+    return run.experiment + (
+        "" if run.guard is None else f", {region.get('fraction', 0):.0%} {region.get('kind')} frozen"
+    )
+
+
+def mix(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
+    """0, 1, 5 and 10 general tokens to one."""
+    return sweep(folder / f"mix-{seed}", "+experiment=mix_ratio", *words)
+
+
+def tell_mix(runs: Sequence[Results]) -> None:
+    """Perplexity of Chinese and of all others, over the base's."""
+    groups = grouped(runs, lambda run: f"general x{round(setting(run, 'ratio'))}")
+    table("Mix: final / base perplexity", groups, {"target": ratio("target"), "others": ratio("others"), **DRIFT})
+
+
+def adapt(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
+    """Free, mixed, and frozen at several fractions."""
+    runs = sweep(folder / f"adapt-{seed}", "+experiment=adapt_free,adapt_mixed", *words)
+    for name, fractions in FRACTIONS.items():
+        runs += sweep(folder / f"{name}-{seed}", f"+experiment={name}", f"region.fraction={fractions}", *words)
+    return runs
+
+
+def tell_adapt(runs: Sequence[Results]) -> None:
+    """Gain of the new language and loss of the old ones in bits per byte."""
+    columns = {"gain, new": over(gain, "{:.3f}".format), "loss, old": over(loss, "{:.3f}".format), **DRIFT}
+    table("Adapting: bits per byte", grouped(runs, arm), columns)
+
+
+def epochs(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
+    """Fine-tuning and pretraining, 1, 3 and 10 epochs."""
+    runs = sweep(folder / f"sft-epochs-{seed}", "+experiment=sft_epochs", *words)
+    free = "callbacks=default"
+    return runs + sweep(folder / f"pretrain-epochs-{seed}", "+experiment=pretrain_epochs", free, *words)
+
+
+def tell_epochs(runs: Sequence[Results]) -> None:
+    """Held-out answers or text of the target, general text, drift."""
+
+    def name(run: Results) -> str:
+        return f"{arm(run)}, {round(setting(run, 'epochs'))} epoch(s)" if "epochs" in run.experiment else arm(run)
+
+    columns = {"answers": ratio("answers"), "text, target": ratio("target"), "text, others": ratio("others"), **DRIFT}
+    table("Epochs and fine-tuning: final / base perplexity", grouped(runs, name), columns)
+
+
+def noise(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
+    """Doses without a guard, and with skip beside a clean run of as many accepted steps."""
+    runs = []
+    for kind in ("repeat", "nonword"):
+        common = [f"+experiment=noise_{kind}", "callbacks=default", *words]
+        runs += sweep(folder / f"noise-{kind}-{seed}", *common, "noise.rate=0,0.1,0.5")
+        action = "callbacks.noise_sensitivity.action=skip"
+        skipped = sweep(folder / f"skip-{kind}-{seed}", *common, "noise.rate=0.1", action)
+        steps = skipped[0].monitor["num_steps"] - skipped[0].monitor["num_skipped"]
+        clean = sweep(folder / f"clean-{kind}-{seed}", *common, "noise.rate=0", f"trainer.max_steps={steps}")
+        clean[0].experiment += ", as many steps as skip accepts"
+        runs += skipped + clean
+    return runs
+
+
+def tell_noise(runs: Sequence[Results]) -> None:
+    """Perplexity at the end, what was caught, how long it took to recover."""
+
+    def name(run: Results) -> str:
+        return f"{run.experiment}, {setting(run, 'noise.rate'):.0%}, {run.monitor['action']}"
+
+    def counted(key: str, of: str) -> Callable[[list[Results]], str]:
+        def cell(some: list[Results]) -> str:
+            total = sum(run.monitor[of] for run in some)
+            return f"{sum(run.monitor[key] for run in some)} of {total}"
+
+        return cell
+
+    def recovered(some: list[Results]) -> str:
+        found = [time_to_recover(run) for run in some]
+        return ", ".join("–" if value is None else "never" if math.isinf(value) else f"{value:.0f}" for value in found)
+
+    columns = {
+        "perplexity": ratio("target"),
+        **DRIFT,
+        "bursts caught": counted("num_caught", "num_tagged"),
+        "false alarms": counted("num_false_alarms", "num_clean_steps"),
+        "documents to recover": recovered,
+    }
+    table("Noise: final / base perplexity of all languages", grouped(runs, name), columns)
+
+
+def main() -> None:
+    """Run what is missing, print the tables, and write one report a claim."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--claim", choices=CLAIMS, nargs="+", default=CLAIMS)
+    parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
+    parser.add_argument("--out", type=Path, default=Path("outputs/claims_data"))
+    parser.add_argument("words", nargs="*", help="further overrides for every command")
+    options = parser.parse_args()
+    words = list(options.words)
+    if options.text:
+        words += ["data=files", f"data.root={options.text}", "region.recipe.tokens=20000", "data.max_epochs=4"]
+    for claim in options.claim:
+        runs: list[Results] = []
+        for seed in options.seeds:
+            own = [f"seed={seed}", f"model.base.seed={seed}", *words]
+            runs += globals()[claim](options.out, seed, own)
+        globals()[f"tell_{claim}"](runs)
+        report.write_html(runs, options.out / f"{claim}.html")
+
+
+if __name__ == "__main__":
+    main()
