@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lightning_langcore import report
 from lightning_langcore.courses import time_to_recover
-from lightning_langcore.effects import change, drift, gain, loss, setting, spread_of
+from lightning_langcore.effects import change, clean_partners, drift, gain, loss, setting, spread_of
 from lightning_langcore.results import Results, find_runs
 
 ROOT = Path(__file__).parents[1]
@@ -149,8 +149,10 @@ def tell_noise(runs: Sequence[Results]) -> None:
 
         return cell
 
+    partners = clean_partners(runs)
+
     def recovered(some: list[Results]) -> str:
-        found = [time_to_recover(run) for run in some]
+        found = [time_to_recover(run, partners.get(id(run))) for run in some]
         return ", ".join("–" if value is None else "never" if math.isinf(value) else f"{value:.0f}" for value in found)
 
     columns = {

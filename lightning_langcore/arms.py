@@ -128,15 +128,13 @@ def data_labels(runs: Sequence[Results], without: Collection[str] = ()) -> list[
 def _told(run: Results) -> dict[str, str | None]:
     data = run.data or {}
     noise = data.get("noise") or {}
-    ratio, epochs, rate = (
-        source.get(key) or 0.0 for source, key in ((data, "ratio"), (data, "epochs"), (noise, "rate"))
-    )
+    ratio, epochs, rate = meant(run, "ratio"), meant(run, "epochs"), noise.get("rate") or 0.0
     noisy = rate > 0
     target, window = data.get("target") or [], noise.get("window")
     talks = any(part.get("kind") == "conversations" for part in data.get("parts") or [])
     return {
-        "ratio": f"{mixed_in(run)} x{nominal(ratio):g}" if ratio > 0 else None,
-        "epochs": f"{nominal(epochs):g} epochs" if nominal(epochs) > 1 else None,
+        "ratio": f"{mixed_in(run)} x{ratio:g}" if ratio > 0 else None,
+        "epochs": f"{epochs:g} epochs" if epochs > 1 else None,
         "noise": f"noise {noise.get('kind', '')} {_text('{:.3%}', rate)}" if noisy else None,
         "length": f"length {noise['length']}" if noisy and noise.get("length") is not None else None,
         "window": f"window {' to '.join(_text('{:.3%}', end) for end in window)}" if noisy and window else None,
@@ -159,6 +157,13 @@ def mixed_in(run: Results) -> str:
     sources = dict.fromkeys(part.get("source") for part in data.get("parts") or [])
     own = {*(data.get("target") or []), "conversations"}
     return "+".join(str(source) for source in sources if source not in own) or "general"
+
+
+def meant(run: Results, key: str) -> float:
+    """The ``ratio`` or ``epochs`` that was configured, else the :func:`nominal` one of what was read; 0: not known."""
+    data = run.data or {}
+    asked = (data.get("asked") or {}).get(key)
+    return nominal(data.get(key) or 0.0) if asked is None else float(f"{asked:.6g}")
 
 
 def nominal(value: float) -> float:

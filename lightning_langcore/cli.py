@@ -59,7 +59,7 @@ def guarded_run(cfg: DictConfig) -> None:
         told = str(error) if isinstance(error, ValueError) else _of_files(error)
         with suppress(OSError):
             _leave_record(cfg, output, "failed", told.splitlines()[0])
-        say(f"error: {told}")
+        say(f"error: {told}", every_rank=True)  # one rank alone may know what is wrong
         if not sweep:
             sys.exit(1)
         return

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from lightning_langcore.arms import Arm, Spread, data_labels, labels, mixed_in, nominal, over_seeds, points_by_run
+from lightning_langcore.arms import Arm, Spread, data_labels, labels, meant, mixed_in, over_seeds, points_by_run
 from lightning_langcore.results import Results
 
 KEYS = ("ratio", "epochs", "noise.rate")
@@ -25,7 +25,14 @@ Series = dict[float, list[Results]]
 def responds(run: Results) -> bool:
     """Whether it trained an intact model on a known text to the end, so that its end can be read against its base."""
     stages = {row["stage"] for row in run.perplexity}
-    return bool(run.data) and "final" in stages and "perturbed" not in stages
+    return bool(run.data) and "final" in stages and "perturbed" not in stages and not stopped(run)
+
+
+def stopped(run: Results) -> bool:
+    """Whether its last step was not the planned one, as after a monitor stopped it: its end is that of no other run."""
+    read = max((point["share"] for point in (run.data or {}).get("course") or []), default=0.0)
+    ended = any(row["stage"] == "final" for row in run.perplexity)
+    return ended and run.status != "completed" and read < 1
 
 
 def setting(run: Results, key: str) -> float:
@@ -42,9 +49,10 @@ def noise_kind(run: Results) -> str:
 
 
 def rounded(run: Results, key: str) -> float:
-    """The setting as it was meant: a round number; less than an epoch is one."""
-    value = setting(run, key)
-    return max(1.0, nominal(value)) if key == "epochs" else nominal(value) if key == "ratio" else value
+    """The setting as it was meant, see :func:`~lightning_langcore.arms.meant`; less than an epoch is one."""
+    if key == "noise.rate":
+        return setting(run, key)
+    return max(_DEFAULT[key], meant(run, key))
 
 
 def changes(run: Results, split: str = "test", measure: str = "nats_per_token") -> dict[str, float]:
@@ -110,6 +118,23 @@ def trained_arms(runs: Sequence[Results], without: Collection[str] = ()) -> list
         free = Arm("none", False, None, None, None, None, run.model.get("name"), data)
         arms.append(next((point.arm._replace(data=data) for point in own if point.arm.frozen), free))
     return arms
+
+
+def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
+    """For each run with noise, by its ``id``, the one that is equal in experiment, seed and arm but has no noise.
+
+    Args:
+        runs: all of which :func:`responds`; a run that has no such partner among them is left out.
+    """
+    clean: dict[tuple[str, int, Arm], Results] = {}
+    noisy = []
+    for run, arm in zip(runs, trained_arms(runs, ("noise", "length", "window")), strict=True):
+        key = (run.experiment, run.seed, arm)
+        if setting(run, "noise.rate"):
+            noisy.append((run, key))
+        else:
+            clean.setdefault(key, run)
+    return {id(run): clean[key] for run, key in noisy if key in clean}
 
 
 class _Member(NamedTuple):
@@ -193,10 +218,11 @@ def adapted(runs: Iterable[Results]) -> list[Results]:
         if any(o.experiment == run.experiment and rounded(o, key) != rounded(run, key) for o in own)
     }
     kept = [run for run in own if run.experiment.startswith("adapt") or run.experiment not in swept]
-    return [run for run in kept if not setting(run, "noise.rate") and not _talks(run)]
+    return [run for run in kept if not setting(run, "noise.rate") and not talks(run)]
 
 
-def _talks(run: Results) -> bool:
+def talks(run: Results) -> bool:
+    """Whether it was trained on conversations: the text it is scored on is then general text, whatever the language."""
     return any(part.get("kind") == "conversations" for part in (run.data or {}).get("parts") or [])
 
 

@@ -22,9 +22,10 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def say(text: str) -> None:
-    """A plain line for the user, from the first rank only."""
-    rank_zero_only(print)(text, file=sys.stderr, flush=True)
+def say(text: str, every_rank: bool = False) -> None:
+    """A plain line for the user, from the first rank only unless ``every_rank``."""
+    if every_rank or getattr(rank_zero_only, "rank", 0) == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "it") -> Iterator[T]:

@@ -22,7 +22,7 @@ from lightning_langcore.compare import (
     spread_text,
     summary,
 )
-from lightning_langcore.effects import adapted, responds, sweep
+from lightning_langcore.effects import adapted, responds, stopped, sweep
 from lightning_langcore.files import write_text
 from lightning_langcore.report_html import PAGE, html_table, image, picture
 from lightning_langcore.report_sections import sections, text_section
@@ -81,7 +81,7 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
         raise ValueError("report: no runs given")
     regional = [run for run in loaded if not of_single_weights(run)]
     intact = [run for run in regional if responds(run)]  # trained on a known text without damage
-    others = [run for run in regional if not responds(run)]
+    others = [run for run in regional if not responds(run) and not stopped(run)]
     shown = [
         ("In short", _short_html(loaded)),
         ("What was run", _runs_html(loaded, path.parent)),
@@ -176,9 +176,9 @@ def _languages_html(runs: Sequence[Results]) -> str:
 
 
 def _priced(runs: Sequence[Results]) -> list[Results]:
-    """Without the runs whose gain and loss, or response to noise, say what freezing costs."""
+    """Without the runs whose gain and loss, or response to noise, say what freezing costs, and those that stopped."""
     noisy = (run for series in sweep(runs, "noise.rate").values() for own in series.values() for run in own)
-    told = set(map(id, [*adapted(runs), *noisy]))
+    told = set(map(id, [*adapted(runs), *noisy, *filter(stopped, runs)]))
     return [run for run in runs if id(run) not in told]
 
 

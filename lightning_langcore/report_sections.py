@@ -8,9 +8,18 @@ from pathlib import Path
 from lightning_langcore import courses, plots
 from lightning_langcore.arms import Arm, data_labels, labels
 from lightning_langcore.compare import exp, number
-from lightning_langcore.effects import Series, exchanges, gain, loss, setting, spread_of, sweep
+from lightning_langcore.effects import Series, clean_partners, exchanges, gain, loss, setting, spread_of, sweep
 from lightning_langcore.report_html import html_table, picture
-from lightning_langcore.report_words import back_text, cells, column_names, monitored, range_text, share
+from lightning_langcore.report_words import (
+    MASKED,
+    back_text,
+    cells,
+    column_names,
+    compared_with,
+    monitored,
+    range_text,
+    share,
+)
 from lightning_langcore.results import Results
 
 _MOST_LINES = 5  # of a matrix or norm, for each arm
@@ -120,7 +129,10 @@ def _noise(runs: Sequence[Results]) -> str:
         value = spread_of(own, partial(_phase, phase="during", between=between))
         return range_text(value, lambda nats: number(exp(nats)))
 
-    extra = {"worst during the noise": worst, "documents to recover": back_text}
+    noisy = [run for run in _all(lines) if courses.shares(run)]
+    clean = clean_partners(runs)
+    recovered = f"documents until back within 1 % of {compared_with(noisy, clean)}"
+    extra: dict[str, Extra] = {"worst during the noise": worst, recovered: partial(back_text, clean=clean)}
     parts = [_swept(runs, "noise.rate", "share with noise", extra)]
     parts.append(_drawn(lambda file: plots.time_course(runs, file), "perplexity while noise comes and goes"))
     parts += [_monitors(lines), _by_language(lines), _moved(lines)]
@@ -143,12 +155,14 @@ def _phase(
 
 def _monitors(lines: Mapping[Arm, Series]) -> str:
     named = labels(lines)
+    masked = monitored(_all(lines))["masked_rows"] > 0
+    told = ("steps", "tagged", "caught", "flagged", "skipped", *(["masked_rows"] if masked else []))
     rows = []
     for arm, series in lines.items():
         for value, own in series.items():
             counts = monitored(own)
             if counts["steps"]:
-                numbers = [f"{counts[name]:,}" for name in ("steps", "tagged", "caught", "flagged", "skipped")]
+                numbers = [f"{counts[name]:,}" for name in told]
                 shares = [
                     share(counts[name]) if name in counts else "–" for name in ("recall", "precision", "false alarms")
                 ]
@@ -156,12 +170,13 @@ def _monitors(lines: Mapping[Arm, Series]) -> str:
     if not rows:
         return ""
     head = ["region and text", "share with noise", "steps", "tagged", "caught", "steps flagged", "steps skipped"]
-    head += ["recall", "precision", "false alarms per clean step"]
+    head += [*(["rows masked"] if masked else []), "recall", "precision", "false alarms per clean step"]
     note = (
         "<p>Added up over seeds. Tagged are the documents that noise was put into, caught those of them that were in a"
-        " flagged step; a false alarm is a flagged step without any.</p>"
+        " flagged step; a false alarm is a flagged step without any."
     )
-    return "<h3>What the monitor caught</h3>" + note + html_table(head, rows, "t" + "n" * 9)
+    note += f" {MASKED}</p>" if masked else "</p>"
+    return "<h3>What the monitor caught</h3>" + note + html_table(head, rows, "t" + "n" * (len(head) - 1))
 
 
 def _by_language(lines: Mapping[Arm, Series]) -> str:
@@ -193,22 +208,30 @@ def _moved(lines: Mapping[Arm, Series]) -> str:
             rows += [[escape(named[arm]), share(value), *cells] for cells in _lines_moved(series[value])]
     if not rows:
         return ""
-    head = ["region and text", "share with noise", "parameter", "line", "mean relative change", "named in"]
-    return "<h3>The lines that moved most</h3>" + html_table(head, rows, "tnttnn")
+    head = ["region and text", "share with noise", "parameter", "line", "mean relative change", "over the parameter's"]
+    title = "<h3>The lines that moved most, over the mean of their own parameter</h3>"
+    return title + html_table([*head, "named in"], rows, "tnttnnn")
 
 
 def _lines_moved(runs: Sequence[Results]) -> list[list[str]]:
-    """Named by most seeds first, then by how far."""
-    found: dict[tuple[str, str, int], list[float]] = {}
+    """Named by most seeds first, then by how far beyond the mean of the parameter."""
+    found: dict[tuple[str, str, int], list[Mapping[str, float]]] = {}
     own = [run for run in runs if run.moved]
     for run in own:
         for line in run.moved:
-            found.setdefault((line["name"], line["axis"], line["index"]), []).append(line.get("relative") or 0.0)
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), -sum(item[1]) / len(item[1]), item[0]))
-    return [
-        [f"<code>{escape(name)}</code>", f"{axis} {index:,}", share(sum(far) / len(far)), f"{len(far)} of {len(own)}"]
-        for (name, axis, index), far in ordered[:_MOST_LINES]
-    ]
+            found.setdefault((line["name"], line["axis"], line["index"]), []).append(line)
+    means = {
+        place: [sum(line.get(key) or 0.0 for line in some) / len(some) for key in ("ratio", "relative")]
+        for place, some in found.items()
+    }
+    ordered = sorted(found, key=lambda place: (-len(found[place]), *(-mean for mean in means[place]), place))
+    rows = []
+    for name, axis, index in ordered[:_MOST_LINES]:
+        ratio, relative = means[name, axis, index]
+        far = [share(relative), number(ratio or None)]
+        seeds = f"{len(found[name, axis, index])} of {len(own)}"
+        rows.append([f"<code>{escape(name)}</code>", f"{axis} {index:,}", *far, seeds])
+    return rows
 
 
 def text_section(runs: Sequence[Results]) -> str:

@@ -8,8 +8,8 @@ from rich.table import Table
 from lightning_langcore import plots
 from lightning_langcore.arms import Arm, labels, points, spread
 from lightning_langcore.compare import lines, number, spread_text
-from lightning_langcore.effects import responds, trained_arms
-from lightning_langcore.report_words import back_text, cells, column_names, monitored, share
+from lightning_langcore.effects import clean_partners, responds, stopped, trained_arms
+from lightning_langcore.report_words import MASKED, back_text, cells, column_names, compared_with, monitored, share
 from lightning_langcore.results import Results
 
 _MOST_COLUMNS = 9
@@ -75,16 +75,19 @@ def effects_table(runs: Sequence[Results], width: int) -> Table:
     """
     made = Table(title="Final test perplexity / base's, range over seeds", pad_edge=False)
     made.title_justify = "left"
-    arms = _by_arm(runs)
+    arms, clean = _by_arm(runs), clean_partners(runs)
     found = {
         label: {name: text.replace(" (", "\n(") for name, text in cells(own).items()} for label, own in arms.items()
     }
     for label, own in arms.items():
-        found[label]["back after"] = back_text(own)
+        found[label]["back after"] = back_text(own, clean)
     shown = [name for name in next(iter(found.values())) if any(row[name] for row in found.values())]
     if width < _NARROW:
         shown = [name for name in shown if name in ("trained on", "others", "answers")]
         found = {label: {name: text.replace("–", "–\n") for name, text in row.items()} for label, row in found.items()}
+    level = compared_with(runs, clean)
+    if "back after" in shown and level:
+        made.title = f"{made.title}; documents until back within 1 % of {level}"
     made.add_column("region and text", overflow="fold")
     for name in column_names(shown, runs):
         made.add_column(name, justify="right", overflow="fold")
@@ -99,8 +102,16 @@ def monitor_table(runs: Sequence[Results], width: int) -> Table:
     """What the monitor caught, an arm a line, counts added up over seeds; where it is narrow the shares alone."""
     made = Table(title="What the monitor flagged", title_justify="left", pad_edge=False)
     made.add_column("region and text", overflow="fold")
-    told = () if width < _NARROW else ("steps", "flagged", "skipped")
-    for column in (*told, "recall", "precision", "false alarms"):
+    told: tuple[str, ...] = () if width < _NARROW else ("steps", "flagged", "skipped")
+    if told and monitored(runs)["masked_rows"]:
+        told = (*told, "masked_rows")
+        made.caption, made.caption_justify = MASKED, "left"
+    for column in (
+        *(name.replace("masked_rows", "rows masked") for name in told),
+        "recall",
+        "precision",
+        "false alarms",
+    ):
         made.add_column(column, justify="right", overflow="fold")
     for label, own in _by_arm(runs).items():
         counts = monitored(own)
@@ -141,7 +152,8 @@ def print_table(runs: Sequence[Results]) -> None:
 
 def _tables(runs: Sequence[Results], width: int) -> list[Table]:
     intact = [run for run in runs if responds(run)]
-    others = [run for run in runs if not responds(run)]
+    others = [run for run in runs if not responds(run)]  # a run that was stopped is told of where there is no other
+    others = [run for run in others if not stopped(run)] or ([] if intact else others)
     made = []
     if others:
         trained = any(point.stage in ("training", "final") for point in points(others))

@@ -15,6 +15,7 @@ from lightning_langcore.effects import (
     Series,
     adapted,
     change,
+    clean_partners,
     drift,
     exchanges,
     gain,
@@ -22,6 +23,7 @@ from lightning_langcore.effects import (
     noise_kind,
     spread_of,
     sweep,
+    talks,
     target_name,
 )
 from lightning_langcore.results import Results
@@ -31,13 +33,21 @@ _SUBJECTS = {
     "target": "the perplexity of the languages trained on",
     "answers": "the perplexity of held-out answers",
 }
+_TALK_SUBJECTS = {
+    "answers": "the perplexity of held-out answers",
+    "target": "that of general text",
+    "others": "that of general text in other languages",
+}
+_TALK_COLUMNS = {"trained on": "general text", "others": "general text, others"}
 
 
 class _Line(NamedTuple):
-    start: str  # of the sentence, up to the numbers
-    ratios: dict[float, str]  # by the setting's value
+    told: list[tuple[str, dict[float, str]]]  # what ends, up to the numbers, and its ratios by the setting's value
     series: Series
-    runs: Sequence[Results]  # all that are reported
+
+
+MASKED = "A step whose rows are all masked counts as skipped."
+_BACK = {0.0: "did not leave", math.inf: "never"}
 
 
 class _Exchange(NamedTuple):
@@ -63,6 +73,8 @@ def range_text(value: Spread | None, text: Callable[[float], str]) -> str:
 def cells(runs: Sequence[Results]) -> dict[str, str]:
     """What every table of effects says of runs that differ in the seed; empty where they have no such measurement."""
     ratios = {"trained on": "target", "others": "others", "answers": "answers"}
+    if runs and all(map(talks, runs)):
+        ratios = {"answers": "answers", "trained on": "target", "others": "others"}
     found = {name: spread_of(runs, partial(change, group=group)) for name, group in ratios.items()}
     made = {name: spread_text(value) if value else "" for name, value in found.items()}
     made["region moved"] = range_text(spread_of(runs, partial(drift, where="region")), share)
@@ -71,20 +83,49 @@ def cells(runs: Sequence[Results]) -> dict[str, str]:
 
 
 def column_names(names: Iterable[str], runs: Iterable[Results]) -> list[str]:
-    """The names of :func:`cells` with the languages that all the runs were trained on, where these are the same."""
+    """The names of :func:`cells` with the languages that all the runs were trained on, where these are the same.
+
+    After conversations the text that is scored is general text, and is called that.
+    """
+    runs = list(runs)
     target = target_name(runs)
-    return [f"{name} {target}" if target and name == "trained on" else name for name in names]
+    if not any(map(talks, runs)):
+        return [f"{name} {target}" if target and name == "trained on" else name for name in names]
+    both = "" if all(map(talks, runs)) else "{} / "
+    return [both.format(name) + _TALK_COLUMNS[name] if name in _TALK_COLUMNS else name for name in names]
 
 
-def back_text(runs: Iterable[Results]) -> str:
-    """Documents to recover from noise: mean and range over seeds; ``never`` for those that did not within the run."""
-    value = spread_of(runs, courses.time_to_recover)
+def back_text(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
+    """Documents to recover from noise: mean and range over seeds.
+
+    ``never`` for those that did not within the run, ``did not leave`` for those that were not further away than 1 %.
+
+    Args:
+        runs: that differ in the seed.
+        clean: see :func:`~lightning_langcore.effects.clean_partners`.
+    """
+    value = spread_of(runs, lambda run: courses.time_to_recover(run, clean.get(id(run))))
     if value is None:
         return ""
-    low, high = (f"{end:,.0f}" if math.isfinite(end) else "never" for end in (value.low, value.high))
+    low, high = (_BACK.get(end) or f"{end:,.0f}" for end in (value.low, value.high))
     if low == high:
         return low
     return f"{value.mean:,.0f} ({low}–{high})" if math.isfinite(value.mean) else f"{low}–{high}"
+
+
+def compared_with(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
+    """What the recovery of runs with noise is measured by: ``the clean run``, ``the value before the noise`` or both.
+
+    Empty where it can be told of none.
+    """
+    told = {id(run) in clean for run in runs if courses.time_to_recover(run, clean.get(id(run))) is not None}
+    before = "the value before the noise"
+    names = {
+        (True,): "the clean run",
+        (False,): before,
+        (False, True): f"the clean run or, where there is none, {before}",
+    }
+    return names.get(tuple(sorted(told)), "")
 
 
 def monitored(runs: Sequence[Results]) -> dict[str, float]:
@@ -95,7 +136,7 @@ def monitored(runs: Sequence[Results]) -> dict[str, float]:
         ``false alarms``: of the steps without a tag; each only where there is something to divide by, and the first two
         only where something was tagged.
     """
-    names = ("steps", "flagged", "skipped", "tagged", "caught", "clean_steps", "false_alarms")
+    names = ("steps", "flagged", "skipped", "masked_rows", "tagged", "caught", "clean_steps", "false_alarms")
     sums = {name: sum(int((run.monitor or {}).get(f"num_{name}") or 0) for run in runs) for name in names}
     shares = {
         "precision": (sums["flagged"] - sums["false_alarms"], sums["flagged"] if sums["tagged"] else 0),
@@ -150,37 +191,60 @@ def _bits(value: float) -> str:
 def _mix(line: _Line) -> str:
     name = f" {next(mixed_in(own[0]) for value, own in line.series.items() if value)} text"
     amounts = {0.0: "without", 1.0: "with as much"}
-    parts = [amounts.get(value, f"with {value:g} times as much") for value in line.ratios]
-    parts[0] += name
-    return f"{line.start} {_listed(line.ratios.values(), parts)}."
+
+    def words(values: Sequence[float]) -> list[str]:
+        parts = [amounts.get(value, f"with {value:g} times as much") for value in values]
+        return [parts[0] + name, *parts[1:]]
+
+    return f"{_ends(line, words)}."
 
 
 def _epochs(line: _Line) -> str:
-    parts = [f"after {value:g} epoch{'s' if value != 1 else ''}" for value in line.ratios]
     most = max(line.series)
     best = spread_of(line.series[most], courses.turn)
     turn = f"; of {most:g} epochs, validation is best after {number(best.mean)}" if best else ""
-    return f"{line.start} {_listed(line.ratios.values(), parts)}{turn}."
+    return f"{_ends(line, _epoch_words)}{turn}."
+
+
+def _epoch_words(values: Sequence[float]) -> list[str]:
+    return [f"after {value:g} epoch{'s' if value != 1 else ''}" for value in values]
 
 
 def _noise(line: _Line) -> str:
     most = max(line.series)
     kind = noise_kind(line.series[most][0])
-    noisy = [value for value in line.ratios if value]
-    parts = [f"in {share(value)}" if value else "without noise" for value in line.ratios]
-    if noisy:
-        parts[-len(noisy)] = f"with {kind} noise {parts[-len(noisy)]}"
-        parts[-1] += " of the documents"
-    worst = spread_of(line.series[most], lambda run: found.during if (found := courses.phases(run)) else None)
-    during = (
-        f"; with {share(most)}, all languages' is at worst {number(exp(worst.mean))} times the base's" if worst else ""
-    )
-    counts = monitored([run for run in line.runs if courses.shares(run) and noise_kind(run) == kind])
+    counts = monitored([run for own in line.series.values() for run in own if courses.shares(run)])
     watch = ""
     if "recall" in counts:
         watch = f"; the monitors caught {share(counts['recall'])} of {counts['tagged']:,} documents with noise"
         watch += f" and flagged, falsely, {counts['false_alarms']:,} of {counts['clean_steps']:,} clean steps"
-    return f"{line.start} {_listed(line.ratios.values(), parts)}{during}{watch}."
+    return f"{_ends(line, partial(_noise_words, kind=kind))}{_course(line)}{watch}."
+
+
+def _noise_words(values: Sequence[float], kind: str) -> list[str]:
+    noisy = [value for value in values if value]
+    parts = [f"in {share(value)}" if value else "without noise" for value in values]
+    if noisy:
+        parts[-len(noisy)] = f"with {kind} noise {parts[-len(noisy)]}"
+        parts[-1] += " of the documents"
+    return parts
+
+
+def _course(line: _Line) -> str:
+    """What the most noise did while it lasted, and when the run was back, beside the clean runs of the line if any."""
+    most = max(line.series)
+    own = line.series[most]
+    worst = spread_of(own, lambda run: found.during if (found := courses.phases(run)) else None)
+    told = [f"is at worst {number(exp(worst.mean))} times the base's"] if worst else []
+    clean = clean_partners([run for some in line.series.values() for run in some])
+    text, level = back_text(own, clean), compared_with(own, clean)
+    words = {
+        "never": f"does not come back to within 1 % of {level}",
+        "did not leave": f"did not leave {level} by more than 1 %",
+    }
+    if text:
+        told.append(words.get(text, f"is back within 1 % of {level} {text} documents after the noise"))
+    return f"; with {share(most)}, all languages' {' and '.join(told)}" if told else ""
 
 
 def _lines(runs: Sequence[Results], key: str) -> list[_Line]:
@@ -190,18 +254,25 @@ def _lines(runs: Sequence[Results], key: str) -> list[_Line]:
     bare = [
         arm for arm in named if not arm.frozen and not any(acted(run) for own in lines[arm].values() for run in own)
     ]
-    return [line for arm in bare or [*named][:1] if (line := _line(runs, named, arm, lines[arm]))]
+    return [line for arm in bare or [*named][:1] if (line := _line(named, arm, lines[arm]))]
 
 
-def _line(runs: Sequence[Results], named: Mapping[Arm, str], arm: Arm, series: Series) -> _Line | None:
-    """Of the first group of languages that was scored; ``None`` where there is none."""
-    for group, subject in _SUBJECTS.items():
+def _line(named: Mapping[Arm, str], arm: Arm, series: Series) -> _Line | None:
+    """Of the first group that was scored, after conversations of all groups; ``None`` where there is none."""
+    talking = all(talks(run) for own in series.values() for run in own)
+    told: list[tuple[str, dict[float, str]]] = []
+    for group, subject in (_TALK_SUBJECTS if talking else _SUBJECTS).items():
         found = {value: spread_of(own, partial(change, group=group)) for value, own in series.items()}
         ratios = {value: number(exp(ratio.mean)) for value, ratio in found.items() if ratio}
         if ratios:
-            start = "" if len(named) == 1 else f"{named[arm]}: "
-            return _Line(f"{start}{subject} ends at", ratios, series, runs)
-    return None
+            start = "" if told or len(named) == 1 else f"{named[arm]}: "
+            told.append((f"{start}{subject if told else subject.replace('that', 'the perplexity')} ends at", ratios))
+    return _Line(told if talking else told[:1], series) if told else None
+
+
+def _ends(line: _Line, words: Callable[[Sequence[float]], list[str]]) -> str:
+    """What each group ends at. ``words`` says the setting's values."""
+    return "; ".join(f"{start} {_listed(ratios.values(), words([*ratios]))}" for start, ratios in line.told)
 
 
 def _listed(ratios: Iterable[str], parts: Iterable[str]) -> str:

@@ -50,13 +50,16 @@ class Results:
         data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
             ``source``, ``language``, ``kind`` text or conversations, ``tokens``, ``epochs``, ``documents``), ``ratio``
             (general tokens to one of the target, as it came out), ``epochs`` of the target, ``noise`` (``kind``,
-            ``rate``, ``length``, ``window`` as shares of the run), ``num_filtered``, ``num_cut``; ``None``: not known.
+            ``rate``, ``length``, ``window`` as shares of the run's tokens), ``num_filtered``, ``num_cut``, ``course``
+            (at each milestone ``samples`` and ``share``, 0..1, of the planned run that was read), ``asked`` (``ratio``
+            and ``epochs`` as configured); ``None``: not known.
         drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
             |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates.
-        moved: the lines that moved most: ``name`` of the parameter, ``axis`` row or column, ``index``, ``relative``.
+        moved: the lines that moved most beside their own parameter: its ``name``, ``axis`` row, column or weight,
+            ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
         monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it did not look.
         seconds: wall-clock seconds by name (``total``, ``training``).
-        error: one line, for a failed run.
+        error: one line, for a failed run, or one that its monitor has stopped, which is ``interrupted``.
         notes: sentences on what was found, for the reader.
     """
 

@@ -441,10 +441,10 @@ def noisy(folder):
                 "num_caught": tagged * 9 // 10, "num_clean_steps": 600 - tagged, "num_false_alarms": 3,
             }  # fmt: skip
             lines = [
-                ("model.layers.0.mlp.up_proj.weight", "row", 7, 0.5 + 0.2 * seed),
-                ("model.norm.weight", "weight", seed, 0.9),
+                ("model.layers.0.mlp.up_proj.weight", "row", 7, 0.5 + 0.2 * seed, 7.0 + 2 * seed),
+                ("model.norm.weight", "weight", seed, 0.9 - 0.8 * seed, 3.0 + seed),
             ]
-            run.moved = [dict(zip(("name", "axis", "index", "relative"), line, strict=True)) for line in lines]
+            run.moved = [dict(zip(("name", "axis", "index", "relative", "ratio"), line, strict=True)) for line in lines]
             runs.append(run)
     return runs
 
@@ -454,7 +454,8 @@ def test_page_of_noise(tmp_path):
     assert headings(page) == ["What noise did", "The text that was read", "Language by language"]
     assert (
         "The other languages' perplexity ends at 1.00 times the base's without noise and 1.22 with repeat noise in 20 %"
-        " of the documents; with 20 %, all languages' is at worst 2.23 times the base's; the monitors caught 90 % of"
+        " of the documents; with 20 %, all languages' is at worst 2.23 times the base's and does not come back to"
+        " within 1 % of the clean run; the monitors caught 90 % of"
         " 200 documents with noise and flagged, falsely, 6 of 1,000 clean steps." in page.text
     )
     assert ["no region, free", "0 %", "1.00", "1.00", "1.00", "–", "2"] in page.rows
@@ -462,15 +463,115 @@ def test_page_of_noise(tmp_path):
     caught = ["no region, free", "20 %", "1,200", "200", "180", "186", "0", "90 %", "96.8 %", "0.6 %"]
     assert caught in page.rows
     assert ["no region, free", "0 %", "1,200", "0", "0", "6", "0", "–", "–", "0.5 %"] in page.rows
-    assert ["en", "1.00 / 2.72 / 1.22"] in page.rows
-    moved = [row for row in page.rows if row[:2] == ["no region, free", "20 %"] and len(row) == 6]
-    up = ["model.layers.0.mlp.up_proj.weight", "row 7", "60 %", "2 of 2"]
+    assert "documents until back within 1 % of the clean run" in page.text
+    assert "rows masked" not in page.text
+    assert ["en", "– / 2.72 / 1.22"] in page.rows, "the intact base is not what the noise began from"
+    moved = [row for row in page.rows if row[:2] == ["no region, free", "20 %"] and len(row) == 7]
+    up = ["model.layers.0.mlp.up_proj.weight", "row 7", "60 %", "8.00", "2 of 2"]
     assert [row[2:] for row in moved] == [
         up,
-        ["model.norm.weight", "weight 0", "90 %", "1 of 2"],
-        ["model.norm.weight", "weight 1", "90 %", "1 of 2"],
+        ["model.norm.weight", "weight 1", "10 %", "4.00", "1 of 2"],
+        ["model.norm.weight", "weight 0", "90 %", "3.00", "1 of 2"],
     ]
+    assert "The lines that moved most, over the mean of their own parameter" in page.text
     assert len(page.sources) == 3  # against the dose, over time, every language
+
+
+def test_a_line_counts_what_its_own_monitors_saw(tmp_path):
+    runs = noisy(tmp_path)
+    for run in noisy(tmp_path / "guarded"):
+        run.region, run.guard = {"kind": "core", "fraction": 0.05}, {"num_frozen": 9, "max_abs_drift": 0.0}
+        run.monitor["num_caught"] = 0
+        runs.append(run)
+    page = page_of(runs, tmp_path)
+    assert "caught 90 % of 200 documents with noise and flagged, falsely, 6 of 1,000 clean steps" in page.text
+    assert page.text.count("the monitors caught") == 1
+
+
+def test_rows_that_a_monitor_masked_are_shown_where_there_are_some(tmp_path, capsys):
+    runs = noisy(tmp_path)
+    report.print_table(runs)
+    assert "masked" not in capsys.readouterr().out
+    for run in runs:
+        noise = bool(run.data["noise"])
+        run.monitor |= {"action": "skip", "num_masked_rows": 7 * noise, "num_skipped": 2 * noise}
+    page = page_of(runs, tmp_path)
+    caught = ["no region, free", "20 %", "1,200", "200", "180", "186", "4", "14", "90 %", "96.8 %", "0.6 %"]
+    assert next(row for row in page.rows if "rows masked" in row)[7] == "rows masked"
+    assert caught in page.rows
+    assert "A step whose rows are all masked counts as skipped." in page.text
+    report.print_table(runs)
+    out = capsys.readouterr().out
+    (row,) = [line.replace("│", " ").split() for line in out.splitlines() if "96.8 %" in line]
+    assert row[-10:] == ["1,200", "186", "4", "14", "90", "%", "96.8", "%", "0.6", "%"]
+    assert "A step whose rows are all masked counts as skipped." in out
+
+
+def test_a_run_that_did_not_leave_is_told_so(tmp_path, capsys):
+    runs = noisy(tmp_path)
+    for run in runs:
+        for row in run.perplexity:
+            row["nats_per_token"] = 3.0
+    page = page_of(runs, tmp_path)
+    assert (
+        "all languages' is at worst 1.00 times the base's and did not leave the clean run by more than 1 %" in page.text
+    )
+    assert ["", "20 %", "1.00", "1.00", "1.00", "did not leave", "2"] in page.rows
+    report.print_table(runs)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "documents until back within 1 % of the clean run" in out
+
+
+def test_recovery_without_a_clean_run_is_from_the_value_before_the_noise(tmp_path, capsys):
+    (run,) = noisy(tmp_path)[1:2]
+    place = {"stage": "training", "samples": 150, "split": "test", "seed": 0, "bits_per_byte": 1.0}
+    for lang in ("zh", "en"):
+        run.add(place | {"lang": lang, "nats_per_token": 3.2, "num_tokens": 9, "num_bytes": 30})
+    text = page_of([run], tmp_path).text
+    assert "and is back within 1 % of the value before the noise 500 documents after the noise" in text
+    assert "documents until back within 1 % of the value before the noise" in text
+    report.print_table([run])
+    assert "back within 1 % of the value before the noise" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_run_that_its_monitor_stopped_is_named_and_compared_with_nothing(tmp_path, capsys):
+    runs = noisy(tmp_path)[:2]
+    runs[1].status, runs[1].error = "interrupted", "NoiseSensitivity stopped the training before step 9"
+    runs[1].data["course"] = [{"samples": 1000, "share": 0.4}]
+    page = page_of(runs, tmp_path)
+    assert headings(page) == ["Adapting: gain against loss", "The text that was read", "Language by language"]
+    assert "NoiseSensitivity stopped the training before step 9" in page.text
+    assert "1 of 2 runs did not finish" in page.text
+    assert "20 %" not in page.text.partition("The text that was read")[0]
+    report.print_table(runs)
+    assert "20 %" not in capsys.readouterr().out
+    report.print_table(runs[1:])
+    assert "1 of 1 runs did not finish" in capsys.readouterr().out
+
+
+def test_after_conversations_answers_come_first_and_the_rest_is_general_text(tmp_path, capsys):
+    parts = [{"source": "conversations", "language": "zh", "kind": "conversations", "tokens": 9}]
+    runs = []
+    for epochs in (1.0, 3.0):
+        run = reading(tmp_path / f"{epochs}", "sft_epochs", {"zh": 0.1 * epochs}, epochs=epochs, parts=parts)
+        for row in list(run.perplexity):
+            measured = {key: value for key, value in row.items() if key != "ppl"}
+            measured["nats_per_token"] -= 0.3 * epochs * (row["stage"] == "final")
+            run.add(measured | {"split": "test_answers"})
+        runs.append(run)
+    page = page_of(runs, tmp_path)
+    assert (
+        "The perplexity of held-out answers ends at 0.819 times the base's after 1 epoch and 0.549 after 3 epochs;"
+        " that of general text ends at 1.11 times the base's after 1 epoch and 1.35 after 3 epochs" in page.text
+    )
+    assert "trained on" not in page.text
+    assert ["region and text", "epochs", "answers", "general text", "seeds"] in page.rows
+    assert ["", "3", "0.549", "1.35", "1"] in page.rows
+    report.print_table(runs)
+    head = capsys.readouterr().out
+    assert head.index("answers") < head.index("general")
+    report.print_table([*runs, *mix(tmp_path)])
+    assert "trained on / general text" in " ".join(capsys.readouterr().out.replace("┃", " ").split())
 
 
 def test_a_recovery_that_knows_its_text_has_the_sections_of_one_that_does_not(tmp_path):

@@ -63,7 +63,7 @@ def test_what_a_run_read_and_what_moved_is_written_where_it_is_known(tmp_path):
     part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900, "epochs": 0.5, "documents": 9}
     run.data = {"target": ["zh"], "parts": [part], "epochs": 0.5, "noise": None, "num_filtered": 0, "num_cut": 0}
     run.drift = [{"stage": "final", "samples": 9, "region": 0.01, "rest": math.nan}]
-    run.moved = [{"name": "model.norm.weight", "axis": "row", "index": 3, "relative": 0.5}]
+    run.moved = [{"name": "model.norm.weight", "axis": "weight", "index": 3, "relative": 0.5, "ratio": 2.0}]
     run.monitor = {"num_steps": 600, "recall": None}
     run.guard = {"num_frozen": 3, "max_abs_drift": 0.0}
     run.notes = ["found"]
@@ -246,6 +246,14 @@ REPEAT = {"kind": "repeat", "rate": 0.1, "length": 64, "window": [0.25, 0.5]}
         ({"noise": {"kind": "instruction", "rate": 0.1}}, {"action": "clip"}, "noise instruction 10 %, clip"),
         (mixed(5.0, "general") | {"epochs": 3.0}, None, "general x5, 3 epochs"),
         ({"parts": [{"source": "conversations", "language": "zh", "kind": "conversations"}]}, None, None),
+        (mixed(4.6, "general") | {"asked": {"ratio": 4.999999999}}, None, "general x5"),
+        (
+            mixed(5.02, "general") | {"asked": {"ratio": 5.2, "epochs": 3}, "epochs": 2.5},
+            None,
+            "general x5.2, 3 epochs",
+        ),
+        ({"epochs": 2.97, "asked": {}}, None, "3 epochs"),
+        ({"epochs": 2.0, "asked": {"epochs": 1}}, None, None),
     ],
 )
 def test_an_arm_says_what_its_text_has_that_plain_text_has_not(tmp_path, data, monitor, expected):

@@ -1,5 +1,6 @@
 """Packed rows of several parts as a dataset, and a loader that knows where it was."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ class PackedRows(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.order)
 
+    def digest(self) -> str:
+        """Of the rows and their order."""
+        h = hashlib.sha256(json.dumps([self.block_size, *(rows.folder.name for rows in self.packed)]).encode())
+        h.update(np.ascontiguousarray(self.order).tobytes())
+        return h.hexdigest()
+
     def __getitem__(self, item: int) -> dict[str, Any]:
         part, number = self.order[item].tolist()
         row = self.packed[part].row(number, self.block_size)
@@ -91,6 +98,12 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
     _start = 0
     _handed_out = 0
 
+    def _digest(self) -> str | None:
+        """Of what is read in which batches; ``None`` where the dataset does not say."""
+        digest = getattr(self.dataset, "digest", None)
+        world_size = getattr(self.sampler, "num_replicas", 1)
+        return None if digest is None else f"{digest()}, {self.batch_size} rows a batch, {world_size} rank(s)"
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         start, self._start = self._start % max(1, len(self)), 0  # a checkpoint at an epoch's end begins the next
         for number, batch in enumerate(super().__iter__()):
@@ -99,17 +112,22 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
             self._handed_out = number + 1
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Batches handed out."""
-        return {"num_batches": self._handed_out}
+    def state_dict(self) -> dict[str, Any]:
+        """Batches handed out, and of which text."""
+        return {"num_batches": self._handed_out, "text": self._digest()}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Begin after as many batches.
 
         Raises:
-            ValueError: the checkpoint was written by a run that read its text on the fly.
+            ValueError: the checkpoint was written by a run that read its text on the fly, or read another.
         """
         if "num_batches" not in state:
             raise ValueError("this checkpoint was written by a run with data.on_the_fly=true: go on with the same")
+        if state.get("text") not in (None, self._digest()):
+            raise ValueError(
+                "this checkpoint was written by a run on other text, in another order or in other batches: resume with"
+                " the data, seed, data.batch_size and trainer.devices of that run"
+            )
         self._start = state["num_batches"]
         self._handed_out = self._start

@@ -78,7 +78,7 @@ def _divided(mix: Mapping[str, float], offer: Offer) -> list[Part]:
     parts = []
     for name, weight in mix.items():
         source, languages = _named(name, mix, offer)
-        kind: Literal["text", "conversations"] = "conversations" if source is offer.conversations else "text"
+        kind: Literal["text", "conversations"] = "conversations" if hasattr(source, "conversations") else "text"
         share = weight / total / len(languages)
         parts += [
             Part(language if name == TARGET else name, language, source, kind, share)

@@ -34,6 +34,10 @@ class Repetition(NamedTuple):
     max_period: int = 13
     max_repeats: int = 32
 
+    def allows(self, tokens: list[int]) -> bool:
+        """Whether a document with these tokens stays."""
+        return longest_repeat(tokens, self.max_period).count < self.max_repeats
+
 
 def encode(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH, num_proc: int = 1
@@ -200,6 +204,10 @@ class PackedTokens:
     """
 
     num_cut = 0
+
+    def __reduce__(self) -> tuple[type["PackedTokens"], tuple[Path]]:
+        """Pickled, as for the workers of a loader, it is the folder: else its text would be copied."""
+        return PackedTokens, (self.folder,)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

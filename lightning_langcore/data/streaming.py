@@ -171,7 +171,7 @@ class StreamedLoader(DataLoader[dict[str, Any]]):
 
         Returns:
             Dicts of ``source``, ``language``, ``kind``, ``tokens``, ``documents``, ``filtered`` (documents that were
-            not kept) and ``epochs``, how often the reader that is furthest has come to the end of the text.
+            not kept) and ``epochs``, 0 until a reader has come to the end of the text, for its length is not known.
         """
         states = [state for rank in self._gathered() for state in rank if state]
         found = []

@@ -160,6 +160,10 @@ class PackedConversations:
 
     num_filtered = 0
 
+    def __reduce__(self) -> tuple[type["PackedConversations"], tuple[Path]]:
+        """Pickled, as for the workers of a loader, it is the folder: else its tokens would be copied."""
+        return PackedConversations, (self.folder,)
+
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text())
         self.folder = folder

@@ -22,7 +22,6 @@ from lightning_langcore.data.source import Conversation, ConversationSource, Sou
 from lightning_langcore.data.streaming import StreamedBlocks
 from lightning_langcore.data.talk_rows import PackedConversations, pack_conversations
 from lightning_langcore.progress import say
-from lightning_langcore.repetition import longest_repeat
 
 WHOLE = (0.0, 1.0)
 
@@ -92,14 +91,24 @@ class TrainingText:
             if has == 0:
                 raise ValueError(
                     f"data: the documents of {part.label!r} (pool {self.pool}) do not fill one row of"
-                    f" data.block_size={self.block_size} tokens: bring more text or lower data.block_size"
+                    f" data.block_size={self.block_size} tokens{self._narrowed()}: bring more text or lower"
+                    " data.block_size"
                 )
         wanted = self._wanted(packed, available)
         windows = None
         if self.noise is not None and self.window != WHOLE:
+            self._check_window(wanted, available)
             windows = [self._noisy(rows, wants) for rows, wants in zip(packed, wanted, strict=True)]
         order = deal(wanted, available, self.seed, windows)
         return PackedRows(packed, self.parts, order, self.block_size, positions)
+
+    def _check_window(self, wanted: Sequence[int], available: Sequence[int]) -> None:
+        for part, wants, has in zip(self.parts, wanted, available, strict=True):
+            if wants > has:
+                raise ValueError(
+                    f"noise.window={list(self.window)} needs text that is read once, but {part.label!r} is read"
+                    f" {wants / has:.2f} times: bring more text, lower data.num_tokens, or set noise.window=[0,1]"
+                )
 
     def _noisy(self, rows: Packed, wanted: int) -> tuple[int, int]:
         """The first row in which there may be noise, and the first behind it."""
@@ -109,11 +118,7 @@ class TrainingText:
 
     def stream(self, batch_size: int, rank: int, world_size: int, shuffle_buffer: int) -> StreamedBlocks:
         """The same parts, filtered the same way, read while the run goes on, without a copy on disk."""
-
-        def keep(tokens: list[int]) -> bool:
-            rule = self.repetition
-            return rule is None or longest_repeat(tokens, rule.max_period).count < rule.max_repeats
-
+        keep = None if self.repetition is None else self.repetition.allows
         return StreamedBlocks(
             self.parts, self.splitter, self.pool, self.tokenizer, self.block_size, batch_size,
             self.num_tokens // self.block_size, self.seed, rank, world_size, self.max_epochs, shuffle_buffer, keep,
@@ -132,6 +137,11 @@ class TrainingText:
             }
             found.append(about | amount)
         return found
+
+    def _narrowed(self) -> str:
+        limits = {"data.num_documents": self.num_documents, "data.repetition": self.repetition}
+        told = ", ".join(name for name, value in limits.items() if value is not None)
+        return f" (with {told})" if told else ""
 
     def _limit(self, number: int) -> int | None:
         if self.num_documents is None:
@@ -204,7 +214,7 @@ class TrainingText:
     def _donors(self, source: ConversationSource, language: str) -> Iterator[Conversation]:
         """Conversations of the next language, again and again: one further on, for sources may be parallel."""
         other = source.languages[(source.languages.index(language) + 1) % len(source.languages)]
-        while True:
+        while other != language:
             donor = None
             for donor in islice(self.splitter.choose(source.conversations(other), self.pool), 1, None):
                 yield donor
@@ -229,8 +239,8 @@ class TrainingText:
 
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    about = [sorted(tokenizer.get_vocab().items()), tokenizer.bos_token_id, tokenizer.eos_token_id]
-    return _digest_text(json.dumps(about, ensure_ascii=False))
+    inner = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
+    return _digest_text(json.dumps([inner, tokenizer.bos_token_id, tokenizer.eos_token_id], ensure_ascii=False))
 
 
 def _digest_text(text: Any) -> str:

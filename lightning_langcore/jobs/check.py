@@ -29,6 +29,7 @@ def check(cfg: DictConfig, source: Source) -> None:
             lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
             lambda: _length(cfg),
             lambda: _callbacks(cfg),
+            lambda: _strategy(cfg),
             lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
         ]
     )
@@ -89,6 +90,14 @@ def _callbacks(cfg: DictConfig) -> None:
             )
         if str(node._target_).endswith("NoiseSensitivity") and "core_share" not in (node.get("signals") or []):
             make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
+
+
+def _strategy(cfg: DictConfig) -> None:
+    if cfg.job.name == "fit" and any(word in str(cfg.trainer.strategy) for word in ("spawn", "fork", "notebook")):
+        raise ValueError(
+            f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"
+            " trainer=ddp, or start the ranks with torchrun"
+        )
 
 
 def _length(cfg: DictConfig) -> None:

@@ -56,7 +56,7 @@ class Recorder(Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if trainer.world_size == 1 and self._num_batches:  # other ranks may be gone, and some of it asks them
+        if trainer.world_size == 1 and self._num_batches:  # else some of it would ask ranks that may be gone
             self._refresh(trainer)
             self.results.write()
 

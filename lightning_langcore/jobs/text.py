@@ -54,6 +54,8 @@ def check_text(cfg: DictConfig, source: Source) -> None:
             lambda: check_languages("data.general", cfg.data.general, source),
             lambda: base_languages(cfg, source),
             lambda: _parts(cfg, source),
+            lambda: _repetition(cfg),
+            lambda: _numbers(cfg),
             lambda: _length(cfg),
             lambda: _task(cfg),
             lambda: _noise(cfg),
@@ -67,7 +69,37 @@ def _positive_or_null(cfg: DictConfig, name: str) -> None:
         positive(f"data.{name}", cfg.data[name])
 
 
+def _repetition(cfg: DictConfig) -> None:
+    node = cfg.data.repetition
+    if node is None:
+        return
+    if not OmegaConf.is_dict(node) or set(node) != {"max_period", "max_repeats"}:
+        raise ValueError(f"data.repetition={node} must be null, or have max_period and max_repeats")
+    positive("data.repetition.max_period", node.max_period)
+    if not is_whole(node.max_repeats) or node.max_repeats < 2:
+        raise ValueError(
+            f"data.repetition.max_repeats={node.max_repeats} must be a whole number of at least 2: any span stands once"
+        )
+
+
+def _numbers(cfg: DictConfig) -> None:
+    data = cfg.data
+    if not is_finite(data.max_epochs) or data.max_epochs <= 0:
+        raise ValueError(f"data.max_epochs={data.max_epochs} must be a number above 0")
+    if not is_whole(data.num_workers) or data.num_workers < 0:
+        raise ValueError(f"data.num_workers={data.num_workers} must be a whole number of at least 0")
+    for name in ("test", "validation"):
+        if data.num_eval_tokens[name] is not None:
+            positive(f"data.num_eval_tokens.{name}", data.num_eval_tokens[name])
+        if not is_finite(data.splits[name]):
+            raise ValueError(f"data.splits.{name}={data.splits[name]} must be a share of the documents, 0..1")
+
+
 def _parts(cfg: DictConfig, source: Source) -> None:
+    if cfg.data.mix is not None and not OmegaConf.is_dict(cfg.data.mix):
+        raise ValueError(f"data.mix={cfg.data.mix} must give each entry its tokens, as {{target: 1, general: 5}}")
+    if cfg.data.general is not None and "general" not in (cfg.data.mix or {}):
+        raise ValueError(f"data.general={cfg.data.general} has no meaning without `general` in data.mix")
     offer = make_offer(cfg, source)
     check_languages("data.languages", offer.languages, offer.conversations or source)
     make_parts(OmegaConf.to_container(cfg.data.mix, resolve=True) if cfg.data.mix is not None else None, offer)  # type: ignore[arg-type]
@@ -104,6 +136,8 @@ def _task(cfg: DictConfig) -> None:
     tuning = str(cfg.task._target_).endswith(SFT)
     if tuning and cfg.data.conversations is None:
         raise ValueError("task=sft needs conversations: choose data=phrasebook_sft, data=sft_files or data=aya")
+    if tuning and cfg.data.mix is not None and not cfg.data.mix.get("conversations"):
+        raise ValueError(f"task=sft learns from conversations, but data.mix={cfg.data.mix} has none: add conversations")
     if cfg.data.conversations is not None and not tuning and cfg.job.name == "fit":
         raise ValueError("data.conversations are trained on by task=sft: add it, or choose data without conversations")
 
@@ -114,6 +148,6 @@ def _noise(cfg: DictConfig) -> None:
     noise = make(cfg.noise.inject)
     if isinstance(noise, InstructionNoise) and cfg.data.conversations is None:
         raise ValueError("noise=instruction changes the instructions of conversations: it needs task=sft and its data")
-    window = list(cfg.noise.window)
+    window = list(cfg.noise.window) if OmegaConf.is_list(cfg.noise.window) else []
     if len(window) != 2 or not all(map(is_finite, window)) or not 0 <= window[0] < window[1] <= 1:
         raise ValueError(f"noise.window={cfg.noise.window} must be two shares of the run, as [0.25, 0.5]")

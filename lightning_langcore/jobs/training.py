@@ -69,6 +69,12 @@ def fit(
     if ckpt_path is not None and not Path(ckpt_path).exists():
         raise ValueError(f"job.ckpt_path={ckpt_path}: there is no such checkpoint")
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
+    if batches == 0:
+        raise ValueError(
+            f"data.num_tokens makes {datamodule.num_rows} rows, less than one batch of"
+            f" data.batch_size={datamodule.batch_size} for each of {trainer.world_size} ranks (trainer.devices): raise"
+            " the first or lower the others"
+        )
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
     handler = signal.getsignal(signal.SIGINT)

@@ -5,6 +5,7 @@ A panel for each arm; in it a line for each value of the setting, from light to 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lightning_langcore import courses
 from lightning_langcore.arms import Arm, Point, labels
-from lightning_langcore.effects import setting, spread_of, sweep
+from lightning_langcore.effects import clean_partners, responds, setting, spread_of, sweep
 from lightning_langcore.plots.curves import Curve, NothingToDrawError, add_legend, draw_curve, plain, setting_text
 from lightning_langcore.plots.recovery import milestones
 from lightning_langcore.plots.style import COLOURS, GREY, PALE, colours, save, short, tidy
@@ -43,20 +44,22 @@ class _Panel(NamedTuple):
 def time_course(runs: Sequence[Results], path: Path | str) -> None:
     """Log perplexity above the base, mean over languages, against training documents; the time of the noise is shaded.
 
-    A ring is where the mean is back within 1 % of perplexity of its value before the noise, for all seeds; see
-    :func:`lightning_langcore.courses.time_to_recover`. The band is the range over seeds.
+    A ring is where the mean is back within 1 % of perplexity of the clean run's, or, where there is none, of its value
+    before the noise, for all seeds that left it; see :func:`lightning_langcore.courses.time_to_recover`. The band is
+    the range over seeds.
 
     Raises:
         NothingToDrawError: no run with noise was scored after its first step.
     """
     panels = {}
+    back = partial(_back, clean=clean_partners([run for run in runs if responds(run)]))
     for arm, series in sweep(runs, "noise.rate").items():
         curves = {value: _joined(own, arm, courses.noise_course) for value, own in series.items()}
         noisy = [run for own in series.values() for run in own if courses.window(run)]
         between = [courses.window(run) or (0.0, 0.0) for run in noisy]
         noise = (min(first for first, _ in between), max(last for _, last in between)) if between else None
-        backs = {value: spread_of(own, _back) for value, own in series.items() if value}
-        rings = [_Ring(value, back.mean) for value, back in backs.items() if back and math.isfinite(back.high)]
+        backs = {value: spread_of(own, back) for value, own in series.items() if value}
+        rings = [_Ring(value, place.mean) for value, place in backs.items() if place and math.isfinite(place.high)]
         panels[arm] = _Panel({value: curve for value, curve in curves.items() if curve}, rings, noise)
     if not any(panel.curves for panel in panels.values()):
         raise NothingToDrawError("time_course: no run with noise was scored after its first step")
@@ -64,10 +67,10 @@ def time_course(runs: Sequence[Results], path: Path | str) -> None:
     _draw(panels, "noise.rate", texts, ("training documents", "back within 1 %"), path)
 
 
-def _back(run: Results) -> float | None:
-    """Documents at which the run is back; infinite: never; ``None``: can't be told."""
-    between, needed = courses.window(run), courses.time_to_recover(run)
-    return None if between is None or needed is None else between[1] + needed
+def _back(run: Results, clean: Mapping[int, Results]) -> float | None:
+    """Documents at which the run is back; infinite: never; ``None``: it did not leave, or it can't be told."""
+    between, needed = courses.window(run), courses.time_to_recover(run, clean.get(id(run)))
+    return between[1] + needed if between and needed else None
 
 
 def validation_course(runs: Sequence[Results], path: Path | str) -> None:

@@ -116,6 +116,7 @@ def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
 
 
 def arm_style(arm: Arm, named: Mapping[Arm, str]) -> dict[str, Any]:
+    """Colour, line and marker of an arm; ``named`` holds all arms of the picture."""
     colour = colours(other.kind for other in named)
     peers = [other for other in named if colour[other.kind] == colour[arm.kind] and other.frozen == arm.frozen]
     return {

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lightning_langcore import courses
 from lightning_langcore.arms import Arm, Spread, labels
-from lightning_langcore.effects import Series, change, drift, setting, spread_of, sweep, target_name
+from lightning_langcore.effects import Series, change, drift, setting, spread_of, sweep, talks, target_name
 from lightning_langcore.plots.curves import (
     Curve,
     NothingToDrawError,
@@ -37,6 +37,7 @@ SETTINGS = {
     "noise.rate": "share of the documents with noise",
 }
 _TITLES = {"target": "trained on", "others": "other languages", "answers": "held-out answers"}
+_TALK_TITLES = {"answers": "held-out answers", "target": "general text", "others": "general text, others"}
 _PARTS = {"region": "inside the region", "rest": "all other weights"}
 
 Measure = Callable[[Results], float | None]
@@ -45,10 +46,10 @@ Measure = Callable[[Results], float | None]
 def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None:
     """Final perplexity over the base's against a setting of the text, a line an arm; above 1 it was lost.
 
-    A panel for the languages that were trained on by name, one for all others, after fine-tuning one for held-out
-    answers and, with noise, one for the worst milestone of all languages while it lasted; each a geometric mean over
-    languages and seeds. The band is the range over seeds. A ratio that is not finite is an infinity sign at the upper
-    edge.
+    A panel for the languages that were trained on by name, one for all others, after fine-tuning on conversations one
+    for held-out answers, which comes first, as the rest is general text then; and, with noise, one for the worst
+    milestone of all languages while it lasted; each a geometric mean over languages and seeds. The band is the range
+    over seeds. A ratio that is not finite is an infinity sign at the upper edge.
 
     Args:
         runs: those that have no such setting are left out.
@@ -58,8 +59,8 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
     Raises:
         NothingToDrawError: no run changed the setting.
     """
-    titles = dict(_TITLES)
     swept = [run for series in sweep(runs, key).values() for own in series.values() for run in own]
+    titles = dict(_TALK_TITLES if swept and all(map(talks, swept)) else _TITLES)
     name = target_name(swept)
     titles["target"] += f" ({name})" if name else ""
     measures: dict[str, Measure] = {titles[group]: partial(change, group=group) for group in titles}
