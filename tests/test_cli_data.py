@@ -120,9 +120,9 @@ def test_fine_tuning_scores_held_out_answers_and_general_text(work):
 def test_epochs_repeat_the_same_documents(work):
     sweep = ["data.epochs=1,3", "callbacks=default,guarded"]
     runs = go(work, "-m", "+experiment=pretrain_epochs", "data.num_documents=60", *sweep, name="epochs")
-    told = {(run.data["epochs"], run.guard is not None): run.data["parts"][0]["tokens"] for run in runs}
+    told = {(run.data["asked"]["epochs"], run.guard is not None): run.data["parts"][0]["tokens"] for run in runs}
     assert set(told) == {(1, False), (1, True), (3, False), (3, True)}
-    # whole batches: the last, smaller one is left out
+    assert all(0.9 * run.data["asked"]["epochs"] < run.data["epochs"] <= run.data["asked"]["epochs"] for run in runs)
     assert told[3, True] == told[3, False] > 2.5 * told[1, False]
     assert "What epochs did" in (work / "epochs" / "report.html").read_text(encoding="utf-8")
 
@@ -154,6 +154,32 @@ def test_noise_comes_in_its_window_and_is_tagged(work, experiment, more):
         assert all(0.3 * steps < flag["step"] < 0.72 * steps for flag in flagged if "repetition" in flag["reasons"])
         tags = {about.get("tag") for flag in flagged for about in flag["documents"]}
         assert "repeat:40" in tags
+
+
+def test_a_run_that_the_monitor_stops_is_not_a_completed_one(work):
+    made = go(
+        work, "+experiment=noise_repeat", ONE, "noise.rate=1", "data.num_tokens=7680", "data.max_epochs=9",
+        "callbacks.noise_sensitivity.action=stop", name="stopped",
+    )  # fmt: skip
+    assert made.status == "interrupted"
+    step = int(re.search(r"stopped the training before step (\d+)", made.error)[1])
+    flagged = [json.loads(line) for line in (made.folder / "flagged.jsonl").read_text().splitlines()]
+    assert [flag["step"] for flag in flagged] == [step] == [made.monitor["num_steps"]]
+    assert made.data["course"][-1]["share"] == pytest.approx(step / 60, abs=0.02)
+
+
+def test_a_resumed_run_tells_the_same_as_one_that_was_not_interrupted(work):
+    common = ["+experiment=noise_repeat", ONE, "data.num_tokens=7680", "data.max_epochs=9", "job.milestones=[0,20,60]"]
+    often = ["callbacks.checkpoint.every_n_train_steps=10", "callbacks.checkpoint.save_top_k=-1"]
+    whole = go(work, *common, *often, "noise.rate=0.3", name="whole")
+    kept = next((whole.folder / "checkpoints").glob("*step=40.ckpt"))
+    resumed = go(work, *common, "noise.rate=0.3", f"job.ckpt_path='{kept}'", name="resumed")
+    assert resumed.perplexity == whole.perplexity
+    assert resumed.drift == whole.drift
+    assert resumed.data == whole.data
+    assert resumed.monitor == whole.monitor
+    other = go(work, *common, "noise.rate=0", f"job.ckpt_path='{kept}'", expect=1, name="other")
+    assert "other text" in other.stderr
 
 
 def test_the_monitor_that_only_logs_leaves_the_trained_weights_bit_for_bit(work):
@@ -201,6 +227,14 @@ def test_a_dataset_laid_out_as_on_the_hub_is_trained_on(work, way):
         (["noise=repeat", "noise.rate=2"], r"noise\.rate=2 must be a share"),
         (["data.on_the_fly=true", "noise=repeat"], r"data\.on_the_fly=true .* can't honour noise"),
         (["data.num_tokens=10_000_000"], r"data\.num_tokens=10000000 is [\d.]+ epochs of"),
+        (["data.mix=[zh]"], r"data\.mix=\['zh'\] must give each entry its tokens"),
+        (["data.repetition.max_repeats=1"], r"data\.repetition\.max_repeats=1 must be .* at least 2"),
+        (["data.general=[zh]"], r"data\.general=\['zh'\] has no meaning without `general`"),
+        (["trainer.strategy=ddp_spawn"], r"trainer\.strategy=ddp_spawn trains in processes whose results are lost"),
+        (
+            ["callbacks=[default,noise_sensitivity]", "callbacks.noise_sensitivity.action=foo"],
+            r"NoiseSensitivity: action='foo' must be one of",
+        ),
         (["model.base.languages=[xx]"], r"model\.base\.languages: the language 'xx' is not in the data"),
     ],
 )

@@ -28,8 +28,16 @@ PRINTED = {
         "massive dimensions: 0",
         "still every bit: True",
     ],
+    "04_data_and_noise": [
+        "general to zh: 5.00 to 1",
+        "with positions, the same as alone: True",
+        "without, the same as alone: False",
+        "clean: 0 of 240 steps flagged, 0 without a burst",
+        "0 without a burst; 13 of 13 bursts caught",
+        "7 documents with a burst, 7 left out",
+    ],
 }
-NUM_FIGURES = {"01_quickstart": 0, "02_locate": 5, "03_perturb": 1}
+NUM_FIGURES = {"01_quickstart": 0, "02_locate": 5, "03_perturb": 1, "04_data_and_noise": 1}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

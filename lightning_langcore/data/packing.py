@@ -5,6 +5,7 @@
 """
 
 import json
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -153,8 +154,8 @@ class _Writer:
         self._begin = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
         self._end = tokenizer.eos_token_id
         self._dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
-        self._ends: list[int] = []
-        self._ids: list[int] = []
+        self._ends = array("q")
+        self._ids = array("Q")
         self._tags: dict[int, str] = {}
         self._num_filtered = 0
         self._file = (folder / "tokens.bin").open("wb")

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.mixing import Part
 from lightning_langcore.data.reading import PartReader
 from lightning_langcore.data.source import Splitter
+from lightning_langcore.progress import say
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: its multiples fill every part of 0..2^64 evenly."""
@@ -158,6 +159,10 @@ class StreamedLoader(DataLoader[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         start = self._handed_out
+        if self.dataset.shuffle_buffer:
+            say(
+                f"reading up to {self.dataset.shuffle_buffer:,} documents of each part to shuffle (data.shuffle_buffer)"
+            )
         self.dataset.go_on(range(start, (start // len(self) + 1) * len(self)), self._states)
         for number, batch in enumerate(super().__iter__(), start):
             if "error" in batch:

@@ -6,6 +6,7 @@ first conversation | second one | third ......... | padding      row 0
 """
 
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -111,9 +112,9 @@ class _Writer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._starts = [0]
-        self._rows = [0]
-        self._ids: list[int] = []
+        self._starts = array("q", [0])
+        self._rows = array("q", [0])
+        self._ids = array("Q")
         self._tags: dict[int, str] = {}
         self._counts = {"num_answer_tokens": 0, "num_cut_conversations": 0, "num_cut_tokens": 0}
         self._tokens = (folder / "tokens.bin").open("wb")
