@@ -124,13 +124,13 @@ def tell_epochs(runs: Sequence[Results]) -> None:
 def noise(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
     """Doses without a guard, and with skip beside a clean run of as many accepted steps."""
     runs = []
-    for kind in ("repeat", "nonword"):
+    for kind, rates in (("repeat", "0,0.1,0.5"), ("nonword", "0.1,0.5")):  # without noise both are the same run
         common = [f"+experiment=noise_{kind}", "callbacks=default", *words]
-        runs += sweep(folder / f"noise-{kind}-{seed}", *common, "noise.rate=0,0.1,0.5")
+        runs += sweep(folder / f"noise-{kind}-{seed}", *common, f"noise.rate={rates}")
         action = "callbacks.noise_sensitivity.action=skip"
         skipped = sweep(folder / f"skip-{kind}-{seed}", *common, "noise.rate=0.1", action)
         steps = skipped[0].monitor["num_steps"] - skipped[0].monitor["num_skipped"]
-        clean = sweep(folder / f"clean-{kind}-{seed}", *common, "noise.rate=0", f"trainer.max_steps={steps}")
+        clean = sweep(folder / f"clean-{kind}-{seed}", *common, "noise.rate=0", f"+trainer.max_steps={steps}")
         clean[0].experiment += ", as many steps as skip accepts"
         runs += skipped + clean
     return runs
