@@ -12,6 +12,7 @@ import torch
 from pyarrow import parquet
 
 from lightning_langcore.data import conversations as module
+from lightning_langcore.data import hub
 from lightning_langcore.data.chat import Encoded, encode_conversation
 from lightning_langcore.data.conversations import ConversationFiles, HubConversations
 from lightning_langcore.data.source import Conversation, Splitter, identity
@@ -141,7 +142,7 @@ def aya(root, rows=AYA, **changed):
 def test_rows_are_chosen_by_their_language_and_empty_ones_left_out_aloud(tmp_path, monkeypatch, streaming):
     said = []
     monkeypatch.setattr(module, "say", said.append)
-    monkeypatch.setattr(module, "_BATCH", 2)
+    monkeypatch.setattr(hub, "_BATCH", 2)
     source = HubConversations(aya(tmp_path / "aya"), CODES, streaming=streaming, cache_dir=tmp_path / "cache")
     assert source.languages == ["en", "zh"]
     for _ in range(2):

@@ -1,5 +1,6 @@
 """What a run sees of the text, and that a resumed run sees the same."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,8 +13,9 @@ from helpers import Plain, Rows, blocks, loader, tiny_llama
 from texts import ListSource
 from torch.nn import functional
 
-from lightning_langcore.data import PhrasebookSource
+from lightning_langcore.data import PhrasebookConversations, PhrasebookSource
 from lightning_langcore.data.datamodule import ResumableLoader, TextDataModule
+from lightning_langcore.data.noise import InstructionNoise, RepeatNoise
 from lightning_langcore.data.source import Splitter
 
 
@@ -78,6 +80,11 @@ def test_too_many_tokens_are_refused_with_a_way_out_that_works(tmp_path, tokeniz
         ({"eval_languages": []}, r"data\.eval_languages=\[\] must name each language once"),
         ({"languages": ["zh", "zh"]}, r"data\.languages=.* must name each language once"),
         ({"languages": "zh"}, r"data\.languages=zh must be a list"),
+        ({"mix_unit": 100}, r"data\.mix_unit=100 .* there is none"),
+        ({"mix": {"zh": 1}, "epochs": 2}, r"data\.epochs=2 goes through one text"),
+        ({"epochs": 2, "window": (0.2, 0.4)}, r"noise\.window=\[0\.2, 0\.4\] needs data\.num_tokens"),
+        ({"on_the_fly": True, "noise": RepeatNoise(1.0, 4)}, r"data\.on_the_fly=true .* can't honour noise"),
+        ({"on_the_fly": True, "epochs": 1}, r"data\.on_the_fly=true .* can't honour data\.epochs"),
         ({"num_tokens": 40}, r"data\.num_tokens=40 leaves less than a row of 20 tokens for 'zh'"),
         ({"num_tokens": 60}, r"makes 3 rows of 20 tokens, less than one batch of data\.batch_size=4"),
         ({"block_size": 50_000, "num_tokens": 150_000}, r"do not fill one row of data\.block_size=50000"),
@@ -105,6 +112,20 @@ def test_evaluation_batches_hold_the_bytes_of_their_split_per_language(tmp_path,
     limited = datamodule(tmp_path, tokenizer, num_eval_tokens={"test": 1}).eval_loaders()
     first = next(made.splitter.texts(made.source, "zh", "test"))
     assert [batch["num_bytes"] for batch in limited["test"]["zh"]] == [len(first.encode())]
+
+
+def test_instructions_are_spoilt_and_the_text_mixed_in_stays_as_it_is(tmp_path, tokenizer):
+    common = {"source": PhrasebookSource(), "splitter": Splitter(0.1, 0.1, {"run": 1}), "tokenizer": tokenizer}
+    talks = {"conversations": PhrasebookConversations(), "languages": ["en", "es"], "block_size": 300, "batch_size": 2}
+    mix = {"conversations": 1, "general": 1}
+    made = TextDataModule(
+        **common, folder=tmp_path, **talks, mix=mix, num_tokens=12_000, noise=InstructionNoise(1.0), general=["zh"]
+    )
+    made.setup()
+    found = [about for batch in made.train_dataloader() for row in batch["documents"] for about in json.loads(row)]
+    tags = {kind: {a.get("tag") for a in found if (a["source"] == "general") == kind} for kind in (True, False)}
+    assert tags[True] == {None}
+    assert {"instruction:mangled", "instruction:foreign"} <= tags[False]
 
 
 # --- resuming inside an epoch

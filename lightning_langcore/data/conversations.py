@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_langcore.data.chat import check_messages
 from lightning_langcore.data.files import files_by_language
-from lightning_langcore.data.hub import HubSource, first_line, open_dataset
+from lightning_langcore.data.hub import dataset_version, open_dataset, read_columns
 from lightning_langcore.data.source import Conversation
 from lightning_langcore.progress import say
-
-_BATCH = 1000
 
 
 class ConversationFiles:
@@ -181,10 +179,9 @@ class HubConversations:
             say(f"{self._what}: left out {num_empty} {language!r} row(s) without a question or an answer")
 
     def digest(self) -> str:
-        """Of how the rows are read and of what they are, as far as :class:`HubSource` can tell."""
-        about = dict.fromkeys(self.languages, self.config)
-        rows = HubSource(self.path, about, "", self.split, self.streaming, 0, revision=self.revision)
-        text = json.dumps([rows.digest(), self.codes, self.columns], ensure_ascii=False)
+        """Of how the rows are read and of what they are, see :func:`lightning_langcore.data.hub.dataset_version`."""
+        about = [self.path, self.config, self.split, self.streaming, self.codes, self.columns, self.revision]
+        text = json.dumps([*about, dataset_version(self.path, self.revision)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -194,31 +191,8 @@ class HubConversations:
     def _read(self) -> Iterator[tuple[str, str, str]]:
         """Language code, question and answer of every row; nothing is an empty text."""
         rows = open_dataset(self.path, self.config, self.split, self.streaming, self.cache_dir, revision=self.revision)
-        if rows.column_names is not None:  # json does not know before it is read
-            self._check_columns(rows.column_names)
-            rows = rows.select_columns(list(self.columns.values()))
-        batches = rows.iter(_BATCH)
-        while (batch := self._next(batches)) is not None:
-            self._check_columns(batch)
-            for row in zip(*(batch[column] for column in self.columns.values()), strict=True):
-                for (setting, column), text in zip(self.columns.items(), row, strict=True):
-                    if not isinstance(text, str | None):
-                        raise ValueError(
-                            f"{self._what}: the column {setting}={column!r} holds {type(text).__name__}, not text"
-                        )
-                code, question, answer = (text or "" for text in row)
-                yield code, question, answer
-
-    def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-        try:
-            return next(batches, None)
-        except Exception as error:
-            raise ValueError(f"{self._what} broke off while it was read: {first_line(error)}") from error
-
-    def _check_columns(self, columns: Iterable[str]) -> None:
-        for setting, column in self.columns.items():
-            if column not in columns:
-                raise ValueError(f"{self._what} has no column {setting}={column!r}, only {', '.join(columns)}")
+        for code, question, answer in read_columns(rows, self.columns, self._what):
+            yield code or "", question or "", answer or ""
 
 
 def _messages(question: Any, answer: Any) -> list[dict[str, Any]]:

@@ -43,6 +43,45 @@ def check_languages(setting: str, wanted: Sequence[str] | None, source: Source |
     return list(wanted)
 
 
+def check_length(
+    mix: Mapping[str, float] | None, mix_unit: int | None, epochs: int | None, window: Sequence[float]
+) -> None:
+    """Refuse ways to say how long a run is that contradict one another.
+
+    Raises:
+        ValueError: they do.
+    """
+    if mix_unit is not None and mix is None:
+        raise ValueError(f"data.mix_unit={mix_unit} says how long data.mix is, but there is none: give data.mix")
+    if epochs is not None and mix is not None:
+        raise ValueError(
+            f"data.epochs={epochs} goes through one text: with data.mix say how long with data.num_tokens or"
+            " data.mix_unit, and data.max_epochs"
+        )
+    if epochs is not None and tuple(window) != WHOLE:
+        raise ValueError(f"noise.window={list(window)} needs data.num_tokens, not data.epochs={epochs}")
+
+
+def check_on_the_fly(noise: Any, conversations: Any, epochs: int | None, num_documents: int | None) -> None:
+    """Refuse what text that is read on the fly can't have.
+
+    Raises:
+        ValueError: one of these is not ``None``.
+    """
+    settings = {
+        "noise": noise,
+        "data.conversations": conversations,
+        "data.epochs": epochs,
+        "data.num_documents": num_documents,
+    }
+    beside = [name for name, value in settings.items() if value is not None]
+    if beside:
+        raise ValueError(
+            f"data.on_the_fly=true reads plain text as it comes, and can't honour {', '.join(beside)}: leave that out,"
+            " or set data.on_the_fly=false"
+        )
+
+
 class TextDataModule(pl.LightningDataModule):
     """Packed training rows in a seeded order, and evaluation windows per split and language.
 
@@ -116,6 +155,9 @@ class TextDataModule(pl.LightningDataModule):
         shuffle_buffer: int = 10_000,
     ) -> None:
         super().__init__()
+        check_length(mix, mix_unit, epochs, window)
+        if on_the_fly:
+            check_on_the_fly(noise, conversations, epochs, num_documents)
         self.source = source
         self.conversations = conversations
         self.tokenizer = tokenizer
@@ -126,7 +168,7 @@ class TextDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_eval_tokens = dict(num_eval_tokens or {})
         self.num_workers = num_workers
-        if mix_unit is not None and mix is not None:
+        if mix is not None and mix_unit is not None:
             num_tokens = round(mix_unit * sum(mix.values()))
         parts = make_parts(mix, Offer(source, languages, conversations, general, sources))
         self.text = TrainingText(

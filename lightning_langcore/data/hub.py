@@ -153,6 +153,25 @@ def _check_columns(found: Iterable[str], columns: Mapping[str, str], what: str) 
             raise ValueError(f"{what} has no column {setting}={column!r}, only {', '.join(found)}")
 
 
+def dataset_version(path: str, revision: str | None) -> Any:
+    """What tells a dataset from another state of it: on the hub the commit, in a folder its files' names and times.
+
+    A file in a folder that changes and keeps its size and time is not noticed; nor a change on the hub as long as it
+    can't be reached.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        files = [(str(f.relative_to(folder)), f.stat()) for f in sorted(folder.rglob("*")) if f.is_file()]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files if not name.startswith(".")]
+    import huggingface_hub
+
+    try:
+        card = huggingface_hub.hf_hub_download(path, "README.md", repo_type="dataset", revision=revision)
+    except Exception:
+        return None  # opening it will say what is wrong
+    return Path(card).parent.name  # the hub's cache keeps files in folders named by commit
+
+
 class HubSource(Source):
     """Text of a dataset on the hub, or of a folder laid out as there: a config of it for each language.
 
@@ -261,29 +280,12 @@ class HubSource(Source):
         return [lambda first, i=int(i): rows.shard(len(order), i).skip(first) for i in own], rest  # type: ignore[misc]
 
     def digest(self) -> str:
-        """Of how the text is read and of what it is: on the hub the commit, in a folder its files' names and times.
-
-        A file in a folder that changes and keeps its size and time is not noticed; nor a change on the hub as long as
-        it can't be reached.
-        """
+        """Of how the text is read and of what it is, see :func:`dataset_version`."""
         if self._digest is None:
             about = [self.path, self.configs, self.column, self.split, self.streaming, self.shuffle_buffer, self.seed]
-            text = json.dumps([*about, self.revision, self._version()], ensure_ascii=False)
+            text = json.dumps([*about, self.revision, dataset_version(self.path, self.revision)], ensure_ascii=False)
             self._digest = hashlib.sha256(text.encode()).hexdigest()
         return self._digest
-
-    def _version(self) -> Any:
-        folder = Path(self.path)
-        if folder.is_dir():
-            files = [(str(f.relative_to(folder)), f.stat()) for f in sorted(folder.rglob("*")) if f.is_file()]
-            return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files if not name.startswith(".")]
-        import huggingface_hub
-
-        try:
-            card = huggingface_hub.hf_hub_download(self.path, "README.md", repo_type="dataset", revision=self.revision)
-        except Exception:
-            return None  # opening it will say what is wrong
-        return Path(card).parent.name  # the hub's cache keeps files in folders named by commit
 
     def _open(self, language: str) -> Any:
         if language not in self.configs:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lightning_langcore.data.catalogue import Catalogue, CatalogueWriter
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.source import Document
 from lightning_langcore.files import folder_once
@@ -155,8 +156,7 @@ class _Writer:
         self._end = tokenizer.eos_token_id
         self._dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
         self._ends = array("q")
-        self._ids = array("Q")
-        self._tags: dict[int, str] = {}
+        self._catalogue = CatalogueWriter()
         self._num_filtered = 0
         self._file = (folder / "tokens.bin").open("wb")
         self._filtered = (folder / "filtered.jsonl").open("w", encoding="utf-8")
@@ -177,19 +177,16 @@ class _Writer:
         """Append a document."""
         row = np.array([*self._begin, *tokens, self._end], dtype=self._dtype)
         row.tofile(self._file)
-        if document.tag is not None:
-            self._tags[len(self._ends)] = document.tag
+        self._catalogue.add(document)
         self.num_tokens += len(row)
         self._ends.append(self.num_tokens - 1)
-        self._ids.append(int(document.identity, 16))
 
     def close(self) -> None:
         """Write the rest."""
         self._file.close()
         self._filtered.close()
         np.save(self._folder / "ends.npy", np.array(self._ends, dtype=np.int64))
-        np.save(self._folder / "ids.npy", np.array(self._ids, dtype=np.uint64))
-        (self._folder / "tags.json").write_text(json.dumps(self._tags))
+        self._catalogue.write(self._folder)
         meta = {"dtype": self._dtype.name, "num_tokens": self.num_tokens, "num_filtered": self._num_filtered}
         (self._folder / "meta.json").write_text(json.dumps(meta))
 
@@ -218,8 +215,7 @@ class PackedTokens:
         self.tokens = np.empty(0, dtype) if empty else np.memmap(folder / "tokens.bin", dtype=dtype, mode="r")
         self.ends = np.load(folder / "ends.npy")
         self.num_filtered: int = meta["num_filtered"]
-        self._ids = np.load(folder / "ids.npy")
-        self._tags = {int(number): tag for number, tag in json.loads((folder / "tags.json").read_text()).items()}
+        self._catalogue = Catalogue(folder)
 
     def num_rows(self, block_size: int) -> int:
         """Whole blocks whose every position has a label."""
@@ -236,7 +232,7 @@ class PackedTokens:
 
     def rows_with_tags(self, block_size: int) -> np.ndarray:
         """The last block of each document to which something was done, ascending."""
-        return self.ends[sorted(self._tags)] // block_size
+        return self.ends[self._catalogue.tagged] // block_size
 
     def row(self, block: int, block_size: int) -> dict[str, Any]:
         """One block.
@@ -257,6 +253,5 @@ class PackedTokens:
         }
 
     def about(self, number: int) -> dict[str, str]:
-        """``document``, the identity, and ``tag`` where something was done to it."""
-        found = {"document": f"{int(self._ids[number]):016x}"}
-        return found | {"tag": self._tags[number]} if number in self._tags else found
+        """See :meth:`Catalogue.about`."""
+        return self._catalogue.about(number)

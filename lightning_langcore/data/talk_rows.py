@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_langcore.data.catalogue import Catalogue, CatalogueWriter
 from lightning_langcore.data.chat import Encoded
 from lightning_langcore.data.source import Conversation
 from lightning_langcore.data.windows import Window, batches_of
@@ -24,7 +25,7 @@ from lightning_langcore.metrics import IGNORE
 Talk = tuple[Conversation, Encoded]
 
 _WINDOW = 256  # conversations that are fitted into rows at a time
-_ARRAYS = ("starts", "rows", "ids")
+_ARRAYS = ("starts", "rows")
 
 
 def pack_conversations(
@@ -114,8 +115,7 @@ class _Writer:
         self._folder = folder
         self._starts = array("q", [0])
         self._rows = array("q", [0])
-        self._ids = array("Q")
-        self._tags: dict[int, str] = {}
+        self._catalogue = CatalogueWriter()
         self._counts = {"num_answer_tokens": 0, "num_cut_conversations": 0, "num_cut_tokens": 0}
         self._tokens = (folder / "tokens.bin").open("wb")
         self._answers = (folder / "answers.bin").open("wb")
@@ -125,24 +125,21 @@ class _Writer:
         for conversation, encoded in row:
             np.array(encoded.ids, dtype=np.uint32).tofile(self._tokens)
             np.array(encoded.is_answer, dtype=np.bool_).tofile(self._answers)
-            if conversation.tag is not None:
-                self._tags[len(self._ids)] = conversation.tag
-            self._ids.append(int(conversation.identity, 16))
+            self._catalogue.add(conversation)
             self._starts.append(self._starts[-1] + len(encoded.ids))
             self._counts["num_answer_tokens"] += sum(encoded.is_answer)
             self._counts["num_cut_conversations"] += encoded.num_cut > 0
             self._counts["num_cut_tokens"] += encoded.num_cut
-        self._rows.append(len(self._ids))
+        self._rows.append(len(self._catalogue))
 
     def close(self, block_size: int) -> None:
         """Write the rest."""
         self._tokens.close()
         self._answers.close()
-        arrays = {"starts": self._starts, "rows": self._rows, "ids": self._ids}
-        for name in _ARRAYS:
-            np.save(self._folder / f"{name}.npy", np.array(arrays[name], np.uint64 if name == "ids" else np.int64))
-        (self._folder / "tags.json").write_text(json.dumps(self._tags))
-        sizes = {"block_size": block_size, "num_tokens": self._starts[-1], "num_conversations": len(self._ids)}
+        for name, numbers in zip(_ARRAYS, (self._starts, self._rows), strict=True):
+            np.save(self._folder / f"{name}.npy", np.array(numbers, np.int64))
+        self._catalogue.write(self._folder)
+        sizes = {"block_size": block_size, "num_tokens": self._starts[-1], "num_conversations": len(self._catalogue)}
         (self._folder / "meta.json").write_text(json.dumps(sizes | self._counts))
 
 
@@ -174,8 +171,8 @@ class PackedConversations:
         self.num_cut: int = meta["num_cut_conversations"]
         self.num_cut_tokens: int = meta["num_cut_tokens"]
         self._block_size: int = meta["block_size"]
-        self._starts, self._rows, self._ids = (np.load(folder / f"{name}.npy") for name in _ARRAYS)
-        self._tags = {int(number): tag for number, tag in json.loads((folder / "tags.json").read_text()).items()}
+        self._starts, self._rows = (np.load(folder / f"{name}.npy") for name in _ARRAYS)
+        self._catalogue = Catalogue(folder)
         self._tokens, self._answers = (
             np.memmap(folder / name, dtype=dtype, mode="r") if self.num_tokens else np.empty(0, dtype)
             for name, dtype in (("tokens.bin", np.uint32), ("answers.bin", np.bool_))
@@ -207,7 +204,7 @@ class PackedConversations:
     def rows_with_tags(self, block_size: int) -> np.ndarray:
         """The row of each conversation to which something was done, ascending."""
         assert block_size == self._block_size
-        return np.searchsorted(self._rows, sorted(self._tags), side="right") - 1
+        return np.searchsorted(self._rows, self._catalogue.tagged, side="right") - 1
 
     def row(self, number: int, block_size: int) -> dict[str, Any]:
         """One row.
@@ -236,9 +233,8 @@ class PackedConversations:
         }
 
     def about(self, number: int) -> dict[str, str]:
-        """``document``, the identity, and ``tag`` where something was done to it."""
-        found = {"document": f"{int(self._ids[number]):016x}"}
-        return found | {"tag": self._tags[number]} if number in self._tags else found
+        """See :meth:`Catalogue.about`."""
+        return self._catalogue.about(number)
 
 
 def answer_batches(

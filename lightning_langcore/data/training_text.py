@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.chat import Encoded, encode_conversation
 from lightning_langcore.data.loading import Packed, PackedRows
 from lightning_langcore.data.mixing import Part, deal, numbers
-from lightning_langcore.data.noise import Noise
+from lightning_langcore.data.noise import InstructionNoise, Noise
 from lightning_langcore.data.packing import Repetition, pack, within
 from lightning_langcore.data.source import Conversation, ConversationSource, Source, Splitter
 from lightning_langcore.data.streaming import StreamedBlocks
@@ -73,7 +73,7 @@ class TrainingText:
             folder,
             num_tokens,
             repetition=self.repetition,
-            noise=self.noise,
+            noise=None if isinstance(self.noise, InstructionNoise) else self.noise,  # text has no instructions
             window=self.window,
             num_proc=self.num_proc,
         )

@@ -5,9 +5,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.data import Source
-from lightning_langcore.data.datamodule import check_languages
-from lightning_langcore.data.mixing import Offer, make_parts
+from lightning_langcore.data.datamodule import check_languages, check_length, check_on_the_fly
+from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, Offer, make_parts
 from lightning_langcore.data.noise import InstructionNoise
+from lightning_langcore.data.training_text import WHOLE
 from lightning_langcore.jobs.settings import is_finite, is_whole, make, positive, together
 
 SFT = "SupervisedFineTuning"
@@ -56,9 +57,8 @@ def check_text(cfg: DictConfig, source: Source) -> None:
             lambda: _parts(cfg, source),
             lambda: _repetition(cfg),
             lambda: _numbers(cfg),
-            lambda: _length(cfg),
             lambda: _task(cfg),
-            lambda: _noise(cfg),
+            lambda: _length(cfg),
             lambda: _on_the_fly(cfg),
         ]
     )
@@ -98,7 +98,7 @@ def _numbers(cfg: DictConfig) -> None:
 def _parts(cfg: DictConfig, source: Source) -> None:
     if cfg.data.mix is not None and not OmegaConf.is_dict(cfg.data.mix):
         raise ValueError(f"data.mix={cfg.data.mix} must give each entry its tokens, as {{target: 1, general: 5}}")
-    if cfg.data.general is not None and "general" not in (cfg.data.mix or {}):
+    if cfg.data.general is not None and GENERAL not in (cfg.data.mix or {}):
         raise ValueError(f"data.general={cfg.data.general} has no meaning without `general` in data.mix")
     offer = make_offer(cfg, source)
     check_languages("data.languages", offer.languages, offer.conversations or source)
@@ -106,37 +106,23 @@ def _parts(cfg: DictConfig, source: Source) -> None:
 
 
 def _length(cfg: DictConfig) -> None:
-    data = cfg.data
-    if data.mix_unit is not None and data.mix is None:
-        raise ValueError(f"data.mix_unit={data.mix_unit} says how long data.mix is, but there is none: give data.mix")
-    if data.epochs is not None and data.mix is not None:
-        raise ValueError(
-            f"data.epochs={data.epochs} goes through one text: with data.mix say how long with data.num_tokens or"
-            " data.mix_unit, and data.max_epochs"
-        )
-    if data.epochs is not None and cfg.noise.inject is not None and list(cfg.noise.window) != [0, 1]:
-        raise ValueError(f"noise.window={cfg.noise.window} needs data.num_tokens, not data.epochs={data.epochs}")
+    _noise(cfg)  # else its window can't be read
+    window = WHOLE if cfg.noise.inject is None else tuple(cfg.noise.window)
+    check_length(cfg.data.mix, cfg.data.mix_unit, cfg.data.epochs, window)
 
 
 def _on_the_fly(cfg: DictConfig) -> None:
     if not is_whole(cfg.data.shuffle_buffer) or cfg.data.shuffle_buffer < 0:
         raise ValueError(f"data.shuffle_buffer={cfg.data.shuffle_buffer} must be a number of documents, 0 or more")
-    if not cfg.data.on_the_fly:
-        return
-    beside = [name for name in ("conversations", "epochs", "num_documents") if cfg.data[name] is not None]
-    beside += [] if cfg.noise.inject is None else ["noise"]
-    if beside:
-        raise ValueError(
-            f"data.on_the_fly=true reads plain text as it comes, and can't honour {', '.join(beside)}: leave that out,"
-            " or set data.on_the_fly=false"
-        )
+    if cfg.data.on_the_fly:
+        check_on_the_fly(cfg.noise.inject, cfg.data.conversations, cfg.data.epochs, cfg.data.num_documents)
 
 
 def _task(cfg: DictConfig) -> None:
     tuning = str(cfg.task._target_).endswith(SFT)
     if tuning and cfg.data.conversations is None:
         raise ValueError("task=sft needs conversations: choose data=phrasebook_sft, data=sft_files or data=aya")
-    if tuning and cfg.data.mix is not None and not cfg.data.mix.get("conversations"):
+    if tuning and cfg.data.mix is not None and not cfg.data.mix.get(CONVERSATIONS):
         raise ValueError(f"task=sft learns from conversations, but data.mix={cfg.data.mix} has none: add conversations")
     if cfg.data.conversations is not None and not tuning and cfg.job.name == "fit":
         raise ValueError("data.conversations are trained on by task=sft: add it, or choose data without conversations")
