@@ -34,6 +34,12 @@ def exp(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf
 
 
+def times(nats: float) -> str:
+    """How many times a perplexity is another, from the difference in nats: three decimals near 1, where they matter."""
+    ratio = exp(nats)
+    return f"{ratio:.3f}" if 0.5 <= ratio < 2 else number(ratio)
+
+
 def spread_text(value: Spread | None, gap: str = " ") -> str:
     """``5.92 (5.80–6.04)``; the bracket only where seeds differ."""
     if value is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_langcore import courses, plots
 from lightning_langcore.arms import Arm, data_labels, labels
-from lightning_langcore.compare import exp, number
+from lightning_langcore.compare import number, times
 from lightning_langcore.effects import Series, clean_partners, exchanges, gain, loss, setting, spread_of, sweep
 from lightning_langcore.report_html import html_table, picture
 from lightning_langcore.report_words import (
@@ -127,7 +127,7 @@ def _noise(runs: Sequence[Results]) -> str:
 
     def worst(own: Sequence[Results]) -> str:
         value = spread_of(own, partial(_phase, phase="during", between=between))
-        return range_text(value, lambda nats: number(exp(nats)))
+        return range_text(value, times)
 
     noisy = [run for run in _all(lines) if courses.shares(run)]
     clean = clean_partners(runs)
@@ -190,7 +190,7 @@ def _by_language(lines: Mapping[Arm, Series]) -> str:
         for _, own in most.values():
             measured = (partial(_phase, phase=phase, languages=[lang]) for phase in courses.Phases._fields)
             three = (spread_of(own, one) for one in measured)
-            values.append(" / ".join(number(exp(value.mean)) if value else "–" for value in three))
+            values.append(" / ".join(times(value.mean) if value else "–" for value in three))
         rows.append([f"<b>{escape(lang)}</b>", *values])
     if not any(cell != "– / – / –" for row in rows for cell in row[1:]):
         return ""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lightning_langcore import courses
 from lightning_langcore.arms import Arm, Spread, acted, labels, mixed_in
-from lightning_langcore.compare import exp, number, spread_text
+from lightning_langcore.compare import number, times
 from lightning_langcore.effects import (
     Series,
     adapted,
@@ -76,7 +76,7 @@ def cells(runs: Sequence[Results]) -> dict[str, str]:
     if runs and all(map(talks, runs)):
         ratios = {"answers": "answers", "trained on": "target", "others": "others"}
     found = {name: spread_of(runs, partial(change, group=group)) for name, group in ratios.items()}
-    made = {name: spread_text(value) if value else "" for name, value in found.items()}
+    made = {name: range_text(value, times) for name, value in found.items()}
     made["region moved"] = range_text(spread_of(runs, partial(drift, where="region")), share)
     made["rest moved"] = range_text(spread_of(runs, partial(drift, where="rest")), share)
     return made
@@ -235,7 +235,7 @@ def _course(line: _Line) -> str:
     most = max(line.series)
     own = line.series[most]
     worst = spread_of(own, lambda run: found.during if (found := courses.phases(run)) else None)
-    told = [f"is at worst {number(exp(worst.mean))} times the base's"] if worst else []
+    told = [f"is at worst {times(worst.mean)} times the base's"] if worst else []
     clean = clean_partners([run for some in line.series.values() for run in some])
     text, level = back_text(own, clean), compared_with(own, clean)
     words = {
@@ -263,7 +263,7 @@ def _line(named: Mapping[Arm, str], arm: Arm, series: Series) -> _Line | None:
     told: list[tuple[str, dict[float, str]]] = []
     for group, subject in (_TALK_SUBJECTS if talking else _SUBJECTS).items():
         found = {value: spread_of(own, partial(change, group=group)) for value, own in series.items()}
-        ratios = {value: number(exp(ratio.mean)) for value, ratio in found.items() if ratio}
+        ratios = {value: times(ratio.mean) for value, ratio in found.items() if ratio}
         if ratios:
             start = "" if told or len(named) == 1 else f"{named[arm]}: "
             told.append((f"{start}{subject if told else subject.replace('that', 'the perplexity')} ends at", ratios))

@@ -377,11 +377,11 @@ def test_page_of_a_mix(tmp_path):
     page = page_of(mix(tmp_path), tmp_path)
     assert headings(page) == ["What the mix did", "The text that was read", "Language by language"]
     assert (
-        "The other languages' perplexity ends at 1.82 times the base's without general text"
-        " and 1.11 with 5 times as much." in page.text
+        "The other languages' perplexity ends at 1.822 times the base's without general text"
+        " and 1.105 with 5 times as much." in page.text
     )
-    assert ["no region, free", "0", "0.368", "1.82", "0.500", "1"] in page.rows
-    assert ["", "5", "0.368", "1.11", "0.500", "1"] in page.rows
+    assert ["no region, free", "0", "0.368", "1.822", "0.500", "1"] in page.rows
+    assert ["", "5", "0.368", "1.105", "0.500", "1"] in page.rows
     assert ["mix_ratio", "general x5", "1", "target", "text", "zh", "9,000", "90", "0.500", "0", "0"] in page.rows
     assert ["", "", "", "general", "text", "en ar", "45,000", "80", "0.100", "", ""] in page.rows
     assert "The runs read 9,000 to 54,000 tokens each, the target for up to 0.500 epochs." in page.text
@@ -390,7 +390,7 @@ def test_page_of_a_mix(tmp_path):
 
 def test_sentences_are_true_either_way(tmp_path):
     page = page_of(mix(tmp_path, others=(-0.2, 0.3)), tmp_path)
-    assert "ends at 0.819 times the base's without general text and 1.35 with 5 times as much." in page.text
+    assert "ends at 0.819 times the base's without general text and 1.350 with 5 times as much." in page.text
 
 
 def test_page_of_adapting(tmp_path):
@@ -405,7 +405,7 @@ def test_page_of_adapting(tmp_path):
         " with core, frozen at 50 %, −0.0500 for a gain of 0.300." in page.text
     )
     assert ["core, frozen", "50 %", "0.300", "-0.0500", "0.549", "0.905", "1"] in page.rows
-    assert ["no region, free", "–", "0.500", "0.300", "0.368", "1.82", "1"] in page.rows
+    assert ["no region, free", "–", "0.500", "0.300", "0.368", "1.822", "1"] in page.rows
 
 
 def test_page_of_epochs(tmp_path):
@@ -421,10 +421,10 @@ def test_page_of_epochs(tmp_path):
     page = page_of(runs, tmp_path)
     assert headings(page) == ["What epochs did", "The text that was read", "Language by language"]
     assert (
-        "The other languages' perplexity ends at 1.11 times the base's after 1 epoch and 2.72 after 10 epochs;"
+        "The other languages' perplexity ends at 1.105 times the base's after 1 epoch and 2.72 after 10 epochs;"
         " of 10 epochs, validation is best after 4.00." in page.text
     )
-    assert ["", "10", "1.65", "2.72", "10 %", "100 %", "4.00", "1"] in page.rows
+    assert ["", "10", "1.649", "2.72", "10 %", "100 %", "4.00", "1"] in page.rows
     assert len(page.sources) == 4  # perplexity, drift, validation, every language
 
 
@@ -453,19 +453,19 @@ def test_page_of_noise(tmp_path):
     page = page_of(noisy(tmp_path), tmp_path)
     assert headings(page) == ["What noise did", "The text that was read", "Language by language"]
     assert (
-        "The other languages' perplexity ends at 1.00 times the base's without noise and 1.22 with repeat noise in 20 %"
+        "The other languages' perplexity ends at 1.000 times the base's without noise and 1.221 with repeat noise in 20 %"
         " of the documents; with 20 %, all languages' is at worst 2.23 times the base's and does not come back to"
         " within 1 % of the clean run; the monitors caught 90 % of"
         " 200 documents with noise and flagged, falsely, 6 of 1,000 clean steps." in page.text
     )
-    assert ["no region, free", "0 %", "1.00", "1.00", "1.00", "–", "2"] in page.rows
-    assert ["", "20 %", "1.22", "1.22", "2.23", "never", "2"] in page.rows
+    assert ["no region, free", "0 %", "1.000", "1.000", "1.000", "–", "2"] in page.rows
+    assert ["", "20 %", "1.221", "1.221", "2.23", "never", "2"] in page.rows
     caught = ["no region, free", "20 %", "1,200", "200", "180", "186", "0", "90 %", "96.8 %", "0.6 %"]
     assert caught in page.rows
     assert ["no region, free", "0 %", "1,200", "0", "0", "6", "0", "–", "–", "0.5 %"] in page.rows
     assert "documents until back within 1 % of the clean run" in page.text
     assert "rows masked" not in page.text
-    assert ["en", "– / 2.72 / 1.22"] in page.rows, "the intact base is not what the noise began from"
+    assert ["en", "– / 2.72 / 1.221"] in page.rows, "the intact base is not what the noise began from"
     moved = [row for row in page.rows if row[:2] == ["no region, free", "20 %"] and len(row) == 7]
     up = ["model.layers.0.mlp.up_proj.weight", "row 7", "60 %", "8.00", "2 of 2"]
     assert [row[2:] for row in moved] == [
@@ -514,9 +514,10 @@ def test_a_run_that_did_not_leave_is_told_so(tmp_path, capsys):
             row["nats_per_token"] = 3.0
     page = page_of(runs, tmp_path)
     assert (
-        "all languages' is at worst 1.00 times the base's and did not leave the clean run by more than 1 %" in page.text
+        "all languages' is at worst 1.000 times the base's and did not leave the clean run by more than 1 %"
+        in page.text
     )
-    assert ["", "20 %", "1.00", "1.00", "1.00", "did not leave", "2"] in page.rows
+    assert ["", "20 %", "1.000", "1.000", "1.000", "did not leave", "2"] in page.rows
     report.print_table(runs)
     out = " ".join(capsys.readouterr().out.split())
     assert "documents until back within 1 % of the clean run" in out
@@ -562,11 +563,11 @@ def test_after_conversations_answers_come_first_and_the_rest_is_general_text(tmp
     page = page_of(runs, tmp_path)
     assert (
         "The perplexity of held-out answers ends at 0.819 times the base's after 1 epoch and 0.549 after 3 epochs;"
-        " that of general text ends at 1.11 times the base's after 1 epoch and 1.35 after 3 epochs" in page.text
+        " that of general text ends at 1.105 times the base's after 1 epoch and 1.350 after 3 epochs" in page.text
     )
     assert "trained on" not in page.text
     assert ["region and text", "epochs", "answers", "general text", "seeds"] in page.rows
-    assert ["", "3", "0.549", "1.35", "1"] in page.rows
+    assert ["", "3", "0.549", "1.350", "1"] in page.rows
     report.print_table(runs)
     head = capsys.readouterr().out
     assert head.index("answers") < head.index("general")
@@ -600,9 +601,9 @@ def test_old_and_new_runs_share_a_page(tmp_path):
 def test_one_run_of_a_new_kind_is_a_page(tmp_path):
     runs = [mix(tmp_path)[1], noisy(tmp_path)[1]]
     page = page_of([runs[0]], tmp_path)
-    assert "ends at 1.11 times the base's with 5 times as much general text." in page.text
+    assert "ends at 1.105 times the base's with 5 times as much general text." in page.text
     page = page_of([runs[1]], tmp_path)
-    assert "ends at 1.22 times the base's with repeat noise in 20 % of the documents" in page.text
+    assert "ends at 1.221 times the base's with repeat noise in 20 % of the documents" in page.text
     runs[1].perplexity = [row for row in runs[1].perplexity if row["stage"] != "final"]
     runs[1].status = "interrupted"
     assert "at 400, unfinished" in page_of([runs[1]], tmp_path).text
@@ -627,7 +628,7 @@ def test_effects_fit_the_terminal_and_nothing_is_cut(tmp_path, monkeypatch, widt
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     cells = " ".join(" ".join(line.replace("│", " ").split()) for line in text.splitlines())
-    for part in ("0.368", "1.82", "1.11", "trained on zh", "others", "recall", "90 %", "0.6 %", "answers"):
+    for part in ("0.368", "1.822", "1.105", "trained on zh", "others", "recall", "90 %", "0.6 %", "answers"):
         assert (part in cells) == (part != "answers"), part
     assert ("back after" in cells) == (width > 100)
     assert "damaged" not in cells
