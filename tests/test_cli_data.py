@@ -82,9 +82,8 @@ def test_a_new_language_is_one_that_the_base_has_not_seen(work):
     random = go(
         work, "+experiment=adapt_frozen_random", *old, "data.languages=[zh]", ONE, "region.fraction=0.5", name="random"
     )
-    assert {len(list((work / "artifacts").glob("base-*/recipe.json")))} <= {1, 2}
     recipes = [json.loads(path.read_text()) for path in (work / "artifacts").glob("base-*/recipe.json")]
-    assert ["en", "es", "ru"] in [recipe["languages"] for recipe in recipes]
+    assert [recipe["languages"] for recipe in recipes].count(["en", "es", "ru"]) == 1
     assert free.guard is None
     assert frozen.guard["max_abs_drift"] == random.guard["max_abs_drift"] == 0
     assert frozen.region["kind"] == "core"
