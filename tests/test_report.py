@@ -453,8 +453,8 @@ def test_page_of_noise(tmp_path):
     page = page_of(noisy(tmp_path), tmp_path)
     assert headings(page) == ["What noise did", "The text that was read", "Language by language"]
     assert (
-        "The other languages' perplexity ends at 1.000 times the base's without noise and 1.221 with repeat noise in 20 %"
-        " of the documents; with 20 %, all languages' is at worst 2.23 times the base's and does not come back to"
+        "The other languages' perplexity ends at 1.000 times the base's without noise and 1.221 with repeat noise in"
+        " 20 % of the documents; with 20 %, all languages' is at worst 2.23 times the base's and does not come back to"
         " within 1 % of the clean run; the monitors caught 90 % of"
         " 200 documents with noise and flagged, falsely, 6 of 1,000 clean steps." in page.text
     )
