@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightning_langcore.files import write_text
+from lightning_langcore.files import atomic_folder, write_text
 from lightning_langcore.progress import say
 
 
@@ -38,7 +37,8 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
     """The folder for a recipe, built if it is missing.
 
     It is built beside its place and renamed when done, with ``recipe.json`` in it: what exists is complete. A second
-    process waits for the first and says whom it waits for.
+    process waits for the first and says whom it waits for. The lock goes with its process, however that ends; what a
+    killed one has left half made is removed by the next.
 
     Args:
         root: folder of all artifacts.
@@ -51,6 +51,7 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
 
     Raises:
         ValueError: ``root`` can't be written.
+        OSError: the disk is full; nothing half made stays.
     """
     folder = place(root, name, recipe)
     if find(root, name, recipe):
@@ -65,7 +66,9 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
         if not find(root, name, recipe):
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
             try:
-                _build(folder, recipe, build)
+                with atomic_folder(folder, keep_seconds=0) as temporary:
+                    build(temporary)
+                    write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
             finally:
                 owner.unlink(missing_ok=True)
     return folder
@@ -87,14 +90,3 @@ def _locked(path: Path, owner: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _build(folder: Path, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        build(temporary)
-        write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -28,11 +28,13 @@ class MovedLine(NamedTuple):
 class Drift(NamedTuple):
     """Means of the relative change over the region's weights and over all other candidates; lines by their ratio.
 
-    ``region`` or ``rest`` is NaN where there is no such weight.
+    ``unmoved`` is the share (0..1) of those others that are what they were: in bfloat16 their updates are rounded away.
+    ``region``, ``rest`` or ``unmoved`` is NaN where there is no such weight.
     """
 
     region: float
     rest: float
+    unmoved: float
     lines: list[MovedLine]
 
 
@@ -45,7 +47,7 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_lines: int 
         region: see above.
         num_lines: how many lines to name.
     """
-    inside, outside = [0.0, 0], [0.0, 0]
+    inside, outside, still = [0.0, 0], [0.0, 0], [0.0, 0]
     lines: list[MovedLine] = []
     for name, change in changes:
         if name in region.shapes or change.ndim == 1:
@@ -57,8 +59,10 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_lines: int 
         total, hit = float(change.sum(dtype=torch.float64)), float(own.sum(dtype=torch.float64))
         inside = [inside[0] + hit, inside[1] + own.numel()]
         outside = [outside[0] + total - hit, outside[1] + change.numel() - own.numel()]
-    mean, other = (amount / count if count else float("nan") for amount, count in (inside, outside))
-    return Drift(mean, other, sorted(lines, key=lambda line: -line.ratio)[:num_lines])
+        zeros = int((change == 0).sum()) - int((own == 0).sum())
+        still = [still[0] + zeros, outside[1]]
+    mean, other, same = (amount / count if count else float("nan") for amount, count in (inside, outside, still))
+    return Drift(mean, other, same, sorted(lines, key=lambda line: -line.ratio)[:num_lines])
 
 
 def _moved_most(name: str, change: Tensor, num_lines: int) -> list[MovedLine]:

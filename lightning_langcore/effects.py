@@ -94,7 +94,7 @@ def target_name(runs: Iterable[Results]) -> str | None:
 
 
 def drift(run: Results, where: str) -> float | None:
-    """Mean relative change of the weights of the ``region`` or of the ``rest`` at the last time it was measured."""
+    """A figure of ``results.drift`` (``region``, ``rest`` or ``unmoved``) the last time it was measured."""
     rows = sorted(run.drift, key=lambda row: row.get("samples", 0))
     values = [row[where] for row in rows if math.isfinite(row.get(where, math.nan))]
     return float(values[-1]) if values else None

@@ -44,12 +44,21 @@ def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor
     return nats, (labels != IGNORE).sum()
 
 
+def token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> Tensor:
+    r""":math:`-\ln p(\text{label})` of each position, (B, T) float32, differentiable; 0 where nothing is scored."""
+    logits, labels = logits_BTV.flatten(0, -2), shift_labels_BT.flatten()
+    nats = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    return nats.view_as(shift_labels_BT)
+
+
+def scored_mean(nats_BT: Tensor, shift_labels_BT: Tensor) -> Tensor:
+    """Mean of the scored positions' nats, a scalar; 0 where nothing is scored."""
+    return nats_BT.sum() / (shift_labels_BT != IGNORE).sum().clamp(min=1)
+
+
 def next_token_mean(logits_BTV: Tensor, shift_labels_BT: Tensor) -> Tensor:
     """The training loss: mean nats per scored token, float32, differentiable; 0 where nothing is scored."""
-    total = F.cross_entropy(
-        logits_BTV.flatten(0, -2).float(), shift_labels_BT.flatten(), ignore_index=IGNORE, reduction="sum"
-    )
-    return total / (shift_labels_BT != IGNORE).sum().clamp(min=1)
+    return scored_mean(token_nats(logits_BTV, shift_labels_BT), shift_labels_BT)
 
 
 class _TextLikelihood(Metric):

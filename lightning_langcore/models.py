@@ -9,14 +9,18 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+
+from lightning_langcore import hub
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -88,9 +92,8 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken ones; a config that
             transformers does not know.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
-    check_folder(path)
+    check(path, dtype)
+    silent = hub.silence("models", path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -99,12 +102,12 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             trust_remote_code=False,
             attn_implementation=attention,
             output_loading_info=True,
+            local_files_only=silent is not None,
         )
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"model.path={path}: can't load it ({reason}): give a hub id that you can reach, or a folder with"
-            " config.json and *.safetensors"
+            f"model.path={path}: can't load it ({hub.reason(error, silent)}): give a hub id that you can reach, or a"
+            " folder with config.json and *.safetensors"
         ) from error
     model, info = loaded
     if info["missing_keys"]:
@@ -116,16 +119,56 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
     return model.train()
 
 
+def load_config(path: str | Path) -> PreTrainedConfig:
+    """The config of a model by hub id or local folder; no weights need be there.
+
+    Raises:
+        ValueError: there is none, or one that transformers does not know.
+    """
+    silent = hub.silence("models", path)
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=silent is not None)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"model.path={path}: can't read its config ({hub.reason(error, silent)}): give a folder with config.json,"
+            " or a hub id that you can reach"
+        ) from error
+
+
+def model_without_weights(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model on the meta device: names and shapes, but no memory; it can't run."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Hold only the inputs of the layers in training, and run each layer again when its gradients are due.
+
+    Gradients and parameter names stay as they are; a step has about a third more arithmetic.
+
+    Raises:
+        ValueError: the architecture does not support it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ValueError(
+            f"model.activation_checkpointing=true: {type(model).__name__} does not support it: leave it false"
+        )
+    # transformers renames the method; the first argument stays
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer beside a model; a begin or end token that it lacks is taken from the other.
 
     Raises:
         ValueError: there is none, or it has neither a begin nor an end token.
     """
+    silent = hub.silence("models", path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=silent is not None)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model.path={path}: no tokenizer there ({str(error).strip().splitlines()[0]})") from error
+        raise ValueError(f"model.path={path}: no tokenizer there ({hub.reason(error, silent)})") from error
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = tokenizer.bos_token
     if tokenizer.eos_token_id is None:
@@ -135,10 +178,41 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save weights (safetensors), config and tokenizer so that ``AutoModelForCausalLM.from_pretrained`` reads them."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Save weights (safetensors), config and tokenizer so that ``AutoModelForCausalLM.from_pretrained`` reads them.
+
+    Args:
+        model: the weights too, unless they are given.
+        tokenizer: see above.
+        folder: made if needed.
+        weights: of a sharded model: its whole state.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full.
+    """
+    try:
+        model.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:  # safetensors and tokenizers have errors of their own, the second's without a type
+        raise OSError(f"{folder} can't be written: {error}") from error
+
+
+def check(path: str | Path, dtype: str) -> None:
+    """Refuse what can't be loaded, before anything is.
+
+    Raises:
+        ValueError: an unknown type; see :func:`check_folder`.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
+    check_folder(path)
 
 
 def check_folder(path: str | Path) -> None:
@@ -167,8 +241,9 @@ def local_folder(path: str | Path) -> Path:
     """
     if Path(path).is_dir():
         return Path(path)
+    silent = hub.silence("models", path)
     try:
-        return Path(snapshot_download(str(path), allow_patterns=["*.safetensors", "*.json"]))
+        patterns = ["*.safetensors", "*.json"]
+        return Path(snapshot_download(str(path), allow_patterns=patterns, local_files_only=silent is not None))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model.path={path}: its weights can't be fetched ({reason})") from error
+        raise ValueError(f"model.path={path}: its weights can't be fetched ({hub.reason(error, silent)})") from error

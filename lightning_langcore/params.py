@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
 """Name components that torch.compile, DDP and activation checkpointing put in; they are dropped before matching."""
@@ -30,8 +31,13 @@ def is_candidate(name: str, shape: Sequence[int], patterns: Iterable[str] | None
             for the matrices of the layers: no norms, no embeddings, no head.
     """
     if patterns is None:
-        return len(shape) == 2 and _IN_A_LAYER.search(name) is not None
+        return len(shape) == 2 and in_a_layer(name)
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def in_a_layer(name: str) -> bool:
+    """Whether a parameter, or a module named with a dot at its end, belongs to one of the numbered layers."""
+    return _IN_A_LAYER.search(name) is not None
 
 
 def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -39,6 +45,7 @@ def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
     If ``module`` holds a transformers model (a LightningModule does), the names are relative to that model.
     """
+    _reshard(module)
     for inner in module.modules():
         if hasattr(inner, "save_pretrained"):
             module = inner
@@ -80,6 +87,7 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
     Raises:
         ValueError: a name has no parameter or several, or a shape differs; the first such name is named.
     """
+    _reshard(module)
     parameters = [(canonical_name(name), p) for name, p in module.named_parameters()]
     by_suffix: dict[str, list[nn.Parameter]] = {}
     for name, parameter in parameters:
@@ -102,6 +110,13 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
             )
         found[name] = hits[0]
     return found
+
+
+def _reshard(module: nn.Module) -> None:
+    """Under FSDP2 a forward pass leaves whole copies in place of the parameters that are trained: drop them."""
+    for inner in module.modules():
+        if isinstance(inner, FSDPModule):
+            inner.reshard()
 
 
 def flat(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from lightning_langcore import shards
 from lightning_langcore.params import flat, refuse_quantized
 from lightning_langcore.region import Region
 from lightning_langcore.weightset import WeightSet
@@ -23,8 +24,8 @@ class Undo:
         self._saved: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
 
     def keep(self, parameter: nn.Parameter, part: WeightSet) -> Tensor:
-        """Remember the present values of some weights (``part`` on the parameter's device), and hand them out."""
-        values = part.gather(parameter)
+        """Remember the present values of some weights (``part`` of this rank, on its device), and hand them out."""
+        values = part.gather(shards.local(parameter))
         self._saved.append((parameter, part, values))
         return values
 
@@ -32,7 +33,7 @@ class Undo:
     def restore(self) -> None:
         """Write the remembered values back, bit for bit (NaN, infinities and -0.0 included)."""
         for parameter, part, values in reversed(self._saved):
-            part.scatter_(parameter, values)
+            part.scatter_(shards.local(parameter), values)
 
 
 @torch.no_grad()
@@ -45,7 +46,8 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     * ``scale``: :math:`w \leftarrow \text{strength} \cdot w`.
     * ``set``: :math:`w \leftarrow \text{strength}`.
 
-    The noise of a tensor depends on the seed and its name alone: not on the device, the order or the other tensors.
+    The noise of a tensor depends on the seed and its name alone: not on the device, the order, the other tensors or the
+    number of ranks. Under FSDP2 all ranks must do it together; ``reinit`` puts together one whole tensor at a time.
 
     Args:
         module: the model, or anything that holds it.
@@ -68,18 +70,19 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     parameters = region.match(module)
     for name in parameters:
         refuse_quantized(name, parameters[name], "a perturbation")
-        flat(parameters[name])  # refuse what is not contiguous while nothing is damaged yet
+        flat(shards.local(parameters[name]))  # refuse what is not contiguous while nothing is damaged yet
     undo = Undo()
     for name, part in region.parts.items():
         parameter = parameters[name]
-        here = part.to(parameter.device)
+        mine = shards.local(parameter)
+        here = part.within(*shards.box(parameter)).to(mine.device)
         values = undo.keep(parameter, here)
         if method == "reinit":
-            here.scatter_(parameter, _reinitialised(name, parameter, len(part), strength, seed))
+            here.scatter_(mine, _reinitialised(name, parameter, part, here, strength, seed))
         elif method == "scale":
-            here.scatter_(parameter, values * strength)
+            here.scatter_(mine, values * strength)
         else:
-            here.fill_(parameter, 0.0 if method == "zero" else strength)
+            here.fill_(mine, 0.0 if method == "zero" else strength)
     return undo
 
 
@@ -104,11 +107,17 @@ def perturbed(
         undo.restore()
 
 
-def _reinitialised(name: str, parameter: Tensor, count: int, strength: float, seed: int) -> Tensor:
-    whole = parameter.detach()
-    noise = _noise(name, count, seed).to(whole.device)
+def _reinitialised(
+    name: str, parameter: Tensor, part: WeightSet, here: WeightSet, strength: float, seed: int
+) -> Tensor:
+    whole = shards.whole(parameter)
+    noise = _noise(name, len(part), seed).to(whole.device)
     spread, mean = torch.std_mean(whole.double(), correction=0)
-    return (mean + strength * spread * noise).to(whole.dtype)
+    values = (mean + strength * spread * noise).to(whole.dtype)
+    if not shards.is_sharded(parameter):
+        return values
+    part.to(whole.device).scatter_(whole, values)
+    return here.gather(shards.box(parameter).of(whole).contiguous())
 
 
 def _noise(name: str, count: int, seed: int) -> Tensor:

@@ -26,7 +26,7 @@ from lightning_langcore.effects import (
     talks,
     target_name,
 )
-from lightning_langcore.results import Results
+from lightning_langcore.results import ROUNDED_AWAY, Results
 
 _SUBJECTS = {
     "others": "the other languages' perplexity",
@@ -79,6 +79,9 @@ def cells(runs: Sequence[Results]) -> dict[str, str]:
     made = {name: range_text(value, times) for name, value in found.items()}
     made["region moved"] = range_text(spread_of(runs, partial(drift, where="region")), share)
     made["rest moved"] = range_text(spread_of(runs, partial(drift, where="rest")), share)
+    unmoved = spread_of(runs, partial(drift, where="unmoved"))
+    still = unmoved is not None and unmoved.mean >= ROUNDED_AWAY
+    made["rest that never moved"] = range_text(unmoved, share) if still else ""
     return made
 
 

@@ -36,6 +36,9 @@ _COLUMNS: dict[str, type] = {
     "num_tokens": int,
     "num_bytes": int,
 }
+ROUNDED_AWAY = 0.01
+"""From this share on weights that never moved are told of: bfloat16 has lost their updates."""
+
 _REQUIRED = ("stage", "samples", "lang", "split", "seed", "num_tokens", "num_bytes")
 _MEASURED = ("nats_per_token", "bits_per_byte")
 
@@ -54,7 +57,8 @@ class Results:
             (at each milestone ``samples`` and ``share``, 0..1, of the planned run that was read), ``asked`` (``ratio``
             and ``epochs`` as configured); ``None``: not known.
         drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
-            |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates.
+            |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates;
+            ``unmoved``, the share (0..1) of those others that are what they were at the start.
         moved: the lines that moved most beside their own parameter: its ``name``, ``axis`` row, column or weight,
             ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
         monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it did not look.

@@ -37,14 +37,23 @@ def absolute_change(theta_0: Tensor, theta: Tensor) -> Tensor:
     return change.view(theta_0.shape)
 
 
-def weight_scale(theta_0: Tensor) -> Tensor:
-    """What a relative change divides by: ``max(|theta_0|, 1e-3 rms(theta_0))``, float32, shape of the input."""
+def weight_scale(theta_0: Tensor, floor: float | None = None) -> Tensor:
+    """What a relative change divides by: ``max(|theta_0|, 1e-3 rms(theta_0))``, float32, shape of the input.
+
+    Args:
+        theta_0: a tensor, or a part of one whose floor is given.
+        floor: see :func:`scale_floor`; ``None``: that of ``theta_0``.
+    """
     weights = theta_0.detach().reshape(-1)
     scale = torch.empty(weights.numel(), dtype=torch.float32)
     for start in range(0, weights.numel(), _CHUNK):
         torch.abs(_float32(weights[start : start + _CHUNK]), out=scale[start : start + _CHUNK])
-    floor = RELATIVE_FLOOR * rms(scale)
-    return scale.clamp_(min=max(floor, torch.finfo(torch.float32).tiny)).view(theta_0.shape)
+    return scale.clamp_(min=scale_floor(scale) if floor is None else floor).view(theta_0.shape)
+
+
+def scale_floor(theta_0: Tensor) -> float:
+    """The least that a relative change divides by: 1e-3 times the root mean square, and never 0."""
+    return max(RELATIVE_FLOOR * rms(theta_0), torch.finfo(torch.float32).tiny)
 
 
 def _float32(tensor: Tensor) -> Tensor:

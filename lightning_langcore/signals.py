@@ -1,6 +1,6 @@
-"""What tells a bad optimizer step from its neighbours: figures of its gradients, its text, and how unusual they are.
+"""What tells a bad optimizer step from its neighbours: figures of its gradients, and how unusual figures are.
 
-Shapes: B rows of text, T positions, K values that are judged together.
+Shapes: K values that are judged together.
 """
 
 import math
@@ -16,11 +16,9 @@ from lightning_langcore.weightset import WeightSet
 
 STATISTICS = ("mean", "median")
 MIN_WINDOW = 4
-MAX_BITS = 34
 
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
 _CHUNK = 1 << 22  # weights at a time
-_NEW = 0.6  # of a stretch's pairs; more is strange
 
 
 def widened(threshold: float, num_values: int, window: int) -> float:
@@ -92,6 +90,11 @@ class Window:
         center, sigma = self._statistics()
         return (values_KW - center) / sigma
 
+    def capped(self, values_KW: np.ndarray, sigmas: float) -> np.ndarray:
+        """Values (K, width), none more than so many sigmas above the centre; the window must not be empty."""
+        center, sigma = self._statistics()
+        return np.minimum(values_KW, center + sigmas * sigma)
+
     def state(self) -> dict[str, Any]:
         """For a checkpoint: an int and a tensor."""
         return {"count": self.count, "values": torch.from_numpy(self._ring.copy())}
@@ -113,77 +116,6 @@ class Window:
             center = np.median(values, axis=0)
             sigma = _MAD_TO_SIGMA * np.median(np.abs(values - center), axis=0)
         return center, np.maximum(np.maximum(sigma, self.relative_floor * np.abs(center)), self.floor)
-
-
-class PairMemory:
-    """Which pairs of neighbouring tokens a run has seen: a bitmap, one bit for each value of a hash.
-
-    No text is too strange for it: it knows neither words nor spaces. A pair whose bit another pair has set counts as
-    seen: with n different pairs in 2^b bits that is a share of 1 - exp(-n / 2^b) of the new ones, and the memory is of
-    little use above a third. Memory: 2^b / 8 bytes, and as much in a checkpoint.
-
-    Args:
-        num_bits: b, the logarithm to base 2 of the number of bits.
-    """
-
-    def __init__(self, num_bits: int) -> None:
-        self.num_bits = num_bits
-        self._bits = np.zeros(1 << (num_bits - 3), dtype=np.uint8)
-
-    def unseen(self, ids_BT: np.ndarray, is_text_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """By how many the new pairs exceed 60 % of a stretch of the row, in its worst stretch, and what is new.
-
-        A burst of non-words is one such stretch, wherever it stands and whatever else the row holds; single new pairs
-        between known ones add up to little, also early in a run, when many are new.
-
-        Args:
-            ids_BT: token ids.
-            is_text_BT: bool; no stretch goes over a token that is no text.
-
-        Returns:
-            (B,) numbers of pairs, 0 or more; and hashes of the new pairs, 1-D, as :meth:`add` takes them.
-        """
-        ids = ids_BT.astype(np.uint64)
-        mixed = ids[:, :-1] * np.uint64(0xD6E8FEB86659FD93) + ids[:, 1:]
-        hashes = (mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - self.num_bits)
-        pairs = is_text_BT[:, :-1] & is_text_BT[:, 1:]
-        is_new = pairs & (self._bits[hashes >> np.uint64(3)] >> (hashes & np.uint64(7)).astype(np.uint8) & 1 == 0)
-        excess = np.where(pairs, is_new - _NEW, -float(ids.shape[1])).cumsum(axis=1)
-        excess = np.concatenate((np.zeros((len(ids), 1)), excess), axis=1)
-        return (excess - np.minimum.accumulate(excess, axis=1)).max(axis=1), hashes[is_new]
-
-    def add(self, hashes: np.ndarray) -> None:
-        """Remember pairs."""
-        masks = np.left_shift(np.uint8(1), (hashes & np.uint64(7)).astype(np.uint8))
-        np.bitwise_or.at(self._bits, hashes >> np.uint64(3), masks)
-
-    def state(self) -> Tensor:
-        """For a checkpoint."""
-        return torch.from_numpy(self._bits.copy())
-
-    def load(self, state: Tensor) -> bool:
-        """Go on where :meth:`state` was taken; ``False`` and empty where that memory had another size."""
-        if state.shape != self._bits.shape:
-            return False
-        self._bits = state.numpy().copy()
-        return True
-
-
-def text_places(ids_BT: np.ndarray, is_scored_BT: np.ndarray) -> np.ndarray:
-    """Where a row has text, bool (B, T): all but a run of one token, at its start or end, that no label scores.
-
-    Args:
-        ids_BT: token ids.
-        is_scored_BT: bool; whether a place has a label.
-    """
-    length = ids_BT.shape[1]
-    padding = np.zeros_like(is_scored_BT)
-    for edge, order in ((ids_BT[:, :1], slice(None)), (ids_BT[:, -1:], slice(None, None, -1))):
-        other = ((ids_BT != edge) | is_scored_BT)[:, order]
-        first = np.where(other.any(axis=1), other.argmax(axis=1), length)
-        run = (np.arange(length) < first[:, None]) & (first > 1)[:, None]
-        padding |= run[:, order]
-    return ~padding
 
 
 def gradient_norms(gradients: Sequence[Tensor]) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Tensors on disk, read one at a time: models saved by ``save_pretrained``, and what is recorded of each language."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +48,20 @@ class Weights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self._files[name], framework="pt") as handle:
             return handle.get_tensor(name)
+
+    def part(self, name: str, start: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """Some rows and columns of a tensor: nothing else of it is read.
+
+        Args:
+            name: of the tensor.
+            start: first row, column ...
+            shape: how many of each, maybe none.
+        """
+        if not math.prod(shape):
+            return torch.empty(tuple(shape))
+        with safe_open(self._files[name], framework="pt") as handle:
+            wanted = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
+            return handle.get_slice(name)[wanted]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

@@ -106,6 +106,30 @@ class WeightSet:
             return WeightSet("idx", self.indices(), self.shape)
         return self
 
+    def within(self, start: Sequence[int], shape: Sequence[int]) -> "WeightSet":
+        """The weights that lie in a box of the parameter, counted from its corner: what a sharded rank needs.
+
+        Args:
+            start: first row, column ... of the box.
+            shape: of the box; of a rank that holds nothing a length is 0.
+        """
+        if tuple(shape) == self.shape:
+            return self
+        if self.form in ("rows", "cols"):
+            dim = 0 if self.form == "rows" else 1
+            lines = self.data[(self.data >= start[dim]) & (self.data < start[dim] + shape[dim])] - start[dim]
+            return WeightSet(self.form, lines, shape)
+        indices = self.indices()
+        if tuple(shape[1:]) == self.shape[1:]:  # whole rows: one after the other
+            line = math.prod(shape[1:])
+            first, last = torch.searchsorted(indices, torch.tensor([start[0] * line, (start[0] + shape[0]) * line]))
+            return WeightSet.of(indices[first:last] - start[0] * line, shape)
+        inside, place = torch.ones_like(indices, dtype=torch.bool), torch.zeros_like(indices)
+        for index, first, length in zip(torch.unravel_index(indices, self.shape), start, shape, strict=True):
+            inside &= (index >= first) & (index < first + length)
+            place = place * length + (index - first)
+        return WeightSet.of(place[inside], shape)
+
     def to(self, device: torch.device | str) -> "WeightSet":
         """The same set with its data on a device."""
         moved = object.__new__(WeightSet)
@@ -195,7 +219,7 @@ class WeightSet:
 
     def _count(self) -> int:
         if self.form == "bits":
-            return int(np.unpackbits(self.data.cpu().numpy()).sum(dtype=np.int64))
+            return sum(int(np.unpackbits(part.numpy()).sum()) for part in self.data.cpu().split(_CHUNK // 16))
         if self.form == "idx":
             return len(self.data)
         return len(self.data) * self.shape[1 if self.form == "rows" else 0]

@@ -21,7 +21,8 @@ VOCAB = 300
 def tiny_llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     """A LLaMA of about 40 000 weights, untied head, with fixed weights."""
     fields = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=VOCAB, max_position_embeddings=64, tie_word_embeddings=False, **(fields | changes))
+    fields |= {"tie_word_embeddings": False, **changes}
+    config = LlamaConfig(vocab_size=VOCAB, max_position_embeddings=64, **fields)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return LlamaForCausalLM(config).float().train()

@@ -255,11 +255,12 @@ def test_a_missing_region_file_says_how_to_make_one(tmp_path):
         CoreGuard(tmp_path / "none.safetensors")
 
 
-def test_sharded_strategies_are_refused_by_name():
+@pytest.mark.parametrize("strategy", [pl.strategies.FSDPStrategy, pl.strategies.DeepSpeedStrategy])
+def test_strategies_with_flat_or_private_weights_are_refused_by_name(strategy):
     guard = CoreGuard(random_half(tiny_llama()))
     trainer = pl.Trainer(**Plain(None, max_steps=1))
-    trainer.strategy.__class__ = pl.strategies.ModelParallelStrategy
-    with pytest.raises(ValueError, match="ModelParallelStrategy"):
+    trainer.strategy.__class__ = strategy
+    with pytest.raises(ValueError, match=rf"{strategy.__name__}: use one device, strategy=ddp, or FSDP2"):
         guard.setup(trainer, ContinuedPretraining(tiny_llama(), OPTIMIZERS["sgd"]), "fit")
 
 

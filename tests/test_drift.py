@@ -42,7 +42,29 @@ def test_what_did_not_move_has_no_lines_and_an_empty_side_is_nan():
     found = drift([("a", torch.zeros(2, 2))], whole)
     assert found.region == 0
     assert np.isnan(found.rest)
+    assert np.isnan(found.unmoved)
     assert found.lines == []
+
+
+def test_weights_that_never_moved_are_counted_outside_the_region_alone():
+    change = torch.tensor([[0.0, 0.0, 1.0, 0.0], [2.0, 0.0, 3.0, 1.0]])
+    found = drift([("a", change), ("norm", torch.zeros(3))], Region({"a": (2, 4)}, {"a": torch.tensor([0, 4])}))
+    assert found.unmoved == 3 / 6  # of 1, 2, 3, 5, 6, 7 the weights 1, 3 and 5
+
+
+def test_bfloat16_loses_small_updates_and_float32_does_not():
+    shares = []
+    for precision, dtype in (("bf16-true", torch.bfloat16), ("32-true", torch.float32)):
+        module = ContinuedPretraining(tiny_llama(), lambda groups: torch.optim.AdamW(groups, lr=1e-5, weight_decay=0.0))
+        start = {name: p.detach().to(dtype).clone() for name, p in module.named_parameters()}
+        diff = WeightDiff(every_n_steps=1, region=random_half(module.model, fraction=0.01))
+        trainer = fit(module, blocks(4), [diff], precision=precision)
+        shares.append(diff.drift().unmoved)
+        same = sum(int((p == start[name]).sum()) for name, p in module.named_parameters())
+        total = sum(p.numel() for p in module.parameters())
+        assert float(trainer.callback_metrics["diff/unmoved"]) == pytest.approx(same / total, rel=1e-5)
+    assert shares[0] > 0.5
+    assert shares[1] < 1e-3
 
 
 @pytest.mark.parametrize("guarded", [True, False])

@@ -188,7 +188,7 @@ def test_the_digest_of_a_dataset_on_the_hub_is_that_of_its_commit(monkeypatch):
     asked = []
 
     def download(commit):
-        def hf_hub_download(repo_id, filename, repo_type, revision):
+        def hf_hub_download(repo_id, filename, repo_type, revision, **_):
             asked.append((repo_id, filename, repo_type, revision))
             return f"/cache/datasets--some--text/snapshots/{commit}/README.md"
 

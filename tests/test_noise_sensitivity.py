@@ -13,14 +13,16 @@ from helpers import ClipBlocks, Plain, Rows, blocks, fit, loader, random_half, s
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore.callbacks.noise_judge import Evidence, Gradients, Judge, Rules, Text
+from lightning_langcore.callbacks.noise_judge import Evidence, Gradients, Judge, Rules
 from lightning_langcore.callbacks.noise_records import FlagFile
 from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
+from lightning_langcore.callbacks.noise_text import NO_TEXT
 from lightning_langcore.data.datamodule import ResumableLoader
+from lightning_langcore.text_memory import CostMemory, Costs, PairMemory
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5)
 SGD = partial(torch.optim.SGD, lr=1e-1, momentum=0.9, weight_decay=0.1)
-RULES = Rules(("loss", "grad_norm", "repetition", "unseen_pairs"), "mean", 6.0, 128, 16, 32, 13, 32, 22)
+RULES = Rules(("loss", "grad_norm", "repetition", "unseen_pairs", "surprise"), "mean", 6.0, 128, 16, 32, 13, 32, 22)
 Monitor = partial(NoiseSensitivity, max_repeats=12)  # rows of 16 tokens
 
 
@@ -150,6 +152,50 @@ def test_signals_equal_plain_arithmetic(tmp_path):
     assert recorder.rows[1]["repetition"] == 16.0
     assert last["unseen_pairs"] == pytest.approx(0.4 * 15)  # of the first step nothing was learned
     assert last["flagged"] == 1.0
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_surprise_is_that_of_the_labels_that_count(tmp_path, accumulate):
+    batches = noisy(6, (3,))
+    for batch in batches:
+        batch["shift_labels"][1, 4:7] = -100
+    model, recorder, memory, pairs = tiny_llama(), Recorder(), CostMemory(), PairMemory(22)
+    module = ContinuedPretraining(model, partial(torch.optim.SGD, lr=0.0))
+    fit(module, batches, [Monitor("log", dirpath=tmp_path), recorder], accumulate_grad_batches=accumulate)
+    expected = []
+    for first in range(0, 6, accumulate):
+        step, costs = [], []
+        for batch in batches[first : first + accumulate]:
+            labels = batch["shift_labels"]
+            logits = model(input_ids=batch["input_ids"]).logits.flatten(0, 1)
+            nats = torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape)
+            nats, labels = nats.detach().numpy()[:, :-1], labels.numpy()[:, :-1]
+            is_new, hashes = pairs.look(batch["input_ids"].numpy(), np.ones(labels.shape, dtype=bool))
+            step.append((memory.surprise(labels, nats, is_new), hashes))
+            costs.append(Costs.of(labels[labels >= 0], nats[labels >= 0], is_new[labels >= 0]))
+        expected.append(None if first == 0 else max(values.max() for values, _ in step))
+        if first // accumulate != 3 // accumulate:  # the flagged step isn't learned
+            memory.add(costs)
+            for _, hashes in step:
+                pairs.add(hashes)
+    found = [row.get("surprise") for row in recorder.rows[accumulate - 1 :: accumulate]]
+    assert found[0] is None
+    assert found[1:] == pytest.approx(expected[1:], rel=1e-5)
+
+
+class Silent(ContinuedPretraining):
+    """A module that does not say what tokens cost."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        del self.token_nats
+        return loss
+
+
+def test_a_module_that_does_not_say_what_tokens_cost_has_no_surprise(tmp_path):
+    recorder = Recorder()
+    fit(Silent(tiny_llama(), SGD), noisy(4, ()), [Monitor(dirpath=tmp_path), recorder])
+    assert set(recorder.rows[-1]) == {"loss", "grad_norm", "repetition", "unseen_pairs", "flagged"}
 
 
 def test_pairs_of_accepted_steps_are_known(tmp_path):
@@ -463,7 +509,7 @@ def test_a_line_tells_documents_and_heads_of_the_rows_that_are_flagged(tmp_path,
     assert first["documents"] == [{"source": "files", "language": "zh", "document": "1-0", "tag": "repeat:16"}]
     assert first["heads"] == [tokenizer.decode([7] * 16)]
     assert first["reasons"] == {"repetition": 16.0}
-    assert set(first["signals"]) == {"loss", "grad_norm", "repetition", "unseen_pairs"}
+    assert set(first["signals"]) == {"loss", "grad_norm", "repetition", "unseen_pairs", "surprise"}
     assert second["documents"] == ["a plain name"]
     long = blocks(1, size=200, rows=1)
     long[0]["input_ids"][0] = 40
@@ -525,7 +571,9 @@ def test_two_ranks_decide_alike_from_what_both_saw(tmp_path):
     two_epochs([half], module, batches, tmp_path / "half", max_steps=8)
     for name, value in module.state_dict().items():
         torch.testing.assert_close(checkpoint["state_dict"][name], value, rtol=1e-4, atol=1e-6)
-    assert torch.equal(state["judge"]["pairs"], half.state_dict()["judge"]["pairs"])
+    mine, theirs = state["judge"]["text"], half.state_dict()["judge"]["text"]
+    assert torch.equal(mine["pairs"], theirs["pairs"])
+    torch.testing.assert_close(mine["costs"], theirs["costs"], rtol=1e-4, atol=1e-4)
     assert state["tally"] == half.state_dict()["tally"]
     assert state["skipped"] == half.state_dict()["skipped"] == ["files/zh/5-0"]
 
@@ -558,8 +606,9 @@ def test_under_a_scaler_figures_are_unscaled_and_overflows_are_no_flags(tmp_path
     assert [line["step"] for line in lines(tmp_path)] == [41]
 
 
-def evidence(loss, norms, unseen):
-    text = Text([(0, i) for i in range(len(unseen))], np.ones(len(unseen), np.int64), unseen, np.zeros(0, np.uint64))
+def evidence(loss, norms, unseen, surprise=None):
+    rows, repeats = [(0, i) for i in range(len(unseen))], np.ones(len(unseen), np.int64)
+    text = NO_TEXT._replace(rows=rows, repeats=repeats, unseen=unseen, surprise=surprise)
     return [Evidence(loss, 1, 0, text, Gradients(norms, None, None), None)]
 
 
@@ -587,6 +636,33 @@ def test_noise_in_a_fifth_of_the_rows_hides_itself_from_the_mean(statistic, caug
         hits.append(bool(judge.judge(evidence(3.0, [1.0], unseen)).reasons))
     assert all(hits[20:]) is caught
     assert any(hits) is caught
+
+
+def test_surprise_is_judged_by_the_worst_rows_of_steps():
+    rng = np.random.default_rng(0)
+    judge = Judge(RULES, 1)
+    nothing = np.zeros(64)
+    for _ in range(100):  # judged row by row, one step in 17 would have one that is 6 sigmas above the mean
+        surprise = rng.exponential(2.0, 64)
+        assert not judge.judge(evidence(3.0, [1.0], nothing, surprise)).reasons
+    surprise[[3, 9]] = 60.0, 50.0
+    verdict = judge.judge(evidence(3.0, [1.0], nothing, surprise))
+    assert (list(verdict.reasons), verdict.suspicious) == (["surprise"], [[3, 9]])
+
+
+def test_surprising_noise_that_slips_in_does_not_hide_the_next():
+    rng = np.random.default_rng(0)
+    judge = Judge(RULES, 1)
+    flagged = []
+    for step in range(120):
+        surprise = rng.normal(10.0, 1.0, 1)
+        if step >= 40 and step % 4 == 0:
+            surprise += 5.0  # too little to be flagged
+        if step == 119:
+            surprise += 12.0
+        flagged.append(bool(judge.judge(evidence(3.0, [1.0], np.zeros(1), surprise)).reasons))
+    assert not any(flagged[:-1])
+    assert flagged[-1]
 
 
 def test_only_the_rows_that_are_flagged_are_suspicious():

@@ -149,6 +149,7 @@ def test_entries_that_do_not_fit_are_refused(tmp_path, case):
         {"candidates": {A: [float("inf"), 2]}},
         {"candidates": {A: [-8, -16]}},
         {"candidates": {"\ud800": [2]}},
+        {"kind": "\ud800"},
         {"num_weights": 2},
     ],
 )
@@ -185,29 +186,6 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
             Region.load(cut)
     with pytest.raises(ValueError, match="no region file at"):
         Region.load(tmp_path / "none.safetensors")
-
-
-@pytest.mark.parametrize("part", ["header", "data"])
-def test_a_mutated_file_is_refused_or_loads_equal(tmp_path, part):
-    region = region_of(some_sets(2))
-    data = region.save(tmp_path / "r.safetensors").read_bytes()
-    header_end = 8 + int.from_bytes(data[:8], "little")
-    places = range(header_end) if part == "header" else range(header_end, len(data))
-    rng = random.Random(0)
-    refused = 0
-    for _ in range(300):
-        mutated = bytearray(data)
-        for place in rng.sample(places, rng.randrange(1, 4)):
-            mutated[place] = rng.randrange(256)
-        (tmp_path / "r.safetensors").write_bytes(mutated)
-        try:
-            loaded = Region.load(tmp_path / "r.safetensors")
-        except ValueError:
-            refused += 1
-            continue
-        assert loaded.shapes == region.shapes
-        assert loaded == region
-    assert refused > 200
 
 
 def wrapped_in_ddp(model):

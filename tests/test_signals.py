@@ -1,22 +1,13 @@
-"""Windows, memory of pairs and figures of gradients against plain loops, sets and integrals."""
+"""Windows and figures of gradients against plain arithmetic and integrals."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny_llama
 
-from lightning_langcore.signals import (
-    PairMemory,
-    Window,
-    adam_ratio,
-    energy_within,
-    gradient_norms,
-    text_places,
-    widened,
-)
+from lightning_langcore.signals import Window, adam_ratio, energy_within, gradient_norms, widened
 from lightning_langcore.weightset import WeightSet
 
 
@@ -67,6 +58,12 @@ def test_sigma_has_floors():
     assert window.deviations(np.array([[0.3]]))[0, 0] == pytest.approx(10.0)
 
 
+def test_a_capped_value_lies_no_more_than_so_many_sigmas_above_the_centre():
+    window = Window(8)
+    window.add(np.array([[1.0], [3.0], [1.0], [3.0]]))
+    assert window.capped(np.array([[9.0], [4.5], [-7.0]]), 3.0).tolist() == [[5.0], [4.5], [-7.0]]
+
+
 def test_a_window_goes_on_from_its_state_bit_for_bit():
     values = np.random.default_rng(0).normal(size=(40, 1))
     whole, first, second = (Window(16, 1, "mean") for _ in range(3))
@@ -78,75 +75,6 @@ def test_a_window_goes_on_from_its_state_bit_for_bit():
     assert whole.center() == second.center()
     assert np.array_equal(whole.deviations(values[30:]), second.deviations(values[30:]))
     assert not Window(8).load(first.state())
-
-
-def worst_stretch(flags):
-    """By how many new pairs exceed 60 % of a stretch: all stretches are tried."""
-    sums = [sum(flags[i:j]) - 0.6 * (j - i) for i in range(len(flags)) for j in range(i, len(flags) + 1)]
-    return max(sums)
-
-
-def test_unseen_pairs_are_those_that_a_set_does_not_hold():
-    rng = np.random.default_rng(0)
-    memory, known = PairMemory(24), set()
-    seen_values = []
-    for _ in range(8):
-        rows = rng.integers(0, 20, (4, 65))
-        is_text = np.ones(rows.shape, dtype=bool)
-        is_text[1, :20] = False
-        excess, hashes = memory.unseen(rows, is_text)
-        expected, new = [], []
-        for row, text in zip(rows, is_text, strict=True):
-            pairs = [(a, b) for (a, b), (c, d) in zip(pairwise(row), pairwise(text), strict=True) if c and d]
-            new += [pair for pair in pairs if pair not in known]
-            expected.append(worst_stretch([pair not in known for pair in pairs]))
-        assert excess == pytest.approx(expected)
-        assert len(hashes) == len(new)
-        memory.add(hashes)
-        known |= set(new)
-        seen_values.append(excess.max())
-    assert seen_values[0] == pytest.approx(0.4 * 64)
-    assert 0 < seen_values[-1] < 10
-
-
-def test_a_stretch_ends_at_what_is_no_text():
-    is_text = np.ones((1, 41), dtype=bool)
-    is_text[0, 20] = False
-    excess, hashes = PairMemory(16).unseen(np.arange(41)[None], is_text)
-    assert excess[0] == pytest.approx(0.4 * 19)
-    assert len(hashes) == 38
-
-
-def test_a_burst_counts_the_same_wherever_it_stands():
-    known, burst = np.arange(100)[None], 1000 + np.arange(30)
-    memory = PairMemory(20)
-    memory.add(memory.unseen(known, np.ones(known.shape, dtype=bool))[1])
-    for place in (0, 35, 70):
-        row = np.concatenate((known[0, :place], burst, known[0, place:70]))[None]
-        excess, _ = memory.unseen(row, np.ones(row.shape, dtype=bool))
-        assert excess[0] == pytest.approx(0.4 * 30, abs=0.41)
-
-
-def test_a_full_memory_takes_new_pairs_for_known_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    memory = PairMemory(16)
-    rows = rng.integers(0, 1 << 30, (1, 30_001))
-    everything = np.ones((1, 30_001), dtype=bool)
-    memory.add(memory.unseen(rows, everything)[1])
-    _, new = memory.unseen(rng.integers(0, 1 << 30, (1, 30_001)), everything)
-    assert len(new) / 30_000 == pytest.approx(math.exp(-30_000 / 2**16), abs=0.01)
-    again = PairMemory(16)
-    assert again.load(memory.state())
-    assert again.unseen(rows, everything)[0][0] == 0.0
-    assert not PairMemory(17).load(memory.state())
-
-
-def test_padding_is_a_run_at_an_edge_that_no_label_scores():
-    ids = np.array([[9, 9, 9, 4, 5, 5], [1, 2, 3, 0, 0, 0], [7, 7, 7, 7, 7, 7], [7, 7, 7, 7, 7, 7], [1, 2, 3, 4, 5, 6]])
-    scored = np.zeros(ids.shape, dtype=bool)
-    scored[0, 4] = scored[1, :2] = scored[3] = True
-    expected = [[0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0] * 6, [1] * 6, [1] * 6]
-    assert text_places(ids, scored).astype(int).tolist() == expected
 
 
 def test_norms_and_energies_are_sums_of_squares():

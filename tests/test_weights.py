@@ -27,6 +27,18 @@ def test_weights_reads_a_file_and_a_folder_of_shards(tmp_path, llama):
         Weights(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("start", "shape"), [((3, 0), (5, 32)), ((0, 4), (64, 7)), ((64, 0), (0, 32)), ((0, 0), (64, 32))]
+)
+def test_a_part_of_a_tensor_is_its_slice(tmp_path, llama, start, shape):
+    llama.save_pretrained(tmp_path / "model")
+    (i, j), (rows, cols) = start, shape
+    whole = dict(llama.named_parameters())[UP]
+    part = Weights(tmp_path / "model").part(UP, start, shape)
+    assert part.shape == shape
+    assert torch.equal(part, whole[i : i + rows, j : j + cols])
+
+
 def test_a_missing_shard_and_a_shard_without_its_tensor_are_named(tmp_path, llama):
     llama.save_pretrained(tmp_path, max_shard_size="50KB")
     shard = sorted(tmp_path.glob("*.safetensors"))[1]

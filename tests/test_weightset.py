@@ -115,3 +115,22 @@ def test_a_scalar_parameter_has_one_weight():
 def test_a_vector_has_no_rows():
     with pytest.raises(ValueError, match="only a matrix has rows"):
         WeightSet("rows", torch.tensor([0]), (5,))
+
+
+BOXES = [((2, 0), (3, 13)), ((0, 4), (7, 5)), ((1, 3), (4, 6)), ((7, 0), (0, 13)), ((0, 0), SHAPE)]
+
+
+@pytest.mark.parametrize(("start", "shape"), BOXES)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_lies_within_a_box_is_what_a_mask_of_it_says(form, start, shape):
+    made, expected = some(form)
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask.reshape(-1)[sorted(expected)] = True
+    inside = mask[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]]
+    part = made.within(start, shape)
+    assert part.shape == shape
+    assert part.indices().tolist() == np.flatnonzero(inside).tolist()
+    tensor = torch.arange(91.0).view(SHAPE)[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]].contiguous()
+    assert part.gather(tensor).tolist() == tensor.numpy()[inside].tolist()
+    part.fill_(tensor, -1.0)
+    assert (tensor.numpy() == -1.0).tolist() == inside.tolist()

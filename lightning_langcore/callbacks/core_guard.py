@@ -7,13 +7,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
+from lightning_langcore import shards
+from lightning_langcore.callbacks.strategies import refuse_8bit_states, refuse_flat_shards
 from lightning_langcore.params import refuse_quantized
 from lightning_langcore.region import Region
 from lightning_langcore.weightset import WeightSet
@@ -28,13 +29,14 @@ class CoreGuard(Callback):
     move weights whose gradient is zero. Zeroed gradients alone do not freeze.
 
     Works with any LightningModule, gradient accumulation, clipping, mixed precision, several optimizers, manual
-    optimization, one device or DDP. On resume the region and the values are checked against the checkpoint.
+    optimization, one device, DDP or FSDP2. On resume the region and the values are checked against the checkpoint.
 
     Memory, on the model's device: the value of each guarded weight, and where it is: 4 bytes a line for whole rows and
     columns; else 4 bytes a guarded weight up to an eighth of a matrix, a bit per weight of the matrix beyond that. No
     dense mask, no dense copy; from a bitmap the indices of one matrix at a time are made anew at each step.
 
-    Sharded models (FSDP, DeepSpeed) and quantized weights are refused before the first step.
+    Under FSDP2 each rank guards the weights of the region that lie in its own shards, and no step needs a message more.
+    FSDP1, DeepSpeed and quantized weights are refused before the first step.
 
     Args:
         region: a :class:`Region` or the path of its file.
@@ -60,23 +62,19 @@ class CoreGuard(Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        refused = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
-        if isinstance(trainer.strategy, refused):
-            raise ValueError(
-                f"CoreGuard can't keep single weights exact under trainer.strategy={type(trainer.strategy).__name__}:"
-                " use one device or strategy=ddp"
-            )
+        refuse_flat_shards(trainer, "CoreGuard")
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         parameters = self.region.match(pl_module)
         for name, parameter in parameters.items():
             refuse_quantized(name, parameter, "CoreGuard")
+        refuse_8bit_states(trainer)
         self._guarded = []
         for name, part in self.region.parts.items():
-            parameter = parameters[name]
-            here = part.for_speed().to(parameter.device)
-            self._guarded.append((parameter, here, here.gather(parameter)))
+            mine = shards.local(parameters[name])
+            here = part.within(*shards.box(parameters[name])).for_speed().to(mine.device)
+            self._guarded.append((parameters[name], here, here.gather(mine)))
         self._check_resumed(trainer)
         self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
         rank_zero_info(f"CoreGuard: {len(self.region):,} weights frozen ({self.region.fraction:.2%} of the candidates)")
@@ -90,7 +88,7 @@ class CoreGuard(Callback):
             if parameter.grad is not None:
                 if not parameter.grad.is_contiguous():
                     parameter.grad = parameter.grad.contiguous()
-                part.fill_(parameter.grad, 0.0)
+                part.fill_(shards.local(parameter.grad), 0.0)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -129,21 +127,22 @@ class CoreGuard(Callback):
     def drift(self) -> float:
         """The largest absolute difference of a guarded weight from its remembered value; 0.0 if all bits are equal.
 
-        NaN and infinities count as unchanged where their bits are unchanged, else as ``inf``.
+        NaN and infinities count as unchanged where their bits are unchanged, else as ``inf``. Under FSDP2 it is that of
+        all ranks, which must ask together.
         """
         worst = 0.0
         for parameter, part, values in self._guarded:
-            now = part.gather(parameter)
+            now = part.gather(shards.local(parameter))
             changed = _bits(now) != _bits(values)
             if bool(changed.any()):
                 difference = (now[changed].double() - values[changed].double()).abs()
                 worst = max(worst, float(difference.nan_to_num(nan=float("inf")).max()), 5e-324)
-        return worst
+        return shards.max_over_ranks(worst, [parameter for parameter, _, _ in self._guarded])
 
     @torch.no_grad()
     def _write_back(self, *_: Any) -> None:
         for parameter, part, values in self._guarded:
-            part.scatter_(parameter, values)
+            part.scatter_(shards.local(parameter), values)
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:
@@ -170,7 +169,9 @@ class CoreGuard(Callback):
 
     def _values_digest(self) -> str:
         h = hashlib.sha256()
-        for _, _, values in self._guarded:
+        for part, (parameter, _, mine) in zip(self.region.parts.values(), self._guarded, strict=True):
+            # the same digest on any number of ranks
+            values = part.gather(shards.whole(parameter).cpu()) if shards.is_sharded(parameter) else mine
             h.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_langcore.callbacks.noise_text import Tokens
 from lightning_langcore.metrics import IGNORE
 
 Entry = dict[str, Any] | str
@@ -28,6 +28,7 @@ class MicroBatch:
         documents: see :func:`documents_of`.
         num_masked: rows whose labels were taken.
         loss: as it goes into the backward pass.
+        nats: (B, T) what each label costs, on the CPU as the ids are; ``None``: the module doesn't say.
     """
 
     ids: Tensor | None
@@ -35,6 +36,7 @@ class MicroBatch:
     documents: list[list[Entry]] | None
     num_masked: int
     loss: Tensor | None = None
+    nats: Tensor | None = None
 
     @classmethod
     def take(cls, batch: Any, skipped: set[str]) -> "MicroBatch":
@@ -50,12 +52,23 @@ class MicroBatch:
         fits = isinstance(labels, Tensor) and labels.shape == ids.shape
         return cls(_to_host(ids), _to_host(labels) if fits else None, documents, num_masked)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Token ids, and whether a place has a label (B, T); all have one where the batch does not say."""
+    def add_costs(self, loss: Tensor, nats: Any) -> None:
+        """Keep what the batch cost.
+
+        Args:
+            loss: as it goes into the backward pass.
+            nats: see the class; anything that doesn't fit the labels is none.
+        """
+        self.loss = loss.detach()
+        if isinstance(nats, Tensor) and self.labels is not None and nats.shape == self.labels.shape:
+            self.nats = _to_host(nats.float())
+
+    def tokens(self) -> Tokens | None:
+        """What :class:`TextReader` reads; ``None`` where the batch has no text."""
         if self.ids is None:
             return None
-        ids = self.ids.numpy()
-        return ids, np.ones(ids.shape, dtype=bool) if self.labels is None else self.labels.numpy() != IGNORE
+        labels = None if self.labels is None else self.labels.numpy()
+        return Tokens(self.ids.numpy(), labels, None if self.nats is None else self.nats.numpy())
 
     def head(self, row: int, tokenizer: Any) -> str | list[int]:
         """The first 80 characters of a row; without a tokenizer its first tokens."""

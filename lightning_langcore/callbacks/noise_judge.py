@@ -1,19 +1,23 @@
 """Whether an optimizer step is like those before it: the same answer on every rank, for all see what every rank saw."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_langcore.repetition import repeat_counts
-from lightning_langcore.signals import MAX_BITS, MIN_WINDOW, STATISTICS, PairMemory, Window, text_places, widened
+from lightning_langcore.callbacks.noise_text import NO_TEXT, Text, TextReader
+from lightning_langcore.signals import MIN_WINDOW, STATISTICS, Window, widened
+from lightning_langcore.text_memory import MAX_BITS
 
-SIGNALS = ("loss", "grad_norm", "grad_norm_worst", "core_share", "adam_ratio", "repetition", "unseen_pairs")
+_OF_ROWS = ("unseen_pairs", "surprise")
+_OF_STEPS = ("loss", "grad_norm", "core_share", "adam_ratio")
+SIGNALS = (*_OF_STEPS, "grad_norm_worst", "repetition", *_OF_ROWS)
 NOT_FINITE = "not finite"
 
 _STEADY = 0.02  # sigma is at least this share of a signal's centre
-_ONE_PAIR = 1.0  # and at least this for numbers of pairs
+_ONE_TOKEN = 1.0  # and at least this for numbers of tokens and pairs
+_AT_MOST = 3.0  # sigmas that a surprise counts in the window: else noise that slips in would hide what follows
 
 
 class Rules(NamedTuple):
@@ -48,22 +52,6 @@ class Rules(NamedTuple):
                 raise ValueError(f"NoiseSensitivity: {name}={getattr(self, name)} must be at least {value}")
         if self.pair_bits > MAX_BITS:
             raise ValueError(f"NoiseSensitivity: pair_bits={self.pair_bits} must be at most {MAX_BITS}: 2 GB of bits")
-
-
-class Text(NamedTuple):
-    """What the rows of a micro-batch, or of several, look like; rows without a label are left out.
-
-    Attributes:
-        rows: number of the micro-batch in the step, and of the row in it.
-        repeats: (R,) most copies of a span in a row.
-        unseen: (R,) see :meth:`PairMemory.unseen`.
-        new_pairs: hashes of these.
-    """
-
-    rows: list[tuple[int, int]]
-    repeats: np.ndarray
-    unseen: np.ndarray
-    new_pairs: np.ndarray
 
 
 class Gradients(NamedTuple):
@@ -122,39 +110,19 @@ class Judge:
 
     def __init__(self, rules: Rules, num_tensors: int) -> None:
         self.rules = rules
-        self.pairs = PairMemory(rules.pair_bits)
+        self.text = TextReader(rules.max_period, rules.pair_bits)
         self.max_repeats = rules.max_repeats
         self._streak: list[float] = []  # of the flagged steps in a row, their repetition
         self._streak_reasons: set[str] = set()
-        named = ("loss", "grad_norm", "core_share", "adam_ratio")
-        self._windows = {name: Window(rules.window, 1, rules.statistic, _STEADY) for name in named}
+        self._windows = {name: Window(rules.window, 1, rules.statistic, _STEADY) for name in _OF_STEPS}
         self._windows["tensors"] = Window(rules.window, num_tensors, rules.statistic, _STEADY)
-        self._windows["unseen_pairs"] = Window(rules.window, 1, rules.statistic, floor=_ONE_PAIR)
+        self._windows |= {n: Window(rules.window, 1, rules.statistic, floor=_ONE_TOKEN) for n in _OF_ROWS}
 
     @property
     def usual_norm(self) -> float | None:
         """Centre of the gradient norms of the accepted steps; ``None`` before the first."""
         window = self._windows["grad_norm"]
         return float(window.center()[0]) if len(window) else None
-
-    def read(self, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Text:
-        """Look at text.
-
-        Args:
-            batches: for each micro-batch token ids (B, T), and whether a place has a label.
-        """
-        places, repeats, unseen, new = [], [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.uint64)]
-        for number, (ids_BT, is_scored_BT) in enumerate(batches):
-            rows = np.flatnonzero(is_scored_BT.any(axis=1))
-            ids_RT, is_scored_RT = ids_BT[rows], is_scored_BT[rows]
-            is_text = text_places(ids_RT, is_scored_RT)
-            apart = np.where(is_text, ids_RT, -1 - np.arange(ids_RT.shape[1]))  # no two of these are equal
-            excess, hashes = self.pairs.unseen(ids_RT, is_text)
-            places += [(number, int(row)) for row in rows]
-            repeats.append(repeat_counts(apart, self.rules.max_period))
-            unseen.append(excess)
-            new.append(hashes)
-        return Text(places, np.concatenate(repeats), np.concatenate(unseen), np.concatenate(new))
 
     def judge(self, evidence: Sequence[Evidence], overflow_is_usual: bool = False) -> Verdict:
         """The verdict on a step; an accepted one enters the windows.
@@ -166,7 +134,7 @@ class Judge:
         """
         gradients = evidence[0].gradients
         assert gradients is not None
-        texts = [self.read([]) if e.text is None else e.text for e in evidence]
+        texts = [e.text or NO_TEXT for e in evidence]
         signals = self._values(evidence, gradients, texts)
         finite = all(math.isfinite(signals.get(name, 0.0)) for name in ("loss", "grad_norm"))
         z, worst = self._deviations(signals, gradients) if finite else ({}, None)
@@ -188,7 +156,7 @@ class Judge:
         """For a checkpoint: numbers, strings, lists, dicts and tensors."""
         return {
             "windows": {name: window.state() for name, window in self._windows.items()},
-            "pairs": self.pairs.state(),
+            "text": self.text.state(),
             "max_repeats": self.max_repeats,
             "streak": list(self._streak),
             "streak_reasons": sorted(self._streak_reasons),
@@ -203,7 +171,7 @@ class Judge:
         self.max_repeats = max(self.rules.max_repeats, state["max_repeats"])
         self._streak, self._streak_reasons = list(state["streak"]), set(state["streak_reasons"])
         afresh = [name for name, window in self._windows.items() if not window.load(state["windows"][name])]
-        return afresh if self.pairs.load(state["pairs"]) else [*afresh, "pairs"]
+        return afresh if self.text.load(state["text"]) else [*afresh, "pairs"]
 
     def _values(self, evidence: Sequence[Evidence], gradients: Gradients, texts: Sequence[Text]) -> dict[str, float]:
         num_losses = sum(e.num_losses for e in evidence)
@@ -217,6 +185,9 @@ class Judge:
         if any(text.rows for text in texts):
             signals["repetition"] = float(max(text.repeats.max(initial=1) for text in texts))
             signals["unseen_pairs"] = float(max(text.unseen.max(initial=0) for text in texts))
+        surprises = [text.surprise for text in texts if text.surprise is not None]
+        if any(len(values) for values in surprises):
+            signals["surprise"] = float(max(values.max(initial=0) for values in surprises))
         return signals
 
     def _deviations(
@@ -224,7 +195,7 @@ class Judge:
     ) -> tuple[dict[str, tuple[float, float]], int | None]:
         """Signal -> sigmas above its centre and the most it may be, where the window is long enough; worst tensor."""
         z = {}
-        for name in ("loss", "grad_norm", "core_share", "adam_ratio"):
+        for name in _OF_STEPS:
             limit = self._limit(self._windows[name])
             if name in signals and limit is not None:
                 z[name] = (float(self._windows[name].deviations(np.array([[signals[name]]]))[0, 0]), limit)
@@ -236,23 +207,25 @@ class Judge:
         return z | {"grad_norm_worst": (float(of_tensors[worst]), limit)}, worst
 
     def _judge_rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], dict[str, float | str]]:
-        window = self._windows["unseen_pairs"]
-        limit = self._limit(window)
         suspicious = []
         reasons: dict[str, float | str] = {}
         for text in texts:
             bad = np.zeros(len(text.rows), dtype=bool)
-            if "repetition" in self.rules.signals:
-                bad |= text.repeats >= self.max_repeats
-                if bad.any():
-                    reasons["repetition"] = max(float(text.repeats.max()), float(reasons.get("repetition", 0.0)))
-            if "unseen_pairs" in self.rules.signals and limit is not None and len(text.rows):
-                z = window.deviations(text.unseen[:, None])[:, 0]
-                bad |= z > limit
-                if z.max() > limit:
-                    reasons["unseen_pairs"] = max(float(z.max()), float(reasons.get("unseen_pairs", 0.0)))
+            for name, values, limit in self._figures(text):
+                bad |= values > limit
+                if (values > limit).any():
+                    reasons[name] = max(float(values.max()), float(reasons.get(name, 0.0)))
             suspicious.append(np.flatnonzero(bad).tolist())
         return suspicious, reasons
+
+    def _figures(self, text: Text) -> Iterator[tuple[str, np.ndarray, float]]:
+        """Signals that flag rows: name, a value for each row (sigmas, or copies) and the most that is usual."""
+        if "repetition" in self.rules.signals:
+            yield "repetition", text.repeats, self.max_repeats - 1
+        for name, values in zip(_OF_ROWS, (text.unseen, text.surprise), strict=True):
+            limit = self._limit(self._windows[name])
+            if name in self.rules.signals and values is not None and limit is not None:
+                yield name, self._windows[name].deviations(values[:, None])[:, 0], limit
 
     def _limit(self, window: Window) -> float | None:
         if len(window) < self.rules.min_window:
@@ -261,12 +234,16 @@ class Judge:
 
     def _accept(self, signals: Mapping[str, float], gradients: Gradients, texts: Sequence[Text]) -> None:
         for name, window in self._windows.items():
-            if math.isfinite(signals.get(name, math.nan)) and name != "unseen_pairs":
-                window.add(np.array([[signals[name]]]))
+            if not math.isfinite(signals.get(name, math.nan)) or name == "unseen_pairs":
+                continue
+            value = np.array([[signals[name]]])
+            if name == "surprise" and len(window) >= self.rules.min_window:
+                value = window.capped(value, _AT_MOST)
+            window.add(value)
         self._windows["tensors"].add(np.array([gradients.norms]))
         for text in texts:
             self._windows["unseen_pairs"].add(text.unseen[:, None])
-            self.pairs.add(text.new_pairs)
+        self.text.learn(texts)
 
     def _count(self, signals: Mapping[str, float], reasons: Mapping[str, float | str]) -> bool:
         """Whether so many steps in a row were flagged that what they show is taken for the new usual."""

@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_langcore.callbacks.noise_batches import Entry
 from lightning_langcore.callbacks.noise_judge import Verdict
-from lightning_langcore.files import write_text
+from lightning_langcore.files import append_line, write_text
 from lightning_langcore.progress import say
 
 
@@ -66,11 +65,7 @@ class FlagFile:
         }
         if verdict.restarted:
             record["restarted"] = True
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(_finite(record), ensure_ascii=False, allow_nan=False))
 
     def _step(self, number: int, line: str) -> int:
         try:

@@ -36,14 +36,18 @@ class NoiseSensitivity(Callback):
     - ``repetition``: most copies in a row of a span of 1 to ``max_period`` tokens, in the worst row
     - ``unseen_pairs``: by how many the pairs of neighbouring tokens that are new to the run exceed 60 % of a stretch
       of text, in the worst stretch: words that are none, in any language; see
-      :meth:`PairMemory.unseen <lightning_langcore.signals.PairMemory.unseen>`
+      :func:`~lightning_langcore.text_memory.unseen`
+    - ``surprise``: by how many the tokens that cost more than they usually do, and the new pairs, exceed what is usual
+      in a stretch of text, in the worst stretch: non-words where many pairs are new anyhow; see
+      :class:`~lightning_langcore.text_memory.CostMemory`. Needs a module with ``token_nats`` (B, T), what each label
+      of the last micro-batch costs, as this package's have; absent elsewhere
 
     A step is flagged where one of ``signals`` lies ``threshold`` sigmas above the centre of its last ``window``
     accepted values (more while the window fills, see :func:`~lightning_langcore.signals.widened`); where
     ``repetition`` reaches ``max_repeats``, from the first step on; where loss or gradient norm are not finite. Sigma
-    is at least 2 % of the centre, or one pair. ``unseen_pairs`` falls through the run, so its window holds rows, not
-    steps. Only accepted steps enter windows. Under ``mean`` noise hides itself where more than one value in 37 is
-    noise; ``median`` stands up to a third.
+    is at least 2 % of the centre, or one token or pair. ``unseen_pairs`` falls through the run, so its window holds
+    rows, not steps. Only accepted steps enter windows. Under ``mean`` noise hides itself where more than one value in
+    37 is noise; ``median`` stands up to a third. A ``surprise`` enters as at most 3 sigmas, and hides less.
 
     Actions: ``log`` writes down. ``skip`` drops all gradients before the step: weights, moments and step counters
     stay, schedule and ``trainer.global_step`` go on. ``clip`` scales the gradients down to the usual norm; where that
@@ -57,8 +61,9 @@ class NoiseSensitivity(Callback):
 
     Stands before :class:`CoreGuard` in the list of callbacks. Attached and silent it leaves training bit-identical.
     All ranks judge what all have seen, so they act alike and the state of one is that of all. Memory: ``window``
-    numbers a parameter tensor, 2^pair_bits / 8 bytes. Sharded strategies and manual optimization are refused, and a
-    GradScaler with ``skip`` and ``stop``. Rows without a label, and padding that no label scores, are not looked at.
+    numbers a parameter tensor, 2^pair_bits / 8 bytes, and 16 bytes a token of the vocabulary. Sharded strategies and
+    manual optimization are refused, and a GradScaler with ``skip`` and ``stop``. Rows without a label, and padding
+    that no label scores, are not looked at.
 
     Args:
         action: on flagged steps.
@@ -92,7 +97,7 @@ class NoiseSensitivity(Callback):
     def __init__(
         self,
         action: Action = "log",
-        signals: Sequence[str] = ("loss", "grad_norm", "repetition", "unseen_pairs"),
+        signals: Sequence[str] = ("loss", "grad_norm", "repetition", "unseen_pairs", "surprise"),
         statistic: Literal["mean", "median"] = "mean",
         threshold: float = 6.0,
         window: int = 128,
@@ -161,7 +166,7 @@ class NoiseSensitivity(Callback):
 
     @override
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._batches[-1].loss = loss.detach()
+        self._batches[-1].add_costs(loss, getattr(pl_module, "token_nats", None))
 
     @override
     @torch.no_grad()
@@ -228,10 +233,10 @@ class NoiseSensitivity(Callback):
         values = to_floats(figures)
         scaler = scaler_of(trainer)
         scale = 1.0 if scaler is None else scaler.get_scale()
-        texts = [batch.arrays() for batch in batches]
-        scored = [i for i, text in enumerate(texts) if i in values and (text is None or text[1].any())]
+        texts = [batch.tokens() for batch in batches]
+        scored = [i for i, text in enumerate(texts) if i in values and (text is None or text.is_scored.any())]
         losses = [values[i] / scale for i in scored]
-        if not all(texts) and {"repetition", "unseen_pairs"} & set(self.rules.signals):
+        if not all(texts) and {"repetition", "unseen_pairs", "surprise"} & set(self.rules.signals):
             rank_zero_warn("NoiseSensitivity: batches have no input_ids (B, T), so that no text is judged")
         if not getattr(optimizer, "_step_supports_amp_scaling", False):
             scale = 1.0  # else the optimizer itself takes the scale off the gradients
@@ -239,7 +244,7 @@ class NoiseSensitivity(Callback):
             loss=sum(losses) * trainer.accumulate_grad_batches,  # Lightning has divided by it
             num_losses=len(losses),
             num_masked=sum(batch.num_masked for batch in batches),
-            text=self._judge.read([text for text in texts if text is not None]) if all(texts) else None,
+            text=self._judge.text.read([text for text in texts if text is not None]) if all(texts) else None,
             gradients=self._watch.read(values, scale) if trainer.is_global_zero else None,
             tagged=tagged(batches),
         )

@@ -7,16 +7,20 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lightning_langcore import shards
+from lightning_langcore.callbacks.strategies import refuse_flat_shards
 from lightning_langcore.drift import Drift, drift
 from lightning_langcore.files import write_safetensors
 from lightning_langcore.params import group_names, match, saved_parameters
 from lightning_langcore.region import Region
-from lightning_langcore.scores import absolute_change, weight_scale
+from lightning_langcore.scores import absolute_change, scale_floor, weight_scale
 from lightning_langcore.weights import Weights
+from lightning_langcore.weightset import WeightSet
+
+_UNMOVED, _REGION, _REST = "diff/unmoved", "diff/relative/region", "diff/relative/rest"
 
 
 class WeightDiff(Callback):
@@ -24,16 +28,21 @@ class WeightDiff(Callback):
 
     Logs ``diff/mean_abs/<group>`` (mean of ``|theta - theta_0|``) and ``diff/relative/<group>`` (mean of
     ``|theta - theta_0| / max(|theta_0|, 1e-3 rms)``) for each kind of parameter (``q_proj``) and layer (``layer_0``).
-    Both compare the present end point with the start, in float32: not the length of the path. With ``region`` also
-    ``diff/relative/region`` and ``diff/relative/rest``: the region's weights against all other candidates.
+    Both compare the present end point with the start, in float32: not the length of the path. ``diff/unmoved`` is the
+    share of the weights (0..1) that are what they were at the start: in bfloat16 those whose updates were rounded away.
+    With ``region`` also ``diff/relative/region`` and ``diff/relative/rest``: the region's weights against all other
+    candidates.
 
     Memory: with ``reference`` one tensor at a time is read from disk; without it a float32 copy of all weights is kept
     on the CPU (4 bytes a weight), which goes into checkpoints too, so that a resumed run compares with the same start.
-    Sharded strategies are refused.
+    Under FSDP2 each rank compares its own shards and the sums are added; it needs ``reference``, for a sharded
+    checkpoint keeps the copy of one rank only. Files and :meth:`drift` put together one whole tensor at a time. FSDP1
+    and DeepSpeed are refused.
 
     Args:
         every_n_steps: optimizer steps between two logged comparisons; 0: none.
-        reference: safetensors file or ``save_pretrained`` folder with the starting weights.
+        reference: safetensors file or ``save_pretrained`` folder with the starting weights; rounded to the type that
+            the model has them in.
         snapshot_steps: optimizer steps after which the weights are written to ``dirpath/step_<n>.safetensors`` in
             float32 (4 bytes a weight each).
         dirpath: folder of the snapshots; by default the trainer's.
@@ -42,8 +51,8 @@ class WeightDiff(Callback):
         region: a :class:`Region` or the path of its file, to compare with the rest.
 
     Raises:
-        ValueError: negative steps; before the first step: a sharded strategy, or a reference or region that does not
-            fit the model.
+        ValueError: negative steps; before the first step: a strategy that can't be honoured, FSDP2 without a reference,
+            or a reference or region that does not fit the model.
 
     Example::
 
@@ -69,16 +78,14 @@ class WeightDiff(Callback):
         self._theta_0: Mapping[str, Tensor] | None = None if reference is None else Weights(reference)
         self._from_file = reference is not None
         self._parameters: dict[str, nn.Parameter] = {}
+        self._floors: dict[str, float] = {}
+        self._inside: dict[str, WeightSet] = {}
         self._resumed = False
         self._last_step = -1
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
-            raise ValueError(
-                f"WeightDiff compares whole tensors and can't under trainer.strategy={type(trainer.strategy).__name__}:"
-                " use one device or strategy=ddp"
-            )
+        refuse_flat_shards(trainer, "WeightDiff")
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,10 +96,17 @@ class WeightDiff(Callback):
             self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
         else:
             self._parameters = saved_parameters(pl_module)
+            if any(map(shards.is_sharded, self._parameters.values())):
+                raise ValueError(
+                    "WeightDiff under FSDP2 needs reference=, a file or folder with the starting weights, for instance"
+                    " callbacks.weight_diff.reference=${paths.base}"
+                )
             if not self._resumed:
                 self._theta_0 = {n: p.detach().float().cpu().clone() for n, p in self._parameters.items()}
         if self.region is not None:
             self.region.match(pl_module)
+            parts, known = self.region.parts.items(), self._parameters
+            self._inside = {name: part.within(*shards.box(known[name])) for name, part in parts if name in known}
         if 0 in self.snapshot_steps and trainer.global_step == 0:
             self._snapshot(trainer)
         self._last_step = trainer.global_step
@@ -105,18 +119,14 @@ class WeightDiff(Callback):
         self._last_step = step
         if self.every_n_steps and step % self.every_n_steps == 0:
             pl_module.log_dict(self.means())
-            if self.region is not None:
-                found = self.drift()
-                pl_module.log_dict({"diff/relative/region": found.region, "diff/relative/rest": found.rest})
         if step in self.snapshot_steps:
             self._snapshot(trainer)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.collect is not None and trainer.is_global_zero:
+        if self.collect is not None:
             shapes = {f"{name}|change": tuple(p.shape) for name, p in self._parameters.items()}
-            changes = (self.change(name) for name in self._parameters)
-            write_safetensors(self.collect, shapes, changes, {"format": "pt"})
+            self._write(trainer, self.collect, shapes, (self.change(name) for name in self._parameters))
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -129,31 +139,25 @@ class WeightDiff(Callback):
             self._resumed = True
 
     def change(self, name: str) -> Tensor:
-        """``|theta - theta_0|`` of one parameter now: float32, on the CPU, its shape.
+        """``|theta - theta_0|`` of one parameter now: float32, on the CPU, its shape. Under FSDP2 all ranks must ask.
 
         Raises:
             KeyError: no such parameter, or training has not begun.
         """
-        assert self._theta_0 is not None
-        return absolute_change(self._theta_0[name], self._parameters[name])
+        return shards.gathered(absolute_change(self._start(name), self._now(name)), self._parameters[name])
 
     def means(self) -> dict[str, float]:
-        """The logged figures now: ``diff/mean_abs/<group>`` and ``diff/relative/<group>``, means over weights."""
-        assert self._theta_0 is not None
+        """The logged figures now, means over weights: see the class. Under FSDP2 all ranks must ask together."""
         sums: dict[str, list[float]] = {}
         for name in self._parameters:
-            change = self.change(name)
-            relative = change / weight_scale(self._theta_0[name])
-            for group in group_names(name):
-                entry = sums.setdefault(group, [0.0, 0.0, 0.0])
-                entry[0] += float(change.sum(dtype=torch.float64))
-                entry[1] += float(relative.sum(dtype=torch.float64))
-                entry[2] += change.numel()
-        return {
-            f"diff/{kind}/{group}": entry[i] / entry[2]
-            for group, entry in sums.items()
-            for i, kind in enumerate(("mean_abs", "relative"))
-        }
+            for key, total, count in self._sums(name):
+                entry = sums.setdefault(key, [0.0, 0.0])
+                entry[0] += total
+                entry[1] += count
+        keys = sorted(sums)  # alike on every rank
+        totals = torch.tensor([sums[key] for key in keys], dtype=torch.float64)
+        totals = shards.sum_over_ranks(totals, self._parameters.values())
+        return {key: total / count for key, (total, count) in zip(keys, totals.tolist(), strict=True) if count}
 
     def drift(self) -> Drift:
         """How far the region has moved by now, how far the rest, and the lines that moved most.
@@ -165,19 +169,56 @@ class WeightDiff(Callback):
             raise ValueError("WeightDiff: drift() needs region=")
         return drift(((name, self._relative(name)) for name in self._parameters), self.region)
 
+    def _sums(self, name: str) -> Iterator[tuple[str, float, int]]:
+        """Figure, sum and number of weights, of this rank's part of one parameter."""
+        start, now = self._start(name), self._now(name)
+        change = absolute_change(start, now)
+        relative = change / weight_scale(start, self._floor(name))
+        for group in group_names(name):
+            yield f"diff/mean_abs/{group}", float(change.sum(dtype=torch.float64)), change.numel()
+            yield f"diff/relative/{group}", float(relative.sum(dtype=torch.float64)), change.numel()
+        yield _UNMOVED, int((change == 0).sum()), change.numel()
+        if self.region is not None and name in self.region.shapes:
+            own = self._inside[name].gather(relative) if name in self._inside else relative.new_empty(0)
+            inside = float(own.sum(dtype=torch.float64))
+            yield _REGION, inside, own.numel()
+            yield _REST, float(relative.sum(dtype=torch.float64)) - inside, change.numel() - own.numel()
+
+    def _now(self, name: str) -> Tensor:
+        return shards.local(self._parameters[name])
+
+    def _start(self, name: str) -> Tensor:
+        """This rank's part of a parameter as it was; a file may have more digits than the model."""
+        theta_0, parameter = self._theta_0, self._parameters[name]
+        assert theta_0 is not None
+        if isinstance(theta_0, Weights):
+            return theta_0.part(name, *shards.box(parameter)).to(parameter.dtype)
+        return theta_0[name]
+
+    def _floor(self, name: str) -> float:
+        """What a whole parameter's relative change divides by at least, found once."""
+        if name not in self._floors:
+            assert self._theta_0 is not None
+            self._floors[name] = scale_floor(self._theta_0[name])
+        return self._floors[name]
+
     def _relative(self, name: str) -> Tensor:
         assert self._theta_0 is not None
         change = self.change(name)
-        return change.div_(weight_scale(self._theta_0[name]))
+        return change.div_(weight_scale(self._theta_0[name], self._floor(name)))
 
     def _snapshot(self, trainer: pl.Trainer) -> None:
-        if not trainer.is_global_zero:
-            return
         folder = self.dirpath or Path(trainer.default_root_dir) / "snapshots"
-
-        def tensors() -> Iterator[Tensor]:
-            for parameter in self._parameters.values():
-                yield parameter.detach().to("cpu", torch.float32)
-
         shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}
-        write_safetensors(folder / f"step_{trainer.global_step:06d}.safetensors", shapes, tensors(), {"format": "pt"})
+        wholes = (shards.whole(p).to("cpu", torch.float32) for p in self._parameters.values())
+        self._write(trainer, folder / f"step_{trainer.global_step:06d}.safetensors", shapes, wholes)
+
+    def _write(
+        self, trainer: pl.Trainer, file: Path, shapes: Mapping[str, tuple[int, ...]], tensors: Iterator[Tensor]
+    ) -> None:
+        """Rank 0 writes; where weights are sharded the others help it to put each together."""
+        if trainer.is_global_zero:
+            write_safetensors(file, shapes, tensors, {"format": "pt"})
+        elif any(map(shards.is_sharded, self._parameters.values())):
+            for _ in tensors:
+                pass

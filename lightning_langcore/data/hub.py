@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import huggingface_hub
 import numpy as np
 
+from lightning_langcore import hub
 from lightning_langcore.data.reading import START, Position, shuffled_chunks
 from lightning_langcore.data.source import Document, Source
 from lightning_langcore.progress import is_terminal
@@ -49,6 +51,13 @@ def open_dataset(
             script instead of data, or lacks the config or split.
     """
     import datasets  # a second of import
+
+    silent = hub.silence("datasets", path)
+    if silent is not None and not huggingface_hub.is_offline_mode():  # told to be offline, `datasets` is so at once
+        raise ValueError(
+            f"{setting}={path}: {silent}: try again later, set HF_HUB_OFFLINE=1 to use what was downloaded before, or"
+            " give the folder of a downloaded copy"
+        )
 
     if not is_terminal():
         datasets.disable_progress_bars()
@@ -163,10 +172,11 @@ def dataset_version(path: str, revision: str | None) -> Any:
     if folder.is_dir():
         files = [(str(f.relative_to(folder)), f.stat()) for f in sorted(folder.rglob("*")) if f.is_file()]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files if not name.startswith(".")]
-    import huggingface_hub
-
+    cached = hub.silence("datasets", path) is not None
     try:
-        card = huggingface_hub.hf_hub_download(path, "README.md", repo_type="dataset", revision=revision)
+        card = huggingface_hub.hf_hub_download(
+            path, "README.md", repo_type="dataset", revision=revision, local_files_only=cached
+        )
     except Exception:
         return None  # opening it will say what is wrong
     return Path(card).parent.name  # the hub's cache keeps files in folders named by commit

@@ -176,7 +176,7 @@ class _Writer:
     def add(self, document: Document, tokens: list[int]) -> None:
         """Append a document."""
         row = np.array([*self._begin, *tokens, self._end], dtype=self._dtype)
-        row.tofile(self._file)
+        self._file.write(row.tobytes())  # numpy's tofile loses the error of a full disk
         self._catalogue.add(document)
         self.num_tokens += len(row)
         self._ends.append(self.num_tokens - 1)

@@ -123,8 +123,8 @@ class _Writer:
     def add(self, row: Sequence[Talk]) -> None:
         """Append a row."""
         for conversation, encoded in row:
-            np.array(encoded.ids, dtype=np.uint32).tofile(self._tokens)
-            np.array(encoded.is_answer, dtype=np.bool_).tofile(self._answers)
+            self._tokens.write(np.array(encoded.ids, dtype=np.uint32).tobytes())  # tofile loses a full disk's error
+            self._answers.write(np.array(encoded.is_answer, dtype=np.bool_).tobytes())
             self._catalogue.add(conversation)
             self._starts.append(self._starts[-1] + len(encoded.ids))
             self._counts["num_answer_tokens"] += sum(encoded.is_answer)

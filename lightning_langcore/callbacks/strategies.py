@@ -1,0 +1,32 @@
+"""Which strategies of Lightning our callbacks can work under."""
+
+import lightning.pytorch as pl
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+
+def refuse_flat_shards(trainer: pl.Trainer, what: str) -> None:
+    """Refuse strategies that hold weights in flat or private buffers, where single ones can't be told apart.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy)):
+        raise ValueError(
+            f"{what} can't reach single weights under trainer.strategy={type(trainer.strategy).__name__}: use one"
+            " device, strategy=ddp, or FSDP2 (trainer=fsdp2, Lightning's ModelParallelStrategy)"
+        )
+
+
+def refuse_8bit_states(trainer: pl.Trainer) -> None:
+    """Refuse bitsandbytes optimizers on sharded weights: their kernels know no DTensor.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for optimizer in trainer.optimizers:
+        kind = type(optimizer)
+        if isinstance(trainer.strategy, ModelParallelStrategy) and kind.__module__.startswith("bitsandbytes"):
+            raise ValueError(
+                f"optimizer={kind.__name__} of bitsandbytes can't step weights that FSDP2 has sharded: use"
+                " optimizer=adamw, or trainer=gpu or ddp"
+            )
