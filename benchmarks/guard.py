@@ -1,18 +1,21 @@
-"""What a guard costs a step and what it keeps: this project's, the dense way, and gradient masking alone.
+"""What a guard costs a step and what it keeps: this project's, the dense way, and two ways of masking gradients alone.
 
     python benchmarks/guard.py                      24 M weights, one thread, 256 and 1024 tokens a step
     python benchmarks/guard.py --device cuda
+    python benchmarks/guard.py --parts drift        what each leaves after 1000 steps, on a small model
 
 All ways take turns in one process, a step each, so that a machine that speeds up or slows down does so for all. Printed
 are the median over rounds of (step with it) / (plain step of the same round), the frozen weights that changed, and the
-extra bytes per weight of the model's candidates.
+extra bytes per weight of the model's candidates; in the second table the largest distance of a frozen weight from what
+it was, by itself and over the root mean square of its matrix.
 """
 
 import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +24,9 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore import CoreGuard, Region, random_region
-from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.params import candidates, named_shapes, saved_parameters
 
-REGIONS = ((0.01, "element"), (0.03, "element"), (0.05, "element"), (0.5, "element"), (0.5, "column"))
+REGIONS = [(fraction, granularity) for granularity in ("element", "column") for fraction in (0.01, 0.03, 0.05, 0.5)]
 
 
 def new_model(device: str) -> LlamaForCausalLM:
@@ -36,19 +39,30 @@ def new_model(device: str) -> LlamaForCausalLM:
     return LlamaForCausalLM(config).to(device).train()
 
 
+def small_model(device: str) -> LlamaForCausalLM:
+    """0.2 M weights, of which 0.15 M are candidates."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=96, intermediate_size=256, num_hidden_layers=1, num_attention_heads=4,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).to(device).train()
+
+
 class Way:
     """A model, its optimizer, and what is done before and after the optimizer's update."""
 
-    def __init__(self, name: str, device: str, region: Region | None) -> None:
+    def __init__(self, name: str, model: LlamaForCausalLM, region: Region | None) -> None:
         self.name = name
-        self.model = new_model(device)
-        fused = device != "mps"
+        self.model = model
+        fused = model.device.type != "mps"
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
         self.before: Callable[[], Any] = lambda: None
         self.after: Callable[[], Any] = lambda: None
         self.bytes = 0
         self.region = region
         self.start = self._values()
+        self.rms = {n: p.detach().square().mean().sqrt().item() for n, p in saved_parameters(model).items()}
         self.seconds: list[float] = []
 
     def _values(self) -> dict[str, Tensor]:
@@ -60,6 +74,11 @@ class Way:
     def num_changed(self) -> int:
         """Weights of the region that are no longer what they were."""
         return sum(int((now != self.start[name]).sum()) for name, now in self._values().items())
+
+    def drift(self) -> tuple[float, float]:
+        """The largest distance of a frozen weight from its start, and the same over the rms of its matrix's start."""
+        far = {name: (now - self.start[name]).abs().max().item() for name, now in self._values().items()}
+        return max(far.values()), max(distance / self.rms[name] for name, distance in far.items())
 
     def step(self, ids: Tensor, clip: float = 1.0) -> None:
         """One whole training step, timed."""
@@ -81,11 +100,11 @@ def synchronize(tensor: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def sparse(device: str, region: Region) -> Way:
+def sparse(model: LlamaForCausalLM, region: Region) -> Way:
     """This project's guard, its own hooks."""
-    way = Way("guard", device, region)
+    way = Way("guard", model, region)
     guard = CoreGuard(region)
-    guard.on_train_start(SimpleNamespace(optimizers=[way.optimizer], global_step=0), way.model)  # type: ignore[arg-type]
+    guard.on_train_start(SimpleNamespace(optimizers=[way.optimizer], strategy=None, global_step=0), way.model)  # type: ignore[arg-type]
     way.before = lambda: guard.on_before_optimizer_step(None, None, way.optimizer)  # type: ignore[arg-type]
     way.bytes = sum(part.data.nbytes + values.nbytes for _, part, values in guard._guarded)
     return way
@@ -103,9 +122,9 @@ def masks_of(way: Way) -> dict[nn.Parameter, Tensor]:
     return masks
 
 
-def masked_gradients(device: str, region: Region) -> Way:
+def masked_gradients(model: LlamaForCausalLM, region: Region) -> Way:
     """Gradients multiplied by a dense mask, nothing written back."""
-    way = Way("gradient mask alone", device, region)
+    way = Way("gradient mask alone", model, region)
     masks = masks_of(way)
 
     def before() -> None:
@@ -118,10 +137,20 @@ def masked_gradients(device: str, region: Region) -> Way:
     return way
 
 
+def hooked_gradients(model: LlamaForCausalLM, region: Region) -> Way:
+    """``parameter.register_hook`` with a dense float mask, as in many scripts; nothing written back."""
+    way = Way("masked gradient hooks", model, region)
+    masks = {parameter: (~mask).to(parameter.dtype) for parameter, mask in masks_of(way).items()}
+    for parameter, mask in masks.items():
+        parameter.register_hook(partial(torch.mul, mask))
+    way.bytes = sum(mask.nbytes for mask in masks.values())
+    return way
+
+
 @torch.no_grad()
-def dense(device: str, region: Region) -> Way:
+def dense(model: LlamaForCausalLM, region: Region) -> Way:
     """``param.mul_(~mask); param.add_(saved)`` after each step."""
-    way = Way("dense write-back", device, region)
+    way = Way("dense write-back", model, region)
     masks = masks_of(way)
     saved = {parameter: parameter.detach() * mask for parameter, mask in masks.items()}
 
@@ -136,34 +165,32 @@ def dense(device: str, region: Region) -> Way:
     return way
 
 
-def main() -> None:
-    """Print a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024], help="tokens a step")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+WAYS = (sparse, dense, masked_gradients, hooked_gradients)
+
+
+def batches(vocab: int, tokens: int, count: int) -> Iterator[Tensor]:
+    """Random ids in rows of at most 256."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        yield torch.randint(0, vocab, (max(1, tokens // 256), min(tokens, 256)), generator=generator)
+
+
+def cost(options: argparse.Namespace) -> None:
+    """Print the first table."""
     shapes = candidates(named_shapes(new_model("cpu")))
     numel = sum(r * c for r, c in shapes.values())
-    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
-    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), {numel:,} candidates\n")
+    print(f"\n{numel:,} candidates\n")
     head = " | ".join(f"ratio at {tokens} tokens" for tokens in options.tokens)
     print(f"| way | region | {head} | changed of frozen | bytes a candidate |")
     print("|---|---|" + "---|" * (len(options.tokens) + 2))
     for fraction, granularity in REGIONS:
         region = random_region(shapes, fraction, 0, granularity)
-        ways = [
-            Way("plain", options.device, None),
-            *(w(options.device, region) for w in (sparse, dense, masked_gradients)),
-        ]
+        ways = [Way("plain", new_model(options.device), None), *(w(new_model(options.device), region) for w in WAYS)]
         ratios: dict[str, list[str]] = {way.name: [] for way in ways}
         for tokens in options.tokens:
-            generator = torch.Generator().manual_seed(1)
-            for number in range(options.rounds + 2):
-                ids = torch.randint(0, 16384, (max(1, tokens // 256), min(tokens, 256)), generator=generator)
-                for way in ways[number % 4 :] + ways[: number % 4]:  # nobody always goes first
+            for number, ids in enumerate(batches(16384, tokens, options.rounds + 2)):
+                first = number % len(ways)
+                for way in ways[first:] + ways[:first]:  # nobody always goes first
                     way.step(ids.to(options.device))
             for way in ways:
                 pairs = zip(way.seconds[2:], ways[0].seconds[2:], strict=True)
@@ -171,12 +198,41 @@ def main() -> None:
             for way in ways:
                 way.seconds.clear()
         for way in ways[1:]:
-            cells = " | ".join(ratios[way.name])
             changed = f"{way.num_changed():,} of {len(region):,}"
-            print(
-                f"| {way.name} | {fraction:.0%} {granularity} | {cells} | {changed} | {way.bytes / numel:.3f} |",
-                flush=True,
-            )
+            cells = " | ".join([*ratios[way.name], changed, f"{way.bytes / numel:.3f}"])
+            print(f"| {way.name} | {fraction:.0%} {granularity} | {cells} |", flush=True)
+
+
+def drift(options: argparse.Namespace) -> None:
+    """Print the second table."""
+    region = random_region(candidates(named_shapes(small_model("cpu"))), 0.05, 0)
+    print(f"\n| way | changed of {len(region):,} after {options.steps} steps | largest drift | over the rms |")
+    print("|---|---|---|---|")
+    for make in WAYS:
+        way = make(small_model(options.device), region)
+        for ids in batches(512, 64, options.steps):
+            way.step(ids.to(options.device))
+        far, relative = way.drift()
+        print(f"| {way.name} | {way.num_changed():,} | {far:.2e} | {relative:.1%} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024], help="tokens a step")
+    parser.add_argument("--steps", type=int, default=1000, help="of the second table")
+    parser.add_argument("--parts", nargs="+", default=["cost", "drift"], choices=["cost", "drift"])
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
+    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s)")
+    if "cost" in options.parts:
+        cost(options)
+    if "drift" in options.parts:
+        drift(options)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from guard import new_model, synchronize
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
+from lightning_langcore.metrics import scored_mean, token_nats
 from lightning_langcore.params import candidates, named_shapes
 from lightning_langcore.select import random_region
 
@@ -68,7 +69,9 @@ class Run:
         synchronize(ids)
         started = time.perf_counter()
         own = self._hook(lambda m: m.on_train_batch_start(self.trainer, self.model, batch, 0))
-        loss = self.model(input_ids=ids, labels=ids).loss
+        nats = token_nats(self.model(input_ids=ids, use_cache=False).logits, batch["shift_labels"])
+        self.model.token_nats = nats.detach()
+        loss = scored_mean(nats, batch["shift_labels"])
         own += self._hook(lambda m: m.on_before_backward(self.trainer, self.model, loss))
         loss.backward()
         own += self._hook(lambda m: m.on_before_optimizer_step(self.trainer, self.model, self.optimizer))

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -13,19 +14,31 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from safetensors import SafetensorError
 
-from lightning_langcore import region_command, report
+from lightning_langcore import plan_command, region_command, report
+from lightning_langcore.files import write_text
+from lightning_langcore.jobs import folder
+from lightning_langcore.jobs.process import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
 from lightning_langcore.jobs.training import quiet
 from lightning_langcore.progress import say
 from lightning_langcore.results import Results, find_runs
 
 JOBS = ("base", "fit", "locate", "perturb", "dimension")
 INTERRUPTED = 130
+TERMINATED = 143
+ERROR_FILE = "error.txt"
+"""In the folder of a job that a sweep has gone on without: what was wrong."""
+
+USERS = (ValueError, OSError, SafetensorError)
+"""What the user can mend; the rest keeps its traceback."""
 USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run one; -m for a sweep
        langcore report FOLDER [FOLDER ...] [-o FILE]                one HTML page from run folders
        langcore region show|combine|overlap ...                     what region files hold, set algebra, overlap; try -h
+       langcore plan [group=choice | key=value ...]                 the memory that a training will need; try -h
 
 experiments:"""
 
@@ -48,25 +61,52 @@ def guarded_run(cfg: DictConfig) -> None:
     output = Path(cfg.paths.output)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        if sweep:
-            _refuse_restarts(cfg)
-        results = run(cfg)
-    except KeyboardInterrupt:
+        with ending_on_sigterm(), folder.held(output):
+            results = _run_once(cfg, output, sweep)
+    except (KeyboardInterrupt, SIGTERMException) as stop:
         _leave_record(cfg, output, "interrupted", "stopped before training began")
         say(f"\ninterrupted; what was reached is in {output}")
-        sys.exit(INTERRUPTED)
-    except (ValueError, OSError, SafetensorError) as error:
-        told = str(error) if isinstance(error, ValueError) else _of_files(error)
-        with suppress(OSError):
-            _leave_record(cfg, output, "failed", told.splitlines()[0])
-        say(f"error: {told}", every_rank=True)  # one rank alone may know what is wrong
+        sys.exit(_status_of(stop))
+    except Exception as error:
+        if not sweep and not _is_told(error):
+            raise
+        say(f"error: {_told(error)}", every_rank=True)  # one rank alone may know what is wrong
         if not sweep:
             sys.exit(1)
         return
+    finally:
+        leave_nothing()
     if not sweep:
         if results.perplexity:
             report.print_table([results])
         say(str(output))
+
+
+def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
+    """Run the job, unless its folder holds it, completed; a failure leaves its record there, in a sweep its traceback.
+
+    Raises:
+        ValueError: the folder holds another run, and all that :func:`run` raises.
+    """
+    ours = False
+    try:
+        finished = folder.claim(cfg, HydraConfig.instance().cfg, output)  # type: ignore[arg-type]
+        ours = True
+        (output / ERROR_FILE).unlink(missing_ok=True)
+        if finished is not None:
+            say(f"{output} holds this run already, completed: not run again")
+            return finished
+        if sweep:
+            refuse_restarts(cfg)
+        return run(cfg)
+    except Exception as error:
+        with suppress(OSError):
+            if ours:
+                _leave_record(cfg, output, "failed", _told(error).splitlines()[0])
+            if sweep:
+                told = f"{_told(error)}\n" if _is_told(error) else traceback.format_exc()
+                write_text(output / ERROR_FILE, told)
+        raise
 
 
 class Folders(Callback):
@@ -81,13 +121,17 @@ class Folders(Callback):
         _check_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """After a sweep: table, report, and exit status 1 if a job failed."""
-        folder = Path(config.hydra.sweep.dir)
-        runs = [Results.load(path) for path in find_runs([folder])]
-        if any(results.perplexity for results in runs):
-            report.print_table(runs)
-        say(str(report.write_html(runs, folder / "report.html")))
-        if any(results.status != "completed" for results in runs):
+        """After a sweep: table, report, and exit status 1 if a job failed or was refused."""
+        sweep = Path(config.hydra.sweep.dir)
+        try:
+            runs = [Results.load(path) for path in find_runs([sweep])]
+            if any(results.perplexity for results in runs):
+                report.print_table(runs)
+            say(str(report.write_html(runs, sweep / "report.html")))
+        except (ValueError, OSError) as error:  # Hydra would make a warning of it
+            _refuse(_told(error))
+        refused = [results for results in runs if (results.folder / ERROR_FILE).exists()]
+        if refused or any(results.status != "completed" for results in runs):
             sys.exit(1)
 
 
@@ -102,6 +146,8 @@ def main() -> None:
         _report(words[1:])
     elif words[0] == "region":
         region_command.main(words[1:])
+    elif words[0] == "plan":
+        plan_command.main(words[1:])
     else:
         hydra.main(config_path="pkg://lightning_langcore.conf", config_name="train", version_base="1.3")(guarded_run)()
 
@@ -130,6 +176,23 @@ def _report(words: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
+def _is_told(error: Exception) -> bool:
+    """Whether a sentence says all; else the traceback is kept."""
+    return isinstance(error, USERS) or lost_rank(error)
+
+
+def _told(error: Exception) -> str:
+    """The error for the user, who can mend it or will find the traceback in the job's folder."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if lost_rank(error):
+        return (
+            f"another rank has ended ({str(error).splitlines()[0]}): look at what it said, perhaps it had too little"
+            " memory; the same command with the same hydra.run.dir goes on from the last checkpoint"
+        )
+    return _of_files(error) if isinstance(error, USERS) else f"{type(error).__name__}: {error}"
+
+
 def _of_files(error: Exception) -> str:
     reason = str(error).strip() or type(error).__name__
     return (
@@ -139,32 +202,22 @@ def _of_files(error: Exception) -> str:
 
 
 def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:
-    """Leave a record of a run that ended before it had results."""
+    """Leave a record of a run that ended before it had results; one that has some keeps them, and is failed."""
     if not (output / "results.json").exists():
         results = Results(output, experiment=cfg.name, seed=cfg.seed, model={"name": cfg.model.name})
-        results.status, results.error = status, error
-        results.write()
+    elif status == "failed":
+        results = Results.load(output)
+    else:
+        return
+    results.status, results.error = status, error
+    results.write()
 
 
-def _refuse_restarts(cfg: DictConfig) -> None:
-    """In a sweep, refuse a strategy that starts the command line anew for each rank: each would begin the sweep again.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if (
-        str(cfg.trainer.strategy).startswith("ddp")
-        and "spawn" not in cfg.trainer.strategy
-        and not _started_from_outside()
-    ):
-        raise ValueError(
-            f"trainer.strategy={cfg.trainer.strategy} starts this command again for each rank, and with -m each would"
-            " begin the whole sweep: leave -m away, or start the ranks from outside with torchrun"
-        )
-
-
-def _started_from_outside() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
+def _status_of(stop: BaseException) -> int:
+    if isinstance(stop, KeyboardInterrupt):
+        return INTERRUPTED
+    # the first rank would be killed by Lightning, if another that it has started ended with an error before it
+    return TERMINATED if getattr(rank_zero_only, "rank", 0) == 0 else 0
 
 
 def _check_writable(setting: str, folder: Path) -> None:

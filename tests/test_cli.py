@@ -260,17 +260,19 @@ def test_a_sweep_over_ranks_that_would_restart_it_is_refused(sweep, work):
     assert "would begin the whole sweep" in run(work, *words, expect=1).stderr
 
 
-def test_two_ranks_write_one_result(sweep, work):
-    done = run_door(
-        work, "+experiment=recovery_frozen", "trainer=ddp", "data.batch_size=4", "hydra.run.dir=two", "logger=csv"
-    )
-    results = Results.load(work / "two")
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp2"])
+def test_two_ranks_write_one_result(sweep, work, trainer):
+    words = ["data.batch_size=4", f"hydra.run.dir={trainer}", "logger=csv"]
+    done = run_door(work, "+experiment=recovery_frozen", f"trainer={trainer}", *words)
+    results = Results.load(work / trainer)
     assert results.status == "completed"
     assert results.guard["max_abs_drift"] == 0.0
     one = Results.load(sweep[1] / "0-recovery_frozen-core")
     for a, b in zip(one.perplexity, results.perplexity, strict=True):
         assert (a["stage"], a["lang"], a["num_tokens"]) == (b["stage"], b["lang"], b["num_tokens"])
         assert a["nats_per_token"] == pytest.approx(b["nats_per_token"], rel=1e-3), done.stderr
+    one, two = (load_file(folder / "model/model.safetensors") for folder in (one.folder, results.folder))
+    assert all(torch.allclose(two[name], weight, atol=2e-3) for name, weight in one.items())
 
 
 def test_a_model_of_ones_own_is_located_first_and_then_recovers(sweep, work):

@@ -229,6 +229,10 @@ def test_a_dataset_laid_out_as_on_the_hub_is_trained_on(work, way):
         (["data.mix=[zh]"], r"data\.mix=\['zh'\] must give each entry its tokens"),
         (["data.repetition.max_repeats=1"], r"data\.repetition\.max_repeats=1 must be .* at least 2"),
         (["data.general=[zh]"], r"data\.general=\['zh'\] has no meaning without `general`"),
+        (["trainer.strategy=deepspeed_stage_3"], r"strategy=deepspeed_stage_3 holds weights in .*fsdp2"),
+        (["trainer.strategy=fsdp"], r"strategy=fsdp holds weights in flat or private buffers, .* use trainer=fsdp2"),
+        (["trainer=fsdp2", "optimizer=adamw8bit"], r"AdamW8bit can't step the shards of trainer=fsdp2: use"),
+        (["trainer.precision=16-mixed"], r"trainer\.precision=16-mixed needs a GPU, .* trainer\.precision=bf16-mixed"),
         (["trainer.strategy=ddp_spawn"], r"trainer\.strategy=ddp_spawn trains in processes whose results are lost"),
         (
             ["callbacks=[default,noise_sensitivity]", "callbacks.noise_sensitivity.action=foo"],

@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.jobs.check_region import check_region
-from lightning_langcore.jobs.settings import is_finite, is_text, listed, make, one_of, positive, together
+from lightning_langcore.jobs.settings import is_finite, is_sharded, is_text, listed, make, one_of, positive, together
 from lightning_langcore.jobs.text import base_languages, check_text
 from lightning_langcore.jobs.variants import statistics
 from lightning_langcore.perturb import METHODS
@@ -30,6 +30,7 @@ def check(cfg: DictConfig, source: Source) -> None:
             lambda: _length(cfg),
             lambda: _callbacks(cfg),
             lambda: _strategy(cfg),
+            lambda: make(cfg.optimizer.build) if cfg.job.name == "fit" else None,
             lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
         ]
     )
@@ -93,6 +94,23 @@ def _callbacks(cfg: DictConfig) -> None:
 
 
 def _strategy(cfg: DictConfig) -> None:
+    node = cfg.trainer.strategy
+    name = str(node._target_ if OmegaConf.is_dict(node) else node).lower().rpartition(".")[2]
+    if "deepspeed" in name or "fsdp" in name:
+        raise ValueError(
+            f"trainer.strategy={node} holds weights in flat or private buffers, where single ones can't be kept: use"
+            " trainer=fsdp2"
+        )
+    if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
+        raise ValueError(
+            f"optimizer.build._target_={cfg.optimizer.build._target_} can't step the shards of trainer=fsdp2: use"
+            " optimizer=adamw, or trainer=gpu or ddp"
+        )
+    if str(cfg.trainer.precision) == "16-mixed" and cfg.trainer.accelerator == "cpu":
+        raise ValueError(
+            "trainer.precision=16-mixed needs a GPU, and Lightning would take bf16-mixed on a CPU: say"
+            " trainer.precision=bf16-mixed"
+        )
     if cfg.job.name == "fit" and any(word in str(cfg.trainer.strategy) for word in ("spawn", "fork", "notebook")):
         raise ValueError(
             f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"

@@ -10,17 +10,21 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from lightning_langcore import models
+from lightning_langcore import fsdp2, models
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, WeightDiff
+from lightning_langcore.files import atomic_folder
 from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label, make_loggers
+from lightning_langcore.jobs.plan import check_fits
 from lightning_langcore.jobs.recording import Recorder
+from lightning_langcore.jobs.settings import is_sharded
 from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
 from lightning_langcore.perturb import perturb_
 from lightning_langcore.plots import recovery_curves, region_heatmap
+from lightning_langcore.progress import say
 from lightning_langcore.region import Region
-from lightning_langcore.results import Results
+from lightning_langcore.results import ROUNDED_AWAY, Results
 from lightning_langcore.weightset import Indices
 
 
@@ -57,11 +61,12 @@ def run(cfg: DictConfig) -> Results:
         KeyboardInterrupt: the user stopped it; what was reached is written.
     """
     started = time.monotonic()
+    check_fits(cfg)
     output, source, base_path = prepare.begin(cfg)
     region = _region(cfg, source, base_path, output)
     cfg.paths.base = str(models.local_folder(base_path))
     tokenizer = models.load_tokenizer(base_path)
-    model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    model = prepare.load(cfg, base_path)
     results = Results(
         output,
         experiment=cfg.name,
@@ -80,6 +85,7 @@ def run(cfg: DictConfig) -> Results:
         fit(trainer, module, datamodule, cfg.job.ckpt_path)
         results.status = "completed"
         _tell_stop(callbacks, results)
+        _tell_rounding(cfg, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
@@ -87,16 +93,18 @@ def run(cfg: DictConfig) -> Results:
         now = time.monotonic()
         results.seconds = {"total": now - started, "training": now - training_started}
         if guards:
-            results.guard = {
-                "num_frozen": sum(len(guard.region) for guard in guards),
-                "max_abs_drift": max(guard.drift() for guard in guards),
-            }
-        if trainer.is_global_zero:
+            results.guard = {"num_frozen": sum(len(guard.region) for guard in guards)}
+            if results.status == "completed" or not is_sharded(cfg):  # else it would ask ranks that may be gone
+                results.guard["max_abs_drift"] = max(guard.drift() for guard in guards)
+        begun = results.status == "completed" or results.perplexity  # else what an earlier start has reached is kept
+        if trainer.is_global_zero and (begun or not (output / "results.json").exists()):
             results.write()
         close(loggers, results)
+    whole = fsdp2.full_state(model) if cfg.job.save_model and is_sharded(cfg) else None
     if trainer.is_global_zero:
         if cfg.job.save_model:
-            models.save(model, tokenizer, output / "model")
+            with atomic_folder(output / "model") as temporary:
+                models.save(model, tokenizer, temporary, whole)
         _plots(results, region, output)
     return results
 
@@ -111,6 +119,16 @@ def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
             )
 
 
+def _tell_rounding(cfg: DictConfig, results: Results) -> None:
+    """In bfloat16 an update below about 1/256 of its weight is lost, and what can't move looks like a core."""
+    unmoved = results.drift[-1]["unmoved"] if results.drift else 0.0
+    if unmoved >= ROUNDED_AWAY:
+        say(
+            f"{unmoved:.0%} of the weights outside the region never moved: trainer.precision={cfg.trainer.precision}"
+            f" with model.dtype={cfg.model.dtype} rounds small updates away; train float32 weights in bf16-mixed"
+        )
+
+
 def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Region | None:
     if not needs_region(cfg):
         return None
@@ -122,6 +140,7 @@ def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Regio
 
 def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
     """All callbacks in the order in which their hooks must run; and the guards among them."""
+    _start_from_file(cfg)
     made = make_callbacks(cfg)
     perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
     diff = next((c for c in made if isinstance(c, WeightDiff)), None)
@@ -140,6 +159,13 @@ def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tupl
     first += [] if monitor is None else [monitor]  # it looks at gradients before the guard zeroes them
     others = [c for c in made if c is not perplexity and c is not monitor]
     return [*first, *others, Recorder(results, perplexity, diff, monitor, cfg, about)], guards
+
+
+def _start_from_file(cfg: DictConfig) -> None:
+    """Where nothing is damaged, diffs compare with the base's own file instead of a copy of its weights."""
+    for node in (cfg.callbacks or {}).values():
+        if str(node._target_).endswith("WeightDiff") and cfg.perturbation.method == "none" and node.reference is None:
+            node.reference = cfg.paths.base
 
 
 def _plots(results: Results, region: Region | None, output: Path) -> None:

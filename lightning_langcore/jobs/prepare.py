@@ -6,18 +6,19 @@ from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore import artifacts, models
+from lightning_langcore import artifacts, fsdp2, models
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing import Repetition
 from lightning_langcore.jobs.check import check
-from lightning_langcore.jobs.settings import make
+from lightning_langcore.jobs.settings import is_sharded, make
 from lightning_langcore.jobs.text import base_languages, make_offer, make_source
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.progress import say
 from lightning_langcore.weights import Weights
 
+_OF_THE_RUN = ("path", "dtype", "attention", "activation_checkpointing")  # not of the base that it trains
 FORMAT = 1
 """Raised when the code makes something else from the same recipe."""
 
@@ -81,6 +82,21 @@ def base(cfg: DictConfig, source: Source) -> str:
     return str(artifacts.get(root, "base", recipe, lambda folder: _build_base(cfg, source, folder)))
 
 
+def load(cfg: DictConfig, base_path: str) -> PreTrainedModel:
+    """The base model, ready to be trained; for FSDP2 without its weights, of which each rank will read its own part.
+
+    Raises:
+        ValueError: see :func:`lightning_langcore.models.load_model`.
+    """
+    if is_sharded(cfg):
+        model = fsdp2.empty_model(models.local_folder(base_path), cfg.model.dtype, cfg.model.attention)
+    else:
+        model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    if cfg.model.activation_checkpointing:
+        models.checkpoint_activations(model)
+    return model
+
+
 def theta_0(base_path: str) -> Weights:
     """The base's weights by name, read from its files one at a time."""
     return Weights(models.local_folder(base_path))
@@ -108,7 +124,7 @@ def base_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
     """What decides the small default's content."""
     model = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(model, dict)
-    model = {k: v for k, v in model.items() if k not in ("path", "dtype", "attention")}
+    model = {k: v for k, v in model.items() if k not in _OF_THE_RUN}
     model["base"] = {k: v for k, v in model["base"].items() if k != "languages"}
     languages = base_languages(cfg, source)
     return {"format": FORMAT, "model": model, "data": data_recipe(cfg, source), "languages": languages}

@@ -43,7 +43,7 @@ class Recorder(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._num_batches = trainer.fit_loop.total_batch_idx + 1
-        self.write(trainer)
+        self.write(trainer, log=trainer.global_step == 0)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -69,8 +69,14 @@ class Recorder(Callback):
         self._drift = [dict(row) for row in state_dict["drift"]]
         self._course = [dict(row) for row in state_dict["course"]]
 
-    def write(self, trainer: pl.Trainer, end: bool = False) -> None:
-        """Add what is not in the results yet, and write if there is any."""
+    def write(self, trainer: pl.Trainer, end: bool = False, log: bool = True) -> None:
+        """Add what is not in the results yet, and write if there is any.
+
+        Args:
+            trainer: of the run.
+            end: write anyway.
+            log: tell the loggers too, which have it already when a run goes on.
+        """
         rows = [] if self.perplexity is None else self.perplexity.rows
         if len(rows) == self._written and not end:
             return
@@ -79,7 +85,7 @@ class Recorder(Callback):
         self._written = len(rows)
         if rows:
             self._mark(trainer, rows[-1]["stage"], rows[-1]["samples"])
-        self._refresh(trainer)
+        self._refresh(trainer, log)
         if trainer.is_global_zero:
             self.results.write()
 
@@ -91,16 +97,17 @@ class Recorder(Callback):
         self._course.append({"stage": stage, "samples": samples, "share": share})
         if self.diff is not None and self.diff.region is not None:
             found = self.diff.drift()
-            self._drift.append({"stage": stage, "samples": samples, "region": found.region, "rest": found.rest})
+            means = {"region": found.region, "rest": found.rest, "unmoved": found.unmoved}
+            self._drift.append({"stage": stage, "samples": samples, **means})
             self.results.moved = [line._asdict() for line in found.lines]
 
-    def _refresh(self, trainer: pl.Trainer) -> None:
+    def _refresh(self, trainer: pl.Trainer, log: bool = True) -> None:
         self.results.drift = self._drift
-        self._add_text(trainer)
+        self._add_text(trainer, log)
         if self.monitor is not None:
             self.results.monitor = {"action": self.monitor.action, **self.monitor.summary()}
 
-    def _add_text(self, trainer: pl.Trainer) -> None:
+    def _add_text(self, trainer: pl.Trainer, log: bool) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, TextDataModule)
         course = [{"samples": row["samples"], "share": row["share"]} for row in self._course]
@@ -110,7 +117,7 @@ class Recorder(Callback):
         for part, label in zip(self.results.data["parts"], (p.label for p in datamodule.text.parts), strict=True):
             figures[f"data/tokens/{label}"] = float(part["tokens"])
             figures[f"data/epochs/{label}"] = part["epochs"]
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if log else []:
             logger.log_metrics(figures, step=trainer.global_step)
 
 

@@ -6,21 +6,41 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 def make(node: Any, **more: Any) -> Any:
     """``hydra.utils.instantiate``, with plain containers; what the class itself refuses arrives as it was raised.
 
     Raises:
-        ValueError: the class refuses its arguments.
+        ValueError: the class refuses its arguments, or needs a package that is not installed.
     """
     try:
         return instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
-        raise
+        missing = _missing_package(error)
+        if missing is None:
+            raise
+        raise ValueError(
+            f"_target_={node['_target_']} needs the package {missing}, which is not installed: pip install {missing},"
+            " or choose another"
+        ) from error
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+            return error.name
+        error = error.__cause__
+    return None
+
+
+def is_sharded(cfg: DictConfig) -> bool:
+    """Whether the configured strategy is FSDP2, Lightning's ModelParallelStrategy."""
+    node = cfg.trainer.strategy
+    return OmegaConf.is_dict(node) and str(node.get("_target_")).endswith("ModelParallelStrategy")
 
 
 def together(checks: Iterable[Callable[[], Any]]) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import transformers
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from lightning_langcore.callbacks import PlainProgress
 from lightning_langcore.data import TextDataModule
+from lightning_langcore.jobs import resume
 from lightning_langcore.jobs.settings import make
 from lightning_langcore.modules import ContinuedPretraining
 from lightning_langcore.progress import is_terminal
@@ -48,9 +50,9 @@ def make_trainer(
         cfg.trainer,
         default_root_dir=str(folder),
         max_epochs=-1,
-        callbacks=[progress, *callbacks],
+        callbacks=[progress, resume.make_stamp(cfg), *callbacks],
         logger=list(loggers),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
         enable_model_summary=False,
         **more,
@@ -62,12 +64,17 @@ def fit(
 ) -> None:
     """``trainer.fit``, but Ctrl-C arrives as ``KeyboardInterrupt``: Lightning would leave the process inside it.
 
+    Args:
+        trainer: from :func:`make_trainer`.
+        module: what is trained.
+        datamodule: the text.
+        ckpt_path: see :func:`lightning_langcore.jobs.resume.choose`.
+
     Raises:
         KeyboardInterrupt: the user stopped it.
-        ValueError: no such checkpoint.
+        SIGTERMException: the process was asked to end.
+        ValueError: training can't go on from the checkpoint.
     """
-    if ckpt_path is not None and not Path(ckpt_path).exists():
-        raise ValueError(f"job.ckpt_path={ckpt_path}: there is no such checkpoint")
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     if batches == 0:
         raise ValueError(
@@ -77,9 +84,12 @@ def fit(
         )
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
+    start = resume.choose(trainer, module, ckpt_path)
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=start, weights_only=True)
+    except SIGTERMException:
+        raise
     except SystemExit as error:
         if trainer.interrupted:
             raise KeyboardInterrupt from error

@@ -1,0 +1,118 @@
+"""What each callback costs a step, attached.
+
+    python benchmarks/callbacks.py                  one thread; 24 M weights at 256 tokens, and the tiny default's model
+    python benchmarks/callbacks.py --device cuda
+
+Two trainings under Lightning, one with the callback and one without, take turns in one process, a step each. Printed
+are the median over rounds of (step with it) / (plain step of the same round), the mean time in the callback's hooks,
+and 1 + the share of that in the mean plain step. The mean holds what happens in some steps only: WeightDiff compares
+in each 50th, so let the rounds be a multiple of 50. On a GPU the time in hooks holds what they wait for, not what they
+start.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from monitor import CASES
+from pairs import Turns
+
+from lightning_langcore import CoreGuard, MultilingualPerplexity, NoiseSensitivity, Region, WeightDiff, random_region
+from lightning_langcore.callbacks import PlainProgress
+from lightning_langcore.jobs.training import quiet
+from lightning_langcore.params import candidates, named_shapes
+
+WARM_UP = 2
+HOOKS = ("on_train_batch_start", "on_before_backward", "on_before_optimizer_step", "on_train_batch_end", "_write_back")
+
+
+class Clock:
+    """Adds up the time inside the hooks of a callback that run at each step."""
+
+    def __init__(self, callback: Callback) -> None:
+        self.seconds = 0.0
+        for name in HOOKS:
+            if name in vars(type(callback)):
+                setattr(callback, name, self._timed(getattr(callback, name)))
+
+    def _timed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            started = time.perf_counter()
+            result = hook(*args)
+            self.seconds += time.perf_counter() - started
+            return result
+
+        return timed
+
+
+def make_callbacks(shapes: dict[str, tuple[int, ...]], batch: dict[str, Any], folder: Path) -> dict[str, Callback]:
+    """Each with its defaults."""
+
+    def region(fraction: float) -> Region:
+        return random_region(candidates(shapes), fraction, 0)
+
+    return {
+        "WeightDiff, every 50 steps": WeightDiff(),
+        "CoreGuard, 1 %": CoreGuard(region(0.01)),
+        "CoreGuard, 5 %": CoreGuard(region(0.05)),
+        "MultilingualPerplexity between milestones": MultilingualPerplexity({"en": [batch]}),
+        "NoiseSensitivity": NoiseSensitivity(dirpath=folder),
+        "PlainProgress": PlainProgress(),
+    }
+
+
+def measure(model: str, name: str, options: argparse.Namespace, folder: Path) -> str:
+    """A line of the table."""
+    make, rows, tokens = CASES[model]
+    document = json.dumps([{"source": "a", "language": "en", "document": "0123456789abcdef"}] * 2)
+    example = make("cpu")
+    shape = (options.rounds + WARM_UP + 1, rows, tokens)
+    ids = torch.randint(0, example.config.vocab_size, shape, generator=torch.Generator().manual_seed(1))
+    fixed = {"documents": [document] * rows, "num_documents": torch.ones(rows, dtype=torch.int64)}
+    batches = [{"input_ids": i, "shift_labels": i, **fixed} for i in ids.to(options.device)]
+    callback = make_callbacks(named_shapes(example), batches[0], folder)[name]
+    clock = Clock(callback)
+    runs = [Turns(make(options.device), batches, more, folder) for more in ([], [callback])]
+    for number in range(options.rounds + WARM_UP):
+        if number == WARM_UP:
+            clock.seconds = 0.0
+        for run in runs[number % 2 :] + runs[: number % 2]:  # nobody always goes first
+            run.step()
+    own = clock.seconds / options.rounds
+    for run in runs:
+        run.finish()
+    plain, attached = (run.seconds[WARM_UP:] for run in runs)
+    ratio = statistics.median(a / b for a, b in zip(attached, plain, strict=True))
+    step = statistics.mean(plain)
+    return f"| {model} | {name} | {1e3 * step:.1f} | {ratio:.3f} | {1e3 * own:.2f} | {1 + own / step:.3f} |"
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--models", nargs="+", default=list(CASES), choices=list(CASES))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    quiet()
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
+    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), {options.rounds} rounds\n")
+    print("| model | callback | plain step, ms | ratio | own, ms a step | 1 + share |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for model in options.models:
+            for name in make_callbacks(named_shapes(CASES[model][0]("cpu")), {}, Path(folder)):
+                print(measure(model, name, options, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

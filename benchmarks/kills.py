@@ -1,0 +1,167 @@
+"""Kill one run many times at random moments, let it go on each time, and compare it with the run that was not killed.
+
+    python benchmarks/kills.py WORK_FOLDER                     20 kills, a LLaMA of 20 000 weights, some minutes
+    python benchmarks/kills.py WORK_FOLDER --kills 50 --seed 1
+
+All kills are SIGKILL. A third of them come while a checkpoint is being written (its temporary is seen on the disk), a
+third some checkpoints and a random while later, a third at any moment after the start: during imports, too, or while
+the run is being taken up. The run trains with the guard, running diffs, the noise monitor and the CSV log. At the end
+weights, optimizer, rows, flagged steps and log must be equal to the last bit and byte; the exit status says so.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from lightning_langcore.jobs.saving import step_of
+from lightning_langcore.results import Results
+
+ROOT = Path(__file__).parents[1]
+WORDS = [
+    "+experiment=recovery_frozen", "region=random", "job.milestones=[0,50,150]",
+    "callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]",
+    "callbacks.checkpoint.every_n_train_steps=4", "callbacks.weight_diff.every_n_steps=6",
+    "callbacks.noise_sensitivity.threshold=1.0", "callbacks.noise_sensitivity.min_window=4",
+    "callbacks.noise_sensitivity.window=8", "trainer.log_every_n_steps=3", "model.vocab_size=400",
+    "model.config.hidden_size=32", "model.config.intermediate_size=64", "model.config.num_hidden_layers=2",
+    "model.config.num_attention_heads=2", "model.config.num_key_value_heads=2", "model.base.tokens=20000",
+    "model.base.tokenizer_documents=50", "data.block_size=64", "data.batch_size=2", "data.max_epochs=99",
+    "data.eval_languages=[zh,en]", "data.num_eval_tokens.test=300", "data.num_eval_tokens.validation=100",
+]  # fmt: skip
+
+
+def start(work: Path, name: str, num_steps: int) -> subprocess.Popen[str]:
+    """The run in a process of its own; the same command every time."""
+    words = [*WORDS, f"data.num_tokens={num_steps * 128}", f"hydra.run.dir={name}"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words],
+        cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it said.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    _, said = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"exit status {process.returncode}: {said[-3000:]}")
+    return said
+
+
+def last_step(folder: Path) -> int:
+    """Of the checkpoints on the disk; 0 if there is none."""
+    return max((step_of(path) or 0 for path in folder.glob("checkpoints/step=*.ckpt")), default=0)
+
+
+def wait_until(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """Look often, for a checkpoint of this size is written in milliseconds."""
+    while process.poll() is None and not happened():
+        time.sleep(0.0005)
+
+
+def kill_once(process: subprocess.Popen[str], folder: Path, chance: random.Random, usual_seconds: float) -> str:
+    """Kill it at a moment of a random kind.
+
+    Args:
+        process: that has just been started.
+        folder: of the run.
+        chance: decides.
+        usual_seconds: from the start of a process to its first checkpoint.
+
+    Returns:
+        Which moment it was.
+    """
+    begun, before = time.monotonic(), last_step(folder)
+    kind = chance.choice(["while writing", "between", "any moment"])
+    if kind == "any moment":
+        deadline = begun + chance.uniform(0, 1.1 * usual_seconds)
+        wait_until(process, lambda: time.monotonic() >= deadline)
+    else:
+        more = 4 * chance.randint(1, 4)
+        wait_until(process, lambda: last_step(folder) >= before + more)
+        if kind == "while writing":
+            wait_until(process, lambda: any(folder.glob("checkpoints/.*.part")))
+        else:
+            time.sleep(chance.uniform(0, 0.3))
+    process.kill()
+    return f"{kind:13} {time.monotonic() - begun:5.1f} s"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the bit, whatever is nested in it; folders have other names."""
+    if isinstance(one, dict):
+        keys = [key for key in one if "dirpath" not in str(key)]
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in keys)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+
+
+def compare(whole: Path, killed: Path) -> bool:
+    """Print what is equal and what is not."""
+    runs = [Results.load(folder) for folder in (whole, killed)]
+    last = f"checkpoints/step={last_step(whole)}.ckpt"
+    states = [torch.load(folder / last, weights_only=True) for folder in (whole, killed)]
+    found = {
+        "trained model": same(*(load_file(folder / "model/model.safetensors") for folder in (whole, killed))),
+        f"state at step {last_step(whole)}: weights, optimizer, callbacks, data position": same(*states),
+        "rows of perplexity": runs[0].perplexity == runs[1].perplexity,
+        "guard, drift, text read, monitor": all(
+            getattr(runs[0], field) == getattr(runs[1], field) for field in ("guard", "drift", "data", "monitor")
+        ),
+    }
+    for name in ("perplexity.csv", "logs/metrics.csv", "flagged.jsonl"):
+        one, other = ((folder / name).read_bytes() for folder in (whole, killed))
+        found[f"{name} ({len(one.splitlines())} lines)" if one == other else name] = one == other
+    for what, equal in found.items():
+        print(f"{'equal' if equal else 'DIFFERS':8} {what}")
+    return all(found.values())
+
+
+def main() -> None:
+    """Parse the arguments, run, kill, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder for the two runs and their base model; must not exist yet")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True)
+    num_steps = 100 * options.kills
+    finish(start(options.work, "whole", num_steps))
+    chance, folder, usual_seconds, num_half = random.Random(options.seed), options.work / "killed", 10.0, 0
+    for number in range(options.kills):
+        before, begun = last_step(folder), time.monotonic()
+        process = start(options.work, "killed", num_steps)
+        moment = kill_once(process, folder, chance, usual_seconds)
+        if process.wait() == 0:
+            raise SystemExit(f"the run was over before kill {number + 1}")
+        if last_step(folder) > before:
+            usual_seconds = (time.monotonic() - begun + usual_seconds) / 2
+        half = any(folder.glob("checkpoints/.*.part"))
+        num_half += half
+        print(
+            f"kill {number + 1:2}  {moment}  went on after step {before:3}, last checkpoint {last_step(folder):3}"
+            f"{', one half written' if half else ''}",
+            flush=True,
+        )
+    said = finish(start(options.work, "killed", num_steps))
+    print(next((line for line in said.splitlines() if line.startswith("going on")), "from the beginning"))
+    print(f"{options.kills} kills, {num_half} of them left a checkpoint half written; {num_steps} steps in all")
+    sys.exit(0 if compare(options.work / "whole", folder) else 1)
+
+
+if __name__ == "__main__":
+    main()

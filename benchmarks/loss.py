@@ -1,0 +1,145 @@
+"""What the loss costs and holds as the vocabulary grows: plain, chunked, and torch's own ``linear_cross_entropy``.
+
+    python benchmarks/loss.py                           1024 positions of 384 numbers, one thread
+    python benchmarks/loss.py --device cuda --hidden 2048 --positions 8192
+
+From hidden states to their gradient and the head's. Times (on the CPU the processor's, which other programs disturb
+less): all ways take turns in one process; printed is the median ratio to the plain way of the same round. Memory: each
+way in a process of its own, in MiB beyond what was there before: what is held between forward and backward, and the
+most at any time (on the CPU resident pages, on a GPU what torch has given out). Error: of the loss against float64.
+
+``torch`` is ``torch.nn.functional.linear_cross_entropy`` (from torch 2.13) as it comes, ``torch 512`` with chunks of
+512 positions and its ``accurate`` way, ``torch none`` the same where the nats of each position are asked for.
+"""
+
+import argparse
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from guard import synchronize
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_langcore.chunked_loss import LossHead
+from lightning_langcore.metrics import token_nats
+
+Loss = Callable[[nn.Linear, Tensor, Tensor], Tensor]
+
+
+def plain(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
+    """All logits."""
+    return token_nats(head(states), labels).sum()
+
+
+def chunked(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
+    """This project's."""
+    with LossHead(head).lent(labels):
+        return head(states)
+
+
+def of_torch(reduction: str, **chunks: Any) -> Loss:
+    """Torch's."""
+
+    def loss(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
+        options = nn.LinearCrossEntropyOptions(**chunks)
+        flat = states.flatten(0, 1), head.weight, labels.flatten()
+        return F.linear_cross_entropy(*flat, reduction=reduction, options=options).sum()
+
+    return loss
+
+
+WAYS: dict[str, Loss] = {"plain": plain, "chunked": chunked}
+if hasattr(nn, "LinearCrossEntropyOptions"):
+    fixed = {"batch_chunk_size": 512, "chunking_method": None, "acc_policy": "accurate"}
+    WAYS |= {"torch": of_torch("sum"), "torch 512": of_torch("sum", **fixed), "torch none": of_torch("none", **fixed)}
+
+
+def inputs(options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> tuple[nn.Linear, Tensor, Tensor]:
+    """Head, hidden states of one row, labels."""
+    torch.manual_seed(0)
+    with torch.device(options.device):
+        head = nn.Linear(options.hidden, vocab, bias=False, dtype=dtype)
+        states = torch.randn(1, options.positions, options.hidden, dtype=dtype).requires_grad_()
+        return head, states, torch.randint(0, vocab, (1, options.positions))
+
+
+def pages(field: str) -> int:
+    """Bytes of this process's pages in memory: VmRSS now, VmHWM at most."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def memory_of(name: str, options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes held between forward and backward, and the most; in a fresh process."""
+    torch.set_num_threads(1)
+    on_gpu = options.device == "cuda"
+    plain(*inputs(options, 512, dtype)).backward()  # what libraries set up once
+    head, states, labels = inputs(options, vocab, dtype)
+    now = torch.cuda.memory_allocated if on_gpu else partial(pages, "VmRSS")
+    most = torch.cuda.max_memory_allocated if on_gpu else partial(pages, "VmHWM")
+    before = now()
+    loss = WAYS[name](head, states, labels)
+    held = now() - before
+    loss.backward()
+    return held, most() - before
+
+
+def seconds_and_errors(options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> dict[str, tuple[list, float]]:
+    """Of each way: its seconds in each round, and the relative error of its loss."""
+    head, states, labels = inputs(options, vocab, dtype)
+    with torch.no_grad():
+        exact = F.cross_entropy(states[0].double() @ head.weight.double().T, labels[0], reduction="sum")
+    clock = time.perf_counter if options.device == "cuda" else time.process_time
+    found: dict[str, tuple[list, float]] = {name: ([], 0.0) for name in WAYS}
+    for number in range(options.rounds + 1):
+        names = list(WAYS)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            states.grad = head.weight.grad = None
+            synchronize(states)
+            started = clock()
+            loss = WAYS[name](head, states, labels)
+            loss.backward()
+            synchronize(states)
+            found[name][0].append(clock() - started)
+            found[name] = found[name][0], abs(loss.item() / exact.item() - 1)
+    return found
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--positions", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=384)
+    parser.add_argument("--vocab", type=int, nargs="+", default=[16384, 32000, 128256])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU, one thread"
+    print(f"torch {torch.__version__}, {device}, {options.positions} x {options.hidden}, {options.rounds} rounds\n")
+    print("| vocabulary | numbers | way | ratio | ms | held, MiB | most, MiB | error of the loss |")
+    print("|---|---|---|---|---|---|---|---|")
+    for vocab in options.vocab:
+        for dtype in (torch.float32, torch.bfloat16):
+            found = seconds_and_errors(options, vocab, dtype)
+            for name, (seconds, error) in found.items():
+                ratio = statistics.median(a / b for a, b in zip(seconds[1:], found["plain"][0][1:], strict=True))
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    held, most = pool.apply(memory_of, (name, options, vocab, dtype))
+                print(
+                    f"| {vocab} | {str(dtype).removeprefix('torch.')} | {name} | {ratio:.2f} |"
+                    f" {statistics.median(seconds[1:]) * 1e3:,.0f} | {held / 2**20:,.0f} | {most / 2**20:,.0f} |"
+                    f" {error:.0e} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Perplexity of many languages beside lm-eval's ``loglikelihood_rolling``: the same figures, and in how much time.
+
+    pip install "lm-eval[hf]"                       what it is compared with; not needed for --parts memory
+    python benchmarks/perplexity.py                 eight languages of the phrasebook, the tiny default's model and one
+                                                    of 24 M weights, both random; one thread
+    python benchmarks/perplexity.py --text FOLDER   <lang>.txt, .jsonl or .parquet of one's own
+    python benchmarks/perplexity.py --models FOLDER a model and its tokenizer; its context, up to --context
+    python benchmarks/perplexity.py --device cuda
+    python benchmarks/perplexity.py --parts memory  what scoring a batch takes beside the model, by vocabulary
+
+Both ways take turns in one process, from text to bits per byte; ours goes through what the jobs call. lm-eval runs with
+each of several batch sizes. Printed are the largest difference of bits per byte, which must stay below 1e-4, and
+the median over rounds of (seconds of lm-eval) / (seconds of ours in the same round).
+"""
+
+import argparse
+import logging
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import torch
+from guard import new_model
+from lightning.fabric import Fabric
+from monitor import tiny_model
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_langcore import models
+from lightning_langcore.data import phrasebook
+from lightning_langcore.data.files import FileSource
+from lightning_langcore.data.windows import eval_batches
+from lightning_langcore.jobs.scoring import score_languages
+
+Texts = Mapping[str, Sequence[str]]
+RANDOM = {"tiny": tiny_model, "24m": new_model}
+VOCABULARIES = (32_000, 128_256, 256_000)
+MEMORY_ROWS, MEMORY_TOKENS, MEMORY_HIDDEN = 4, 512, 64
+
+
+def read_texts(folder: Path | None, num_documents: int) -> dict[str, list[str]]:
+    """Documents by language: the phrasebook's, or those of a folder."""
+    if folder is None:
+        return {lang: [phrasebook.document(lang, i) for i in range(num_documents)] for lang in phrasebook.LANGUAGES}
+    source = FileSource(folder)
+    return {lang: [d.text for d in islice(source.documents(lang), num_documents)] for lang in source.languages}
+
+
+def load(name: str, device: str, texts: Texts) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in evaluation mode and its tokenizer."""
+    if name in RANDOM:
+        tokenizer = models.train_tokenizer((text for own in texts.values() for text in own), 4096)
+        return RANDOM[name](device).eval(), tokenizer
+    model: Any = models.load_model(name)
+    return model.to(device).eval(), models.load_tokenizer(name)
+
+
+def ours(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, context: int, batch_tokens: int
+) -> dict[str, float]:
+    """Bits per byte by language."""
+    fabric = Fabric(accelerator=model.device.type, devices=1)
+    loaders = {lang: eval_batches(own, tokenizer, context, batch_tokens=batch_tokens) for lang, own in texts.items()}
+    return {lang: found["bits_per_byte"] for lang, found in score_languages(model, loaders, fabric).items()}
+
+
+def lm_eval(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, context: int, batch_size: int
+) -> dict[str, float]:
+    """Bits per byte by language, as ``bits_per_byte`` of lm-eval's tasks sums them up."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    scorer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=context, backend="causal")
+    found = {}
+    for lang, own in texts.items():
+        requests = [Instance("loglikelihood_rolling", {}, (text,), i) for i, text in enumerate(own)]
+        with redirect_stderr(StringIO()):  # a bar for each batch, whatever it is told
+            nats = -sum(scorer.loglikelihood_rolling(requests, disable_tqdm=True))
+        found[lang] = nats / (math.log(2) * sum(len(text.encode()) for text in own))
+    return found
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    """Print how equal and how fast they are with a model."""
+    try:
+        import lm_eval as installed  # noqa: F401 - only whether it is there
+    except ImportError:
+        sys.exit('lm-eval is not installed here: pip install "lm-eval[hf]", best in an environment of its own')
+    texts = read_texts(options.text, options.documents)
+    model, tokenizer = load(name, options.device, texts)
+    context = min(options.context, model.config.max_position_embeddings)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    ways: dict[str, Callable[[], dict[str, float]]] = {}
+    for size in options.batch_tokens:
+        ways[f"ours, batches of {size} tokens"] = lambda size=size: ours(model, tokenizer, texts, context, size)
+    for size in options.batch_sizes:
+        ways[f"lm-eval, batches of {size} windows"] = lambda size=size: lm_eval(model, tokenizer, texts, context, size)
+    clock = time.process_time if options.device == "cpu" else time.perf_counter
+    found: dict[str, dict[str, float]] = {}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    order = list(ways)
+    for number in range(options.rounds + 1):
+        for way in order[number % len(order) :] + order[: number % len(order)]:  # nobody always goes first
+            started = clock()
+            found[way] = ways[way]()
+            seconds[way].append(clock() - started)
+    tokens = sum(
+        len(ids) for own in texts.values() for ids in tokenizer(list(own), add_special_tokens=False)["input_ids"]
+    )
+    median = {way: statistics.median(times[1:]) for way, times in seconds.items()}  # the first round warms up
+    print(f"{name}: {len(texts)} languages of {options.documents} documents, {tokens:,} tokens, context {context}\n")
+    print("| way | tokens/s | time / that of the first | largest difference of bits per byte |")
+    print("|---|---|---|---|")
+    for way in order:
+        pairs = zip(seconds[way][1:], seconds[order[0]][1:], strict=True)
+        ratio = statistics.median(a / b for a, b in pairs)
+        apart = max(abs(found[way][lang] - found[order[0]][lang]) for lang in texts)
+        print(f"| {way} | {tokens / median[way]:,.0f} | {ratio:.2f} | {apart:.1e} |")
+        if apart > 1e-4:
+            sys.exit(f"{way}: bits per byte differ by {apart}")
+
+
+# --- memory
+
+
+class Peak(threading.Thread):
+    """Bytes of anonymous pages: the largest number while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes = 0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Look every millisecond."""
+        while not self.stop.wait(0.001):
+            self.bytes = max(self.bytes, anonymous())
+
+
+def anonymous() -> int:
+    """Bytes of the process in anonymous pages."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def score_once(way: str, vocabulary: int, device: str) -> int:
+    """Bytes that scoring a batch of 4 x 512 tokens takes beside model and batch."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=MEMORY_HIDDEN, intermediate_size=128, num_hidden_layers=1,
+        num_attention_heads=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).to(device).eval()
+    ids = torch.randint(0, vocabulary, (MEMORY_ROWS, MEMORY_TOKENS + 1), device=device)
+    batch = {"input_ids": ids[:, :-1], "shift_labels": ids[:, 1:], "num_bytes": 1}
+    fabric = Fabric(accelerator=device, devices=1)
+
+    def score() -> None:
+        if way == "ours":
+            score_languages(model, {"en": [batch]}, fabric)
+            return
+        with torch.no_grad():  # as lm-eval's _loglikelihood_tokens does
+            log_p = F.log_softmax(model(batch["input_ids"]).logits, dim=-1)
+            for row, labels in zip(log_p, batch["shift_labels"], strict=True):
+                row.argmax(-1).eq(labels).all()
+                row.gather(1, labels[:, None]).sum()
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        score()
+        return torch.cuda.max_memory_allocated() - before
+    peak, before = Peak(), anonymous()
+    peak.start()
+    score()
+    peak.stop.set()
+    peak.join()
+    return peak.bytes - before
+
+
+def memory(device: str) -> None:
+    """Print bytes by vocabulary, each measured in a process of its own."""
+    tokens = MEMORY_ROWS * MEMORY_TOKENS
+    print(f"a batch of {tokens} tokens, float32; GB beside model and batch\n")
+    print("| vocabulary | all logits | log_softmax of all, as lm-eval | ours |")
+    print("|---|---|---|---|")
+    for vocabulary in VOCABULARIES:
+        cells = []
+        for way in ("lm-eval", "ours"):
+            command = [sys.executable, __file__, "--device", device, "--one", way, str(vocabulary)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            cells.append(f"{int(done.stdout.split()[-1]) / 1e9:.2f}")
+        print(f"| {vocabulary:,} | {4 * tokens * vocabulary / 1e9:.2f} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Print tables in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", default=["time", "memory"], choices=["time", "memory"])
+    parser.add_argument("--text", type=Path, help="folder of <lang>.txt, .jsonl or .parquet")
+    parser.add_argument("--models", nargs="+", default=list(RANDOM), help="tiny, 24m, folders or hub ids")
+    parser.add_argument("--context", type=int, default=256, help="tokens")
+    parser.add_argument("--documents", type=int, default=64, help="of each language")
+    parser.add_argument(
+        "--batch-tokens", nargs="+", type=int, default=[4096], help="of ours; the first is compared with"
+    )
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="of lm-eval, in windows")
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "VOCABULARY"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        print(score_once(options.one[0], int(options.one[1]), options.device))
+        return
+    device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
+    print(f"torch {torch.__version__}, {device}, {options.threads} thread(s)\n")
+    if "time" in options.parts:
+        for name in options.models:
+            compare(name, options)
+            print(flush=True)
+    if "memory" in options.parts:
+        memory(options.device)
+
+
+if __name__ == "__main__":
+    main()
