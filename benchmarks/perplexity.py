@@ -8,9 +8,10 @@
     python benchmarks/perplexity.py --device cuda
     python benchmarks/perplexity.py --parts memory  what scoring a batch takes beside the model, by vocabulary
 
-Both ways take turns in one process, from text to bits per byte; ours goes through what the jobs call. lm-eval runs with
-each of several batch sizes. Printed are the largest difference of bits per byte, which must stay below 1e-4, and
-the median over rounds of (seconds of lm-eval) / (seconds of ours in the same round).
+All ways take turns in one process, from text to bits per byte; ours goes through what the jobs call, lm-eval runs with
+each of several batch sizes. Printed are the largest difference of bits per byte, which must stay below 1e-4, and the
+median over rounds of (seconds of a way) / (seconds of the first in the same round); on the CPU these are seconds of the
+processor, which others may use too.
 """
 
 import argparse

@@ -9,7 +9,7 @@ Shapes: B sequences, T positions, N = B x T, S of them scored, H hidden size, V 
 so that loss and gradients come out of one pass, as in Liger Kernel. Held between forward and backward: the gradients of
 h and W. ``torch.nn.functional.linear_cross_entropy`` does the same from torch 2.13 on; but it rounds the loss of
 bfloat16 to bfloat16 (0.4 %), has the nats of each token only by computing all logits twice, and as it comes takes a CPU
-two to six times as long as the plain way (``benchmarks/loss.py``).
+several times as long as the plain way (``benchmarks/loss.py``).
 """
 
 from collections.abc import Callable, Iterator

@@ -172,8 +172,8 @@ def _report(words: list[str]) -> None:
         runs = [Results.load(path) for path in find_runs(options.folders)]
         report.print_table(runs)
         print(report.write_html(runs, options.output or options.folders[0] / "report.html"))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {_told(error)}")
 
 
 def _is_told(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lightning_langcore import models, shards
 from lightning_langcore.params import in_a_layer, saved_parameters
@@ -30,7 +30,7 @@ def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa
     """
     models.check(path, dtype)
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = models.load_config(path)
         with _parameters_on_meta():
             model = AutoModelForCausalLM.from_config(
                 config, dtype=models.DTYPES[dtype], attn_implementation=attention, trust_remote_code=False

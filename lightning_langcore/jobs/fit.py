@@ -16,7 +16,6 @@ from lightning_langcore.files import atomic_folder
 from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label, make_loggers
-from lightning_langcore.jobs.plan import check_fits
 from lightning_langcore.jobs.recording import Recorder
 from lightning_langcore.jobs.settings import is_sharded
 from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
@@ -61,7 +60,6 @@ def run(cfg: DictConfig) -> Results:
         KeyboardInterrupt: the user stopped it; what was reached is written.
     """
     started = time.monotonic()
-    check_fits(cfg)
     output, source, base_path = prepare.begin(cfg)
     region = _region(cfg, source, base_path, output)
     cfg.paths.base = str(models.local_folder(base_path))

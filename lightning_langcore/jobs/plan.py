@@ -36,6 +36,8 @@ def check_fits(cfg: DictConfig) -> None:
     memory = device_memory(cfg)
     if cfg.job.name != "fit" or memory is None:
         return
+    if cfg.model.path is not None:
+        models.check_folder(cfg.model.path)  # a missing folder or pickled weights have a sentence of their own
     try:
         training = training_of(cfg)
     except UnknownError:

@@ -12,6 +12,7 @@ from lightning_langcore import artifacts, fsdp2, models
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing import Repetition
 from lightning_langcore.jobs.check import check
+from lightning_langcore.jobs.plan import check_fits
 from lightning_langcore.jobs.settings import is_sharded, make
 from lightning_langcore.jobs.text import base_languages, make_offer, make_source
 from lightning_langcore.jobs.training import pretrain_once
@@ -34,6 +35,7 @@ def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
     """
     source = make_source(cfg)
     check(cfg, source)
+    check_fits(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     return Path(cfg.paths.output), source, base(cfg, source)
 
