@@ -4,7 +4,7 @@
     python benchmarks/loss.py --device cuda --hidden 2048 --positions 8192
 
 From hidden states to their gradient and the head's. Times (on the CPU the processor's, which other programs disturb
-less): all ways take turns in one process; printed is the median ratio to the plain way of the same round. Memory: each
+less): all ways take turns in one process; printed is the median ratio to the first way in the same round. Memory: each
 way in a process of its own, in MiB beyond what was there before: what is held between forward and backward, and the
 most at any time (on the CPU resident pages, on a GPU what torch has given out). Error: of the loss against float64.
 
@@ -97,9 +97,9 @@ def seconds_and_errors(options: argparse.Namespace, vocab: int, dtype: torch.dty
     with torch.no_grad():
         exact = F.cross_entropy(states[0].double() @ head.weight.double().T, labels[0], reduction="sum")
     clock = time.perf_counter if options.device == "cuda" else time.process_time
-    found: dict[str, tuple[list, float]] = {name: ([], 0.0) for name in WAYS}
+    found: dict[str, tuple[list, float]] = {name: ([], 0.0) for name in options.ways}
     for number in range(options.rounds + 1):
-        names = list(WAYS)
+        names = options.ways
         for name in names[number % len(names) :] + names[: number % len(names)]:
             states.grad = head.weight.grad = None
             synchronize(states)
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=1024)
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--vocab", type=int, nargs="+", default=[16384, 32000, 128256])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the first is the measure")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU, one thread"
@@ -129,8 +130,9 @@ def main() -> None:
     for vocab in options.vocab:
         for dtype in (torch.float32, torch.bfloat16):
             found = seconds_and_errors(options, vocab, dtype)
+            first = found[options.ways[0]][0]
             for name, (seconds, error) in found.items():
-                ratio = statistics.median(a / b for a, b in zip(seconds[1:], found["plain"][0][1:], strict=True))
+                ratio = statistics.median(a / b for a, b in zip(seconds[1:], first[1:], strict=True))
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     held, most = pool.apply(memory_of, (name, options, vocab, dtype))
                 print(
