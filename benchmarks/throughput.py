@@ -236,8 +236,7 @@ def peak(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> Non
 def flops_per_token(model: LlamaForCausalLM, context: int) -> float:
     """Forward and backward: 6 a weight in a product, and queries, keys and values of the causal half of a row."""
     config = model.config
-    table = config.vocab_size * config.hidden_size * (1 if config.tie_word_embeddings else 2)
-    layers = sum(p.numel() for p in model.parameters() if p.ndim >= 2) - table
+    layers = sum(p.numel() for p in model.model.layers.parameters() if p.ndim >= 2)
     products = layers + config.vocab_size * config.hidden_size
     return 6 * products + 6 * config.num_hidden_layers * config.hidden_size * context
 
