@@ -1,16 +1,14 @@
 """FSDP2: a model sharded over ranks, without any rank that ever holds the whole of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lightning_langcore import models, shards
 from lightning_langcore.params import in_a_layer, saved_parameters
@@ -29,16 +27,7 @@ def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa
         ValueError: see :func:`lightning_langcore.models.load_model`.
     """
     models.check(path, dtype)
-    try:
-        config = models.load_config(path)
-        with _parameters_on_meta():
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=models.DTYPES[dtype], attn_implementation=attention, trust_remote_code=False
-            )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model.path={path}: can't make a model of its config ({reason})") from error
-    return model.train()
+    return models.model_without_weights(models.load_config(path), dtype, attention).train()
 
 
 def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:
@@ -72,23 +61,6 @@ def full_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """The whole weights on the CPU of rank 0, nothing on the others; all ranks must ask for it together."""
     state: Any = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     return state
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    """Modules made inside have parameters without memory, and buffers as ever: no file holds those of the positions."""
-    register = nn.Module.register_parameter
-
-    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and not parameter.is_meta:  # a tied one is there already
-            parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-        register(module, name, parameter)
-
-    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 @torch.no_grad()

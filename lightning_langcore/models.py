@@ -1,6 +1,7 @@
 """A causal language model and its tokenizer: from a config, a folder or the hub."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -135,10 +137,37 @@ def load_config(path: str | Path) -> PreTrainedConfig:
         ) from error
 
 
-def model_without_weights(config: PreTrainedConfig) -> PreTrainedModel:
-    """A model on the meta device: names and shapes, but no memory; it can't run."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+def model_without_weights(config: PreTrainedConfig, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+    """A model with its parameters on the meta device: names and shapes, but no memory; it can't run.
+
+    Its buffers are there as ever, for no file holds those of the positions.
+
+    Args:
+        config: see :func:`load_config`.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        attention: transformers' ``attn_implementation``.
+    """
+    with _parameters_on_meta():
+        return AutoModelForCausalLM.from_config(
+            config, dtype=DTYPES[dtype], attn_implementation=attention, trust_remote_code=False
+        )
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Modules made inside have parameters without memory."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None and not parameter.is_meta:  # a tied one is there already
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:

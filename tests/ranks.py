@@ -114,7 +114,7 @@ def run(work: Path, case: dict, rank: int, num_ranks: int) -> None:
         more["enable_checkpointing"] = True
     strategy = case.get("strategy", "auto")
     if strategy == "fsdp2":
-        strategy = ModelParallelStrategy(data_parallel_size=num_ranks, tensor_parallel_size=1)
+        strategy = ModelParallelStrategy(num_ranks, 1, save_distributed_checkpoint=not case.get("one_file"))
     accelerator = "cuda" if torch.cuda.device_count() >= num_ranks else "cpu"
     trainer = pl.Trainer(**Plain(folder, **(
         {"accelerator": accelerator, "devices": num_ranks, "strategy": strategy, "callbacks": callbacks,

@@ -34,6 +34,8 @@ TWO = [
     {"name": "fsdp2-half", "precision": "bf16-true", "method": "zero", **FSDP2},
     {"name": "fsdp2-mixed", "precision": "bf16-mixed", **FSDP2},
     {"name": "fsdp2-resumed", "keep": True, "resume": "fsdp2/checkpoints/step=2.ckpt", **FSDP2},
+    {"name": "file", "keep": True, "one_file": True, **FSDP2},
+    {"name": "file-resumed", "one_file": True, "resume": "file/checkpoints/step=2.ckpt", **FSDP2},
 ]
 THREE = [
     {"name": "fsdp2-three", "meta": True, **FSDP2},
@@ -134,7 +136,9 @@ def test_each_rank_guards_its_own_part_of_the_region_alone(work):
     assert [figures(work, "ddp", rank)["guarded_here"] for rank in (0, 1)] == [total, total]
 
 
-def test_a_resumed_sharded_run_ends_as_one_that_was_not_interrupted(work):
-    whole, resumed = (load_file(work / name / "end.safetensors") for name in ("fsdp2", "fsdp2-resumed"))
+@pytest.mark.parametrize("kind", ["fsdp2", "file"])
+def test_a_resumed_sharded_run_ends_as_one_that_was_not_interrupted(work, kind):
+    assert (work / kind / "checkpoints" / "step=2.ckpt").is_file() == (kind == "file")
+    whole, resumed = (load_file(work / name / "end.safetensors") for name in (kind, f"{kind}-resumed"))
     assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
-    assert figures(work, "fsdp2-resumed")["rows"] == figures(work, "fsdp2")["rows"]
+    assert figures(work, f"{kind}-resumed")["rows"] == figures(work, kind)["rows"]

@@ -227,3 +227,22 @@ def test_strategies_that_start_the_command_again_are_refused_by_name(monkeypatch
         process.refuse_restarts(cfg)
     monkeypatch.setenv("SLURM_PROCID", "1")
     process.refuse_restarts(cfg)
+
+
+# --- what counts as completed
+
+
+def test_a_run_without_its_model_is_not_completed_and_is_made_by_the_same_command(work, monkeypatch):
+    words = ["+experiment=recovery_unfrozen", *SHORT, "perturbation=none", "hydra.run.dir=unsaved"]
+    words.append("+callbacks.diff._target_=lightning_langcore.WeightDiff")  # the start comes from the base's file
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "save", full)
+    assert "No space left" in run(work, *words, expect=1).stderr
+    assert Results.load(work / "unsaved").status == "failed"
+    monkeypatch.undo()
+    run(work, *words)
+    assert Results.load(work / "unsaved").status == "completed"
+    assert (work / "unsaved" / "model" / "model.safetensors").is_file()

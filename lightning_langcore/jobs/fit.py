@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_langcore import fsdp2, models
@@ -81,7 +82,9 @@ def run(cfg: DictConfig) -> Results:
     training_started = time.monotonic()
     try:
         fit(trainer, module, datamodule, cfg.job.ckpt_path)
-        results.status = "completed"
+        if cfg.job.save_model:
+            _save(cfg, trainer, model, tokenizer)
+        results.status = "completed"  # not before: a completed run is not begun again
         _tell_stop(callbacks, results)
         _tell_rounding(cfg, results)
     except Exception as error:
@@ -98,13 +101,17 @@ def run(cfg: DictConfig) -> Results:
         if trainer.is_global_zero and (begun or not (output / "results.json").exists()):
             results.write()
         close(loggers, results)
-    whole = fsdp2.full_state(model) if cfg.job.save_model and is_sharded(cfg) else None
     if trainer.is_global_zero:
-        if cfg.job.save_model:
-            with atomic_folder(output / "model") as temporary:
-                models.save(model, tokenizer, temporary, whole)
         _plots(results, region, output)
     return results
+
+
+def _save(cfg: DictConfig, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the trained model to ``model/``; of shards all ranks put it together, and the first writes."""
+    whole = fsdp2.full_state(model) if is_sharded(cfg) else None
+    if trainer.is_global_zero:
+        with atomic_folder(Path(cfg.paths.output) / "model") as temporary:
+            models.save(model, tokenizer, temporary, whole)
 
 
 def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
@@ -120,7 +127,8 @@ def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
 def _tell_rounding(cfg: DictConfig, results: Results) -> None:
     """In bfloat16 an update below about 1/256 of its weight is lost, and what can't move looks like a core."""
     unmoved = results.drift[-1]["unmoved"] if results.drift else 0.0
-    if unmoved >= ROUNDED_AWAY:
+    narrow = cfg.model.dtype != "float32" or str(cfg.trainer.precision) in ("bf16-true", "16-true")
+    if narrow and unmoved >= ROUNDED_AWAY:
         say(
             f"{unmoved:.0%} of the weights outside the region never moved: trainer.precision={cfg.trainer.precision}"
             f" with model.dtype={cfg.model.dtype} rounds small updates away; train float32 weights in bf16-mixed"
@@ -162,8 +170,9 @@ def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tupl
 def _start_from_file(cfg: DictConfig) -> None:
     """Where nothing is damaged, diffs compare with the base's own file instead of a copy of its weights."""
     for node in (cfg.callbacks or {}).values():
-        if str(node._target_).endswith("WeightDiff") and cfg.perturbation.method == "none" and node.reference is None:
-            node.reference = cfg.paths.base
+        if str(node._target_).endswith("WeightDiff") and cfg.perturbation.method == "none":
+            with open_dict(node):
+                node.reference = node.get("reference") or cfg.paths.base
 
 
 def _plots(results: Results, region: Region | None, output: Path) -> None:
