@@ -1,4 +1,4 @@
-r"""The training loss of a language model without its logits, which at 128 000 tokens of vocabulary outweigh the model.
+r"""The loss of a language model without its logits, which at 128 000 tokens of vocabulary outweigh the model.
 
 Shapes: B sequences, T positions, N = B x T, S of them scored, H hidden size, V vocabulary. Per chunk of positions
 
@@ -44,8 +44,10 @@ class _ChunkedNats(torch.autograd.Function):
             for rows in (labels != IGNORE).nonzero().squeeze(1).split(_ROWS):
                 part = hidden[rows].to(dtype)
                 slope = F.linear(part, cast, shift).to(wide)
-                nats[rows] = _nats_and_slope_(slope, labels[rows])
-                slope = slope.to(dtype)
+                nats[rows], total = _nats_(slope, labels[rows])
+                if any(wanted):
+                    _slope_(slope, total, labels[rows])
+                    slope = slope.to(dtype)
                 if d_hidden is not None:
                     d_hidden[rows] = (slope @ cast).to(hidden.dtype)
                 if d_weight is not None:
@@ -71,15 +73,18 @@ class _ChunkedNats(torch.autograd.Function):
         return *scaled, None
 
 
-def _nats_and_slope_(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (S, V), which become the slope of the nats, and labels (S) -> nats (S)."""
-    chosen = labels.unsqueeze(1)
+def _nats_(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (S, V), which become their exponentials over the largest, and labels (S) -> nats (S), sums (S, 1)."""
     logits -= logits.amax(1, keepdim=True)
-    of_label = logits.gather(1, chosen)
+    of_label = logits.gather(1, labels.unsqueeze(1))
     total = logits.exp_().sum(1, keepdim=True)
-    logits /= total
-    logits.scatter_add_(1, chosen, torch.full_like(of_label, -1))
-    return (total.log() - of_label).squeeze(1)
+    return (total.log() - of_label).squeeze(1), total
+
+
+def _slope_(exponentials: Tensor, total: Tensor, labels: Tensor) -> None:
+    """What :func:`_nats_` has left, and the sums, become the slope of the nats by the logits."""
+    exponentials /= total
+    exponentials.scatter_add_(1, labels.unsqueeze(1), torch.full_like(total, -1))
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -91,6 +96,8 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 class LossHead:
     """Lends a model's head another forward: hidden states (B, T, H) -> sum of nats instead of logits.
+
+    Logits are made of 512 positions at a time, and only of those with a label.
 
     So the loss is computed inside the model's own forward, where FSDP2 has the whole weight at hand and autocast holds,
     and what the model returns as logits is the sum. ``torch.compile`` leaves it as it is.
@@ -115,6 +122,7 @@ class LossHead:
     def lent(self, labels_BT: Tensor) -> Iterator[None]:
         """Within it the head scores these labels."""
         self._labels = labels_BT
+        vars(self).pop("nats", None)  # those of another batch are never taken for this one's
         with _lent(self.head, self):
             yield
 
@@ -128,18 +136,39 @@ class LossHead:
         labels = self._labels
         if hidden_BTH.shape[:-1] != labels.shape:
             raise ValueError(f"hidden states {tuple(hidden_BTH.shape)} do not fit labels {tuple(labels.shape)}")
-        total, nats = _ChunkedNats.apply(hidden_BTH.flatten(0, -2), self.head.weight, self.head.bias, labels.flatten())
+        inputs: tuple[Tensor | None, ...] = (hidden_BTH.flatten(0, -2), self.head.weight, self.head.bias)
+        if not torch.is_grad_enabled():  # of which a Function isn't told
+            inputs = tuple(None if each is None else each.detach() for each in inputs)
+        total, nats = _ChunkedNats.apply(*inputs, labels.flatten())
         self.nats = nats.view_as(labels).float()
         return total
 
 
-def returns_its_heads_logits(model: nn.Module, head: nn.Linear) -> bool:
-    """Whether what the head makes is what the model returns, not scaled, capped or cut; costs a forward of a token."""
-    mark = torch.full((1, 1, 1), 0.5, device=head.weight.device)
+def loss_head(module: nn.Module, logits_of: Callable[[Tensor], Tensor]) -> LossHead | None:
+    """A model's head, if what it makes is what comes out, not scaled, capped or cut; costs a forward of one token.
+
+    Args:
+        module: a model of transformers, or what holds one.
+        logits_of: input ids (B, T) -> logits (B, T, V), through that model.
+
+    Returns:
+        ``None`` where the head is no plain linear layer, or the logits are not just what it makes.
+    """
+    models: Iterator[Any] = (part for part in module.modules() if hasattr(part, "get_output_embeddings"))
+    head = next((model.get_output_embeddings() for model in models), None)
+    if not isinstance(head, nn.Linear) or not _is_plain(head):
+        return None
+    mark = torch.full((1, 1, head.out_features), 0.5, device=head.weight.device)
     ids = torch.zeros(1, 1, dtype=torch.int64, device=mark.device)
     with _lent(head, lambda _: mark), torch.no_grad():
-        logits = model(input_ids=ids, use_cache=False).logits
-    return logits is mark and mark.item() == 0.5
+        unchanged = logits_of(ids) is mark
+    return LossHead(head) if unchanged and (mark.is_meta or bool((mark == 0.5).all())) else None
+
+
+def _is_plain(head: nn.Linear) -> bool:
+    """Not another library's, with adapters or whole numbers."""
+    own = "forward" in vars(head) or type(head).forward is not nn.Linear.forward
+    return not own and head.weight.is_floating_point()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Shapes = Mapping[str, Sequence[int]]
-_CHUNK = 512  # positions whose logits a chunked loss, and scoring, hold in float32 at once
+_CHUNK = 512  # positions whose logits a chunked loss, and scoring, hold at once
 _SCORED = 4096  # tokens that are scored at once, at least a window
 _INT32_MAX = 2**31 - 1
 _IDX_FOR_SPEED = 1 / 8  # of a matrix: the guard holds indices up to here, a bit a weight beyond
@@ -20,7 +20,10 @@ _BNB_CODE = 256 * 4  # bytes of the table of its 8-bit numbers, one for each mom
 
 @dataclass(frozen=True)
 class Model:
-    """Shapes of the parameters, and what else of a config decides the activations."""
+    """Shapes of the parameters, and what else of a config decides the activations.
+
+    ``changes_logits``: what comes out is not just what the head makes, so that all logits of a scored batch are held.
+    """
 
     shapes: Shapes
     num_layers: int
@@ -30,6 +33,7 @@ class Model:
     num_kv_heads: int
     head_size: int
     vocabulary: int
+    changes_logits: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -214,9 +218,24 @@ def logit_bytes(training: Training) -> tuple[int, int]:
 
 
 def scoring_bytes(training: Training) -> int:
-    """Logits of a batch that is scored, in the type of the products, and in float32 512 positions at a time."""
-    tokens = max(_SCORED, training.block_size)
-    return training.model.vocabulary * (tokens * training.products + 8 * min(tokens, _CHUNK))
+    """The most that a batch of 4096 tokens holds while it is scored, without gradients: in a layer, or in the head.
+
+    In a layer, a token: seven times the stream (7eh) and either three intermediate tensors and an input (3ci + ch) or
+    queries, keys, values and output (4cq; with ``eager`` 6cq, and scores of 8 bytes). In the head: five times the
+    stream, with autocast the head's input, and the logits of 512 positions in float32 and, where that is another, in
+    the type of the products; all logits in that type where the model changes them.
+    """
+    m, e, c = training.model, training.width, training.products
+    q, tokens = m.num_heads * m.head_size, max(_SCORED, training.block_size)
+    attention = 4 * c * q
+    if training.attention == "eager":
+        attention += 2 * c * q + 8 * m.num_heads * training.block_size
+    layer = tokens * (7 * e * m.hidden + max(3 * c * m.intermediate + c * m.hidden, attention))
+    logits = m.vocabulary * _CHUNK * (4 if c == 4 else 4 + c)
+    if m.changes_logits:
+        logits = m.vocabulary * (c * tokens + _CHUNK * (4 if c == 4 else 8))
+    head = tokens * (5 * e * m.hidden + (c * m.hidden if training.autocast else 0)) + logits
+    return max(layer, head)
 
 
 def cast_bytes(training: Training) -> tuple[int, int, int]:

@@ -62,7 +62,7 @@ def next_token_mean(logits_BTV: Tensor, shift_labels_BT: Tensor) -> Tensor:
 
 
 class _TextLikelihood(Metric):
-    """Sums of nats (float64), tokens and bytes (int64); subclasses say what to make of them."""
+    """Sums of nats (float64), tokens and bytes (int64); subclasses say what is added and what to make of it."""
 
     is_differentiable = False
     full_state_update = False
@@ -76,6 +76,18 @@ class _TextLikelihood(Metric):
         self.add_state("num_tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("num_bytes", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
+    def _apply(self, fn: Callable, exclude_state: Any = "") -> "_TextLikelihood":
+        """Move with the module, but stay float64 and int64 when it is cast, as Lightning's bf16-true does."""
+
+        def move_only(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(move_only, exclude_state)
+        return self
+
+
+class _OfLogits(_TextLikelihood):
     def update(self, logits_BTV: Tensor, shift_labels_BT: Tensor, num_bytes: int | Tensor = 0) -> None:
         """Add a batch.
 
@@ -92,18 +104,8 @@ class _TextLikelihood(Metric):
         self.num_tokens += tokens
         self.num_bytes += num_bytes
 
-    def _apply(self, fn: Callable, exclude_state: Any = "") -> "_TextLikelihood":
-        """Move with the module, but stay float64 and int64 when it is cast, as Lightning's bf16-true does."""
 
-        def move_only(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(move_only, exclude_state)
-        return self
-
-
-class Perplexity(_TextLikelihood):
+class Perplexity(_OfLogits):
     r""":math:`\exp(\text{nats} / \text{tokens})` over everything seen, on all ranks.
 
     Unlike ``torchmetrics.text.Perplexity`` the sums are float64 and int64 and survive a module that is cast to
@@ -124,7 +126,7 @@ class Perplexity(_TextLikelihood):
         return torch.exp(self.nats / self.num_tokens)
 
 
-class BitsPerByte(_TextLikelihood):
+class BitsPerByte(_OfLogits):
     r""":math:`\text{nats} / (\ln 2 \cdot \text{bytes})`; unlike perplexity comparable over languages and tokenizers."""
 
     higher_is_better = False
@@ -135,9 +137,21 @@ class BitsPerByte(_TextLikelihood):
 
 
 class TextLoss(_TextLikelihood):
-    """All figures of a text at once, as the rows of ``perplexity.csv`` hold them."""
+    """All figures of a text at once, as the rows of ``perplexity.csv`` hold them, from nats made anywhere."""
 
     higher_is_better = False
+
+    def update(self, nats: Tensor, num_tokens: Tensor, num_bytes: int | Tensor = 0) -> None:
+        """Add a batch.
+
+        Args:
+            nats: their sum over the scored tokens, a scalar.
+            num_tokens: how many were scored.
+            num_bytes: as of :class:`Perplexity`.
+        """
+        self.nats += nats
+        self.num_tokens += num_tokens
+        self.num_bytes += num_bytes
 
     def compute(self) -> dict[str, Tensor]:
         """``nats_per_token``, ``ppl``, ``bits_per_byte``, ``num_tokens``, ``num_bytes``."""

@@ -10,14 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, get_scheduler
 from typing_extensions import override
 
 from lightning_langcore import fsdp2
-from lightning_langcore.chunked_loss import LossHead, returns_its_heads_logits
+from lightning_langcore.chunked_loss import LossHead, loss_head
 from lightning_langcore.metrics import scored_mean, token_nats
 from lightning_langcore.params import evaluation_mode
 
@@ -175,13 +175,12 @@ class ContinuedPretraining(pl.LightningModule):
                 f"task.chunked_loss=true: with trainer.precision={self.trainer.precision} small gradients of the head"
                 " would be rounded to 0: choose trainer.precision=bf16-mixed or task.chunked_loss=false"
             )
-        head = self.model.get_output_embeddings()
-        if not isinstance(head, nn.Linear) or not returns_its_heads_logits(self.model, head):
+        self._head = loss_head(self.model, lambda ids: self._run(input_ids=ids))
+        if self._head is None:
             raise ValueError(
                 f"task.chunked_loss=true: the logits of {type(self.model).__name__} are not just what a linear head"
                 " makes (they are scaled, capped or cut): choose task.chunked_loss=false"
             )
-        self._head = LossHead(head)
 
 
 class SupervisedFineTuning(ContinuedPretraining):
@@ -225,6 +224,7 @@ class SupervisedFineTuning(ContinuedPretraining):
         self._refuse_mixing(self._run, f"model.attention={self.model.config._attn_implementation}")
         if self._compile:  # what Python decides while it is traced may differ from what it decides otherwise
             self._refuse_mixing(torch.compile(self._run, backend="eager", dynamic=False), "task.compile=true")
+            torch.compiler.reset()  # what was traced here would count towards the 8 graphs a function may have
 
     def _refuse_mixing(self, run: Callable[..., Tensor], setting: str) -> None:
         ids = torch.tensor([[1, 2, 3, 4, 1, 2, 3, 4], [5, 6, 7, 8, 1, 2, 3, 4]], device=self.device)

@@ -7,7 +7,7 @@ forward    its end: the old gradients, activations, logits
 backward   its start: activations, logits and their gradients; the weights' gradients only if they are accumulated
 last       its last layer, the model's first: all gradients but its own, and what it needs
 step       the optimizer's: all gradients, and its working copies
-scoring    of the languages, between steps: the last gradients, logits
+scoring    of the languages, between steps: the last gradients, a batch without gradients
 """
 
 from dataclasses import dataclass, field
@@ -94,5 +94,6 @@ def _moments(training: Training) -> dict[str, dict[str, int]]:
         "step": {"gradients": gradients, "working copies of the step": footprint.step_bytes(training)},
     }
     if training.scores:
-        moments["scoring"] = {"gradients": gradients, "cast weights": head, "logits": footprint.scoring_bytes(training)}
+        scored = footprint.scoring_bytes(training)
+        moments["scoring"] = {"gradients": gradients, "cast weights": head, "a scored batch": scored}
     return moments

@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -88,3 +90,20 @@ class ClipBlocks(ContinuedPretraining):
 def line_counts(flat: np.ndarray, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights in each row and column of a matrix, from flat indices."""
     return WeightSet.of(torch.from_numpy(np.sort(flat).astype(np.int64)), (rows, cols)).line_counts()
+
+
+def place(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that any operation has made; what shares the memory of its arguments is not new."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        old = {place(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor) and place(leaf) not in old]
+        self.numel = max([self.numel, *(leaf.numel() for leaf in made)])
+        return out

@@ -30,6 +30,7 @@ from lightning_langcore import (
     perturb_,
     shards,
 )
+from lightning_langcore.callbacks.multilingual_perplexity import Scorer
 from lightning_langcore.data.loading import ResumableLoader
 
 ROWS, SIZE = 6, 16
@@ -84,6 +85,7 @@ class Report(Callback):
             "max_abs_drift": self.guard.drift(),
             "rows": [{k: v for k, v in row.items() if k != "ppl"} for row in self.perplexity.rows],
             "guarded_here": sum(len(part) for _, part, _ in self.guard._guarded),
+            "scores_without_logits": Scorer(module, module)._head is not None,
             "num_sharded": sum(map(shards.is_sharded, module.parameters())),
         }
         end = fsdp2.full_state(module.model)

@@ -41,8 +41,8 @@ ALLOWED = {
     "modules": {"chunked_loss", "fsdp2", "metrics", "params"},
     "data": {"data", "hub", "metrics", "repetition"},
     "callbacks": {
-        "callbacks", "drift", "signals", "repetition", "scores", "select", "perturb", "metrics", "region", "params",
-        "shards", "text_memory", "weights", "weightset",
+        "callbacks", "chunked_loss", "drift", "signals", "repetition", "scores", "select", "perturb", "metrics",
+        "region", "params", "shards", "text_memory", "weights", "weightset",
     },
     "artifacts": set(),
     "results": set(),

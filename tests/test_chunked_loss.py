@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import VOCAB, Plain, blocks, fit, loader, random_half, tiny_llama
+from helpers import VOCAB, Largest, Plain, blocks, fit, loader, random_half, tiny_llama
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -163,18 +161,6 @@ def test_loss_and_gradients_of_a_model_are_those_of_the_plain_way(monkeypatch, k
     assert nats.sum().item() / (nats != 0).sum().item() == pytest.approx(loss, rel=1e-6)
     for name, gradient in plain.items():
         assert torch.allclose(chunked[name], gradient, rtol=1e-5, atol=1e-7), name
-
-
-class Largest(TorchDispatchMode):
-    """The most numbers that any operation gave back."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        self.numel = max([self.numel, *sizes])
-        return out
 
 
 def test_no_operation_ever_makes_all_logits(monkeypatch):

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_iter
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, models, random_region
+from lightning_langcore.callbacks.multilingual_perplexity import Scorer
 from lightning_langcore.footprint import (
     Guard,
     Model,
@@ -32,9 +33,11 @@ from lightning_langcore.footprint import (
     cast_bytes,
     guard_bytes,
     layer_bytes,
+    scoring_bytes,
     state_bytes,
 )
 from lightning_langcore.jobs import plan as planning
+from lightning_langcore.metrics import TextLoss
 from lightning_langcore.params import candidates, match, named_shapes
 from lightning_langcore.plan import GIB, plan
 
@@ -243,6 +246,35 @@ def test_activations_are_as_planned(attention, masked, checkpointing, precision)
     config, planned = training(attention=attention, masked=masked, checkpointing=checkpointing, **precision)
     head, layers, _ = cast_bytes(planned)
     assert activation_bytes(planned) + head + layers == pytest.approx(saved_bytes(config, planned), rel=0.05)
+
+
+SCORED = {
+    "a wide layer": {"intermediate_size": 2000},
+    "attention": {"hidden_size": 256, "intermediate_size": 100},
+    "the head": {"vocab_size": 20000},
+    "all logits": {"vocab_size": 20000},
+}
+
+
+@pytest.mark.parametrize("what", SCORED)
+@pytest.mark.parametrize(
+    "precision", [{}, {"width": 2}, {"autocast": True}], ids=["32-true", "bf16-true", "bf16-mixed"]
+)
+def test_scoring_a_batch_holds_what_is_planned(what, precision):
+    config, planned = training(SCORED[what], **precision)
+    planned = replace(planned, model=replace(planned.model, changes_logits=what == "all logits"))
+    ids = torch.randint(0, config.vocab_size, (4096 // planned.block_size, planned.block_size))
+    batch = {"input_ids": ids, "shift_labels": ids}
+    cast = torch.autocast("cpu", torch.bfloat16, enabled=planned.autocast)
+    with Held() as held, torch.no_grad(), cast:
+        model = LlamaForCausalLM(config).to(torch.bfloat16 if planned.width == 2 else torch.float32).eval()
+        score = Scorer(model, model)
+        score(TextLoss(), {name: tensor[:1] for name, tensor in batch.items()})
+        if planned.model.changes_logits:
+            score._head = None
+        before = held.most = held.now
+        score(TextLoss(), batch)
+    assert scoring_bytes(planned) == pytest.approx(held.most - before, rel=0.1)
 
 
 def test_seven_billion_weights_by_hand():

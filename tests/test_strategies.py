@@ -119,6 +119,7 @@ def test_every_rank_tells_the_figures_of_one_process(work, name, reference, tole
         assert other["drift"][:2] == pytest.approx(one["drift"][:2], rel=10 * tolerance)
         if tolerance < 1e-3:
             assert [line["index"] for line in other["drift"][2]] == [line["index"] for line in one["drift"][2]]
+        assert other["scores_without_logits"]
         assert len(other["rows"]) == len(one["rows"]) == 4
         for row, expected in zip(other["rows"], one["rows"], strict=True):
             words, numbers = ({k: v for k, v in expected.items() if isinstance(v, kind)} for kind in (str, int | float))

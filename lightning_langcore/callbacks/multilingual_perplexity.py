@@ -8,11 +8,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from lightning_langcore.metrics import IGNORE, TextLoss
+from lightning_langcore.chunked_loss import loss_head
+from lightning_langcore.metrics import IGNORE, TextLoss, next_token_nats
 from lightning_langcore.params import evaluation_mode
 from lightning_langcore.progress import track
 
@@ -114,13 +115,15 @@ class MultilingualPerplexity(Callback):
             What was logged.
         """
         figures: dict[str, float] = {}
-        for split, loaders in self._splits(trainer).items():
-            for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
-                result = self._score(trainer, pl_module, loader)
-                self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
-                if split in LOGGED:
-                    figures[f"{LOGGED[split]}/ppl/{lang}"] = result["ppl"]
-                    figures[f"{LOGGED[split]}/bits_per_byte/{lang}"] = result["bits_per_byte"]
+        with isolate_rng(), torch.no_grad(), evaluation_mode(pl_module), trainer.precision_plugin.forward_context():
+            score = Scorer(pl_module, pl_module)
+            for split, loaders in self._splits(trainer).items():
+                for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
+                    result = _text_loss(trainer, score, loader)
+                    self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
+                    if split in LOGGED:
+                        figures[f"{LOGGED[split]}/ppl/{lang}"] = result["ppl"]
+                        figures[f"{LOGGED[split]}/bits_per_byte/{lang}"] = result["bits_per_byte"]
         for name in LOGGED.values():
             ppl = [value for key, value in figures.items() if key.startswith(f"{name}/ppl/")]
             figures.update({f"{name}/ppl/mean": sum(ppl) / len(ppl)} if ppl else {})
@@ -140,35 +143,57 @@ class MultilingualPerplexity(Callback):
             )
         return datamodule.eval_loaders()
 
-    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loader: Iterable[Batch]) -> dict[str, Any]:
-        metric = TextLoss().to(pl_module.device)
-        with isolate_rng(), torch.no_grad(), evaluation_mode(pl_module), trainer.precision_plugin.forward_context():
-            for batch in _share(loader, trainer.global_rank, trainer.world_size):
-                score_batch(metric, pl_module, trainer.strategy.batch_to_device(dict(batch)))
-            result = metric.compute()
-        return {name: value.item() for name, value in result.items()}
 
-
-def score_batch(metric: TextLoss, forward: Callable[[Tensor], Any], batch: Batch) -> None:
-    """Add a batch to the metric.
+class Scorer:
+    """Adds batches to a metric, without ever holding all their logits if the model's head allows it.
 
     Args:
-        metric: what collects.
+        module: a model, or what holds one; in evaluation mode.
         forward: input ids (B, T) -> logits (B, T, V), as they are or as ``.logits``.
-        batch: see :class:`MultilingualPerplexity`.
+    """
+
+    def __init__(self, module: nn.Module, forward: Callable[[Tensor], Any]) -> None:
+        self._forward = forward
+        self._head = loss_head(module, self._logits)
+
+    def __call__(self, metric: TextLoss, batch: Batch) -> None:
+        """Add a batch, as :class:`MultilingualPerplexity` describes it.
+
+        Raises:
+            ValueError: the batch has no labels, or they don't fit.
+        """
+        labels = shift_labels(batch)
+        if self._head is None:
+            nats, num_tokens = next_token_nats(self._logits(batch["input_ids"]), labels)
+        else:
+            with self._head.lent(labels):
+                self._logits(batch["input_ids"])
+            nats, num_tokens = self._head.nats.double().sum(), (labels != IGNORE).sum()
+        metric.update(nats, num_tokens, batch.get("num_bytes", 0))
+
+    def _logits(self, input_ids: Tensor) -> Tensor:
+        output = self._forward(input_ids)
+        return output if isinstance(output, Tensor) else output.logits
+
+
+def shift_labels(batch: Batch) -> Tensor:
+    """The token after each position (B, T), -100 where nothing is scored.
 
     Raises:
         ValueError: the batch has no labels.
     """
-    output = forward(batch["input_ids"])
-    logits = output if isinstance(output, Tensor) else output.logits
     if "shift_labels" in batch:
-        labels = batch["shift_labels"]
-    elif "labels" in batch:
-        labels = F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
-    else:
-        raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
-    metric.update(logits, labels, batch.get("num_bytes", 0))
+        return batch["shift_labels"]
+    if "labels" in batch:
+        return F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
+    raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
+
+
+def _text_loss(trainer: pl.Trainer, score: Scorer, loader: Iterable[Batch]) -> dict[str, Any]:
+    metric = TextLoss().to(trainer.strategy.root_device)
+    for batch in _share(loader, trainer.global_rank, trainer.world_size):
+        score(metric, trainer.strategy.batch_to_device(dict(batch)))
+    return {name: value.item() for name, value in metric.compute().items()}
 
 
 def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ from lightning_langcore.region import Region
 SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 WIDTHS = {"64-true": 8, "32-true": None, "16-true": 2, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
 BNB = {"AdamW8bit": 2, "Adam8bit": 2, "PagedAdamW8bit": 2, "PagedAdam8bit": 2}
+CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # of Gemma 2, Cohere, Granite
 BNB_MIN = 4096  # elements from which on bitsandbytes quantizes, unless told
 
 
@@ -150,6 +151,7 @@ def model_of(cfg: DictConfig) -> Model:
         num_kv_heads=getattr(text, "num_key_value_heads", None) or num_heads,
         head_size=getattr(text, "head_dim", None) or text.hidden_size // num_heads,
         vocabulary=text.vocab_size,
+        changes_logits=any(getattr(text, name, None) not in (None, 1) for name in CHANGES_LOGITS),
     )
 
 

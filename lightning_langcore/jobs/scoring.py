@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
-from lightning_langcore.callbacks.multilingual_perplexity import score_batch
+from lightning_langcore.callbacks.multilingual_perplexity import Scorer
 from lightning_langcore.metrics import TextLoss
 from lightning_langcore.params import evaluation_mode
 from lightning_langcore.results import Results
@@ -40,12 +40,14 @@ def score_languages(
     """The figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
     figures = {}
     with torch.no_grad(), evaluation_mode(model):
+        with fabric.autocast():
+            score = Scorer(model, lambda ids: model(input_ids=ids, use_cache=False))
         for language, batches in loaders.items():
             metric = TextLoss().to(fabric.device)
             for batch in batches:
                 here = {k: v.to(fabric.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
                 with fabric.autocast():
-                    score_batch(metric, lambda ids: model(input_ids=ids, use_cache=False), here)
+                    score(metric, here)
             figures[language] = {name: value.item() for name, value in metric.compute().items()}
     return figures
 
