@@ -4,10 +4,14 @@
 each, whatever HF_HUB_ETAG_TIMEOUT says. So one short question is put first.
 """
 
+import time
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants
+
+_FOR_SECONDS = 60  # how long a hub that was silent is not asked again: a run has up to four questions
+_silent: dict[str, tuple[float, str]] = {}
 
 
 def silence(kind: str, name: Path | str) -> str | None:
@@ -21,11 +25,16 @@ def silence(kind: str, name: Path | str) -> str | None:
         return None
     if huggingface_hub.is_offline_mode():
         return "HF_HUB_OFFLINE=1 forbids asking the hub"
-    seconds = constants.HF_HUB_ETAG_TIMEOUT
+    endpoint, seconds = constants.ENDPOINT, constants.HF_HUB_ETAG_TIMEOUT
+    until, why = _silent.get(endpoint, (0.0, ""))
+    if time.monotonic() < until:
+        return why
     try:
-        huggingface_hub.get_session().head(f"{constants.ENDPOINT}/api/{kind}/{name}", timeout=seconds)
+        huggingface_hub.get_session().head(f"{endpoint}/api/{kind}/{name}", timeout=seconds)
     except Exception as error:  # httpx's or httpx2's, by the version of huggingface_hub
-        return f"{constants.ENDPOINT} does not answer within {seconds} s ({type(error).__name__}; HF_HUB_ETAG_TIMEOUT)"
+        why = f"{endpoint} does not answer within {seconds} s ({type(error).__name__}; HF_HUB_ETAG_TIMEOUT)"
+        _silent[endpoint] = time.monotonic() + _FOR_SECONDS, why
+        return why
     return None
 
 

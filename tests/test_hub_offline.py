@@ -120,6 +120,7 @@ def test_any_answer_is_an_answer_and_a_folder_needs_none(tmp_path, monkeypatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 7)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
+    monkeypatch.setattr(hub, "_silent", {})
     said = hub.silence("datasets", "some/text")
     assert session.asked == [(f"{constants.ENDPOINT}/api/datasets/some/text", 7)]
     if answer == 401:
@@ -128,3 +129,21 @@ def test_any_answer_is_an_answer_and_a_folder_needs_none(tmp_path, monkeypatch, 
         assert f"does not answer within 7 s ({type(answer).__name__}" in said
     assert hub.silence("models", tmp_path) is None
     assert len(session.asked) == 1
+
+
+def test_a_hub_that_was_silent_is_asked_again_after_a_minute_only(monkeypatch):
+    session, now = Session(TimeoutError("slow")), [1000.0]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
+    monkeypatch.setattr(hub, "_silent", {})
+    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
+    first = hub.silence("models", "some/model")
+    now[0] += 59
+    assert hub.silence("datasets", "some/text") == first
+    monkeypatch.setattr(constants, "ENDPOINT", "http://elsewhere")
+    assert "http://elsewhere" in hub.silence("datasets", "some/text")
+    assert len(session.asked) == 2
+    now[0] += 61
+    session.answer = 200
+    assert hub.silence("datasets", "some/text") is None
+    assert len(session.asked) == 3
