@@ -77,7 +77,7 @@ def guarded_run(cfg: DictConfig) -> None:
     finally:
         leave_nothing()
     if not sweep:
-        if results.perplexity:
+        if results.perplexity and _is_first():
             report.print_table([results])
         say(str(output))
 
@@ -101,7 +101,7 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
         return run(cfg)
     except Exception as error:
         with suppress(OSError):
-            if ours:
+            if ours and (_is_first() or not lost_rank(error)):  # else the first's own record is the better one
                 _leave_record(cfg, output, "failed", _told(error).splitlines()[0])
             if sweep:
                 told = f"{_told(error)}\n" if _is_told(error) else traceback.format_exc()
@@ -186,8 +186,9 @@ def _told(error: Exception) -> str:
     if isinstance(error, ValueError):
         return str(error)
     if lost_rank(error):
+        reason = str(error).splitlines()[0].partition(". This is typically")[0]  # gloo guesses at length
         return (
-            f"another rank has ended ({str(error).splitlines()[0]}): look at what it said, perhaps it had too little"
+            f"another rank has ended ({reason}): look at what it said, perhaps it had too little"
             " memory; the same command with the same hydra.run.dir goes on from the last checkpoint"
         )
     return _of_files(error) if isinstance(error, USERS) else f"{type(error).__name__}: {error}"
@@ -217,7 +218,11 @@ def _status_of(stop: BaseException) -> int:
     if isinstance(stop, KeyboardInterrupt):
         return INTERRUPTED
     # the first rank would be killed by Lightning, if another that it has started ended with an error before it
-    return TERMINATED if getattr(rank_zero_only, "rank", 0) == 0 else 0
+    return TERMINATED if _is_first() else 0
+
+
+def _is_first() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _check_writable(setting: str, folder: Path) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
+from lightning_langcore.jobs import shard_folder
 from lightning_langcore.jobs.csv_log import CSVLog
 from lightning_langcore.jobs.saving import step_of
 from lightning_langcore.progress import say
@@ -128,6 +129,8 @@ def choose(trainer: pl.Trainer, module: pl.LightningModule, wanted: str | None) 
     path, checkpoint = found
     stamp = next(callback for callback in trainer.callbacks if isinstance(callback, Stamp))  # type: ignore[attr-defined]
     _check(path, checkpoint, stamp.belongs_to(trainer))
+    if path.is_dir():
+        shard_folder.check(path)
     _check_model(path, checkpoint, module)
     if _is_over(checkpoint, trainer):
         raise ValueError(
@@ -168,6 +171,8 @@ def _last(trainer: pl.Trainer) -> tuple[Path, dict[str, Any]] | None:
     for path in sorted(paths, key=lambda path: (step_of(path) or 0, path.stat().st_mtime_ns), reverse=True):
         try:
             checkpoint = read(path)
+            if path.is_dir():
+                shard_folder.check(path)
         except ValueError as error:
             say(f"passed over: {error}")
             continue
