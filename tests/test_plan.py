@@ -142,6 +142,9 @@ CASES = {
     "bf16-mixed, SGD, checkpointing, chunked loss": {
         "autocast": True, "optimizer": SGD, "checkpointing": True, "chunked_loss": True, "batch_size": 8,
     },
+    "bf16-mixed, AdamW, accumulating, eager, checkpointing, chunked loss": {
+        "autocast": True, "accumulates": True, "attention": "eager", "checkpointing": True, "chunked_loss": True,
+    },
     "float32, AdamW, checkpointing, small vocabulary": {"checkpointing": True, "vocab_size": 100},
 }  # fmt: skip
 
