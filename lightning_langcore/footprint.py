@@ -171,10 +171,15 @@ def activation_bytes(training: Training) -> int:
     head's input, the ids. A checkpointed layer keeps its input (eh).
     """
     m, e = training.model, training.width
-    last = training.num_tokens * (4 * m.hidden + e * m.hidden + 4 + training.products * m.hidden + 8)
     positions = 2 * training.block_size * m.head_size * e
     each = training.num_tokens * e * m.hidden if training.checkpointing else layer_bytes(training)
-    return m.num_layers * each + last + positions
+    return m.num_layers * each + behind_bytes(training) + positions
+
+
+def behind_bytes(training: Training) -> int:
+    """Of :func:`activation_bytes`, what stands behind the layers, and is gone when they go backward."""
+    m, e = training.model, training.width
+    return training.num_tokens * (4 * m.hidden + e * m.hidden + 4 + training.products * m.hidden + 8)
 
 
 def layer_bytes(training: Training) -> int:
@@ -194,9 +199,19 @@ def layer_bytes(training: Training) -> int:
 
 
 def backward_bytes(training: Training) -> int:
-    """Gradients of activations while a layer goes backward: of three intermediate tensors, and two of the stream."""
-    m = training.model
-    return training.num_tokens * (3 * training.products * m.intermediate + 2 * training.width * m.hidden)
+    """What a layer's backward pass adds to what the layer has kept.
+
+    Gradients of three intermediate tensors and of two of the stream. In float32 and under autocast one of the three
+    takes the place of what the last matrix had kept; with weights of 2 bytes it was measured not to.
+    """
+    m, e = training.model, training.width
+    num_tensors = 3 if e == 2 else 2
+    return training.num_tokens * (num_tensors * training.products * m.intermediate + 2 * e * m.hidden)
+
+
+def head_gradient_bytes(training: Training) -> int:
+    """The gradient of the head, which is made first."""
+    return math.ceil(training.width * training.model.vocabulary * training.model.hidden / training.num_shards)
 
 
 def logit_bytes(training: Training) -> tuple[int, int]:

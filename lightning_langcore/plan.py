@@ -5,6 +5,7 @@ which most may be held, and the largest decides; weights and states are held at 
 
 forward    its end: the old gradients, activations, logits
 backward   its start: activations, logits and their gradients; the weights' gradients only if they are accumulated
+layers     when the layers begin: what stood behind them and the logits are gone, but for the gradient of the head
 last       its last layer, the model's first: all gradients but its own, and what it needs
 step       the optimizer's: all gradients, and its working copies
 scoring    of the languages, between steps: the last gradients, a batch without gradients
@@ -19,6 +20,7 @@ GIB = 2**30
 MOMENTS = {
     "forward": "the end of the forward pass",
     "backward": "the start of the backward pass",
+    "layers": "the backward pass of the last layer",
     "last": "the end of the backward pass",
     "step": "the optimizer's step",
     "scoring": "the scoring of a language",
@@ -71,7 +73,6 @@ def _moments(training: Training) -> dict[str, dict[str, int]]:
     forward, backward = footprint.logit_bytes(training)
     head, layers, layer = footprint.cast_bytes(training)
     one = footprint.layer_bytes(training)
-    during = footprint.backward_bytes(training) + (one if training.checkpointing else 0)
     moments = {
         "forward": {
             "gradients": gradients,
@@ -83,7 +84,13 @@ def _moments(training: Training) -> dict[str, dict[str, int]]:
             "gradients": gradients if training.accumulates else 0,
             "activations": held,
             "cast weights": layers if training.chunked_loss else head + layers,
-            "logits, or a layer's backward pass": max(backward, during),  # layers begin when the logits are gone
+            "logits": backward,
+        },
+        "layers": {
+            "gradients": gradients if training.accumulates else footprint.head_gradient_bytes(training),
+            "activations": held - footprint.behind_bytes(training),
+            "cast weights": layers,
+            "a layer's backward pass": footprint.backward_bytes(training) + (one if training.checkpointing else 0),
         },
         "last": {
             "gradients": gradients if training.accumulates else gradients - footprint.late_gradient_bytes(training),

@@ -146,6 +146,11 @@ CASES = {
         "autocast": True, "accumulates": True, "attention": "eager", "checkpointing": True, "chunked_loss": True,
     },
     "float32, AdamW, checkpointing, small vocabulary": {"checkpointing": True, "vocab_size": 100},
+    "float32, AdamW, many tokens": {"batch_size": 32, "vocab_size": 100},
+    "bf16-true, AdamW, many tokens": {"width": 2, "batch_size": 32, "vocab_size": 100},
+    "bf16-mixed, AdamW, checkpointing, many tokens": {
+        "autocast": True, "checkpointing": True, "batch_size": 32, "vocab_size": 100,
+    },
 }  # fmt: skip
 
 
@@ -159,7 +164,8 @@ def case(name: str) -> tuple[LlamaConfig, Training]:
 def test_the_largest_moment_of_a_real_training_is_as_planned(name):
     config, planned = case(name)
     measured, _ = fit(config, planned)
-    assert plan(planned).num_bytes == pytest.approx(measured, rel=0.03)
+    most = 1.08 if "many tokens" in name else 1.03  # where activations outweigh all else
+    assert 0.97 < plan(planned).num_bytes / measured < most
 
 
 def live(trainer: pl.Trainer) -> tuple[int, int, int]:
