@@ -1,6 +1,7 @@
 """From a command to a result, as a user would: the whole path on a model of 30 000 weights."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -252,7 +253,10 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(sweep, work):
     a, b = (load_file(work / name / "model/model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     done = run(work, *words, "region=random", f'job.ckpt_path="{checkpoint}"', expect=1)
-    assert "trained with another region" in done.stderr
+    assert "trained with other regions guarded or damaged" in done.stderr
+    words = ["+experiment=recovery_unfrozen", *words[1:]]
+    done = run(work, *words, "hydra.run.dir=freed", f'job.ckpt_path="{checkpoint}"', expect=1)
+    assert "with other regions guarded or damaged (CoreGuard core: " in done.stderr
 
 
 def test_a_sweep_over_ranks_that_would_restart_it_is_refused(sweep, work):
@@ -327,3 +331,16 @@ def test_other_choices_run(sweep, work, words):
     results = Results.load(work / folder)
     assert results.status == "completed"
     assert results.guard is None or results.guard["max_abs_drift"] == 0.0
+
+
+def test_a_run_in_bfloat16_tells_of_how_many_weights_the_updates_were_lost(sweep, work):
+    words = ["+experiment=recovery_frozen", "trainer.precision=bf16-true", "optimizer.lr=1e-5"]
+    said = run(work, *words, "hydra.run.dir=narrow").stderr
+    assert "trainer.precision=bf16-true with model.dtype=float32 rounds small updates away; callbacks=[default," in said
+    measured = ["callbacks=[default,core_guard,weight_diff]", "callbacks.weight_diff.every_n_steps=2"]
+    said = run(work, *words, *measured, "hydra.run.dir=narrow_measured").stderr
+    assert re.search(r"[89]\d% of the weights never moved: trainer.precision=bf16-true", said)
+    inside = "callbacks.weight_diff.region=${region.file}"
+    said = run(work, *words, *measured, inside, "hydra.run.dir=narrow_region").stderr
+    assert re.search(r"[89]\d% of the weights outside the region never moved: trainer.precision=bf16-true", said)
+    assert "rounds" not in run(work, "+experiment=recovery_frozen", "optimizer.lr=1e-5", "hydra.run.dir=wide").stderr

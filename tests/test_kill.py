@@ -281,17 +281,21 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path):
 
 def edited(path, **changes):
     state = torch.load(path, weights_only=True)
-    state["langcore"] |= {k: v for k, v in changes.items() if k in state["langcore"]}
+    stamp = state["langcore"] | {k: v for k, v in changes.items() if k in state["langcore"]}
+    state["langcore"] = {k: v for k, v in stamp.items() if v is not None}
     state = {k: v for k, v in state.items() if changes.get(k, v) is not None}
     torch.save(state, path)
 
 
 REFUSED = {
     "strategy": ({"strategy": "fsdp2 on 2 ranks"}, "was written with fsdp2 on 2 ranks, and this run has one device"),
-    "version": ({"format": 0}, r"another version of lightning-langcore.*\(checkpoint format 0, here 1\)"),
+    "version": ({"format": 0}, r"another version of lightning-langcore.*\(checkpoint format 0, here 2\)"),
     "program": ({"langcore": None}, "or another program"),
     "weights only": ({"optimizer_states": None}, "lacks optimizer_states: training can't go on from it"),
-    "region": ({"region": "f" * 64}, "was trained with another region"),
+    "region": ({"regions": {"CoreGuard core": "f" * 16}}, r"other regions .*\(CoreGuard core: f+ there, [0-9a-f]+ h"),
+    "no guard": ({"regions": {}}, r"with other regions guarded or damaged \(CoreGuard core: – there, [0-9a-f]+ here"),
+    "damage": ({"regions": {"damage": "f" * 16}}, r"with other regions .*damage: f+ there, – here"),
+    "no settings": ({"settings": None}, "another version of lightning-langcore, or another program"),
     "settings": ({"settings": {"lr": 2}}, r"with other settings \(lr: 2 there, 1 here\)"),
 }
 
@@ -315,7 +319,7 @@ def test_a_checkpoint_of_another_run_is_refused_in_a_sentence(checkpoint, tmp_pa
 def test_a_checkpoint_that_holds_another_model_or_is_of_the_end_is_refused(checkpoint, tmp_path):
     trainer = pl.Trainer(**Plain(tmp_path), callbacks=[resume.Stamp({"lr": 1})], max_steps=12)
     other = ContinuedPretraining(tiny_llama(intermediate_size=80), partial(torch.optim.AdamW))
-    edited(checkpoint, region="none")
+    edited(checkpoint, regions={})
     with pytest.raises(
         ValueError, match=r"holds another model \(.*gate_proj.weight: \(64, 32\) there, \(80, 32\) here"
     ):

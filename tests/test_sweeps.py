@@ -229,6 +229,25 @@ def test_strategies_that_start_the_command_again_are_refused_by_name(monkeypatch
     process.refuse_restarts(cfg)
 
 
+def test_several_processes_do_not_each_do_the_whole_job(monkeypatch, capsys):
+    def cfg(job, **trainer):
+        return OmegaConf.create({"job": {"name": job}, "trainer": {"accelerator": "cpu", **trainer}})
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    alone, two = {"strategy": "auto", "devices": 1}, {"strategy": "ddp", "devices": 2}
+    for job, trainer in (("fit", alone), ("fit", two), ("locate", alone)):
+        process.refuse_ranks(cfg(job, **trainer))
+    assert not capsys.readouterr().err
+    process.refuse_ranks(cfg("perturb", **two))
+    assert "job=perturb runs on one device" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    process.refuse_ranks(cfg("fit", **two))
+    with pytest.raises(ValueError, match=r"2 processes were started.*trainer.devices=1 would train alone in each"):
+        process.refuse_ranks(cfg("fit", **alone))
+    with pytest.raises(ValueError, match="job=locate runs on one device, and 2 processes were started"):
+        process.refuse_ranks(cfg("locate", **two))
+
+
 # --- what counts as completed
 
 

@@ -86,7 +86,7 @@ def run(cfg: DictConfig) -> Results:
             _save(cfg, trainer, model, tokenizer)
         results.status = "completed"  # not before: a completed run is not begun again
         _tell_stop(callbacks, results)
-        _tell_rounding(cfg, results)
+        _tell_rounding(cfg, trainer, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
@@ -124,14 +124,19 @@ def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
             )
 
 
-def _tell_rounding(cfg: DictConfig, results: Results) -> None:
+def _tell_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) -> None:
     """In bfloat16 an update below about 1/256 of its weight is lost, and what can't move looks like a core."""
-    unmoved = results.drift[-1]["unmoved"] if results.drift else 0.0
-    narrow = cfg.model.dtype != "float32" or str(cfg.trainer.precision) in ("bf16-true", "16-true")
-    if narrow and unmoved >= ROUNDED_AWAY:
+    if cfg.model.dtype == "float32" and str(cfg.trainer.precision) not in ("bf16", "bf16-true"):
+        return
+    setting = f"trainer.precision={cfg.trainer.precision} with model.dtype={cfg.model.dtype}"
+    unmoved = results.drift[-1]["unmoved"] if results.drift else trainer.callback_metrics.get("diff/unmoved")
+    if unmoved is None:
+        say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures of how many weights")
+    elif unmoved >= ROUNDED_AWAY:
+        outside = " outside the region" if results.drift else ""
         say(
-            f"{unmoved:.0%} of the weights outside the region never moved: trainer.precision={cfg.trainer.precision}"
-            f" with model.dtype={cfg.model.dtype} rounds small updates away; train float32 weights in bf16-mixed"
+            f"{float(unmoved):.0%} of the weights{outside} never moved: {setting} rounds small updates away; train"
+            " float32 weights in bf16-mixed"
         )
 
 

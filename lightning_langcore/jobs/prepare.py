@@ -13,6 +13,7 @@ from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing import Repetition
 from lightning_langcore.jobs.check import check
 from lightning_langcore.jobs.plan import check_fits
+from lightning_langcore.jobs.process import refuse_ranks
 from lightning_langcore.jobs.settings import is_sharded, make
 from lightning_langcore.jobs.text import base_languages, make_offer, make_source
 from lightning_langcore.jobs.training import pretrain_once
@@ -33,6 +34,7 @@ def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
     Raises:
         ValueError: something in the configuration can't be honoured.
     """
+    refuse_ranks(cfg)
     source = make_source(cfg)
     check(cfg, source)
     check_fits(cfg)

@@ -15,6 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_langcore.progress import say
+
 RESTARTING = ("ddp", "fsdp", "deepspeed", "modelparallel")
 """How the names begin of strategies that start a process for each rank by the command line."""
 
@@ -65,6 +67,29 @@ def refuse_restarts(cfg: DictConfig) -> None:
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
             " each would begin the whole sweep: leave -m away, or start the ranks from outside: with torchrun, or with"
             " hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=RANKS"
+        )
+
+
+def refuse_ranks(cfg: DictConfig) -> None:
+    """Only a training runs on several ranks, and only with a strategy for them: else each would do all of the job.
+
+    Raises:
+        ValueError: several were started, by torchrun for instance, and this job or its trainer knows nothing of them.
+    """
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if cfg.job.name != "fit":
+        if num_ranks > 1:
+            raise ValueError(
+                f"job={cfg.job.name} runs on one device, and {num_ranks} processes were started: start it without"
+                " torchrun"
+            )
+        if _restarts(cfg.trainer):
+            say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices are of trainings alone")
+    elif num_ranks > 1 and not _restarts(cfg.trainer):
+        raise ValueError(
+            f"{num_ranks} processes were started, and trainer.strategy={_strategy(cfg.trainer)} with"
+            f" trainer.devices={cfg.trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
+            f" with trainer.devices={num_ranks}"
         )
 
 

@@ -12,14 +12,14 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
+from lightning_langcore.callbacks import CoreGuard
 from lightning_langcore.jobs import shard_folder
 from lightning_langcore.jobs.csv_log import CSVLog
 from lightning_langcore.jobs.saving import step_of
 from lightning_langcore.progress import say
-from lightning_langcore.region import Region
 
 AUTO = "auto"
-FORMAT = 1
+FORMAT = 2
 """Raised when a run of this code can't go on from what an earlier one wrote."""
 
 KEY = "langcore"
@@ -27,7 +27,8 @@ _NEEDED = ("global_step", "loops", "callbacks", "lr_schedulers")
 _IN_FILES = ("state_dict", "optimizer_states")
 _SETTINGS = (
     "task", "model.name", "model.config", "optimizer", "perturbation", "trainer.precision",
-    "trainer.accumulate_grad_batches",
+    "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm",
+    "trainer.max_steps",
 )  # fmt: skip
 
 
@@ -43,7 +44,7 @@ class Stamp(Callback):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = dict(settings)
-        self._region: str | None = None
+        self._regions: dict[str, str] | None = None
         self._found: dict[str, Any] | None = None
 
     @override
@@ -84,14 +85,13 @@ class Stamp(Callback):
             self._found = None
 
     def belongs_to(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Format, strategy, region and settings of this run: plain values."""
-        if self._region is None:
-            regions = (getattr(callback, "region", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-            self._region = next((region.digest() for region in regions if isinstance(region, Region)), "none")
+        """Format, strategy, regions and settings of this run: plain values."""
+        if self._regions is None:
+            self._regions = dict(_regions(trainer))
         return {
             "format": FORMAT,
             "strategy": _strategy(trainer),
-            "region": self._region,
+            "regions": self._regions,
             "settings": self.settings,
         }
 
@@ -186,9 +186,9 @@ def _is_over(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> bool:
 
 
 def _check(path: Path, checkpoint: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    there = checkpoint.get(KEY)
-    if there is None or there["format"] != here["format"]:
-        found = "none" if there is None else there["format"]
+    there: Mapping[str, Any] = checkpoint.get(KEY) or {}
+    found = there.get("format", "none")
+    if found != here["format"] or not here.keys() <= there.keys():
         raise ValueError(
             f"{path} was written by another version of lightning-langcore, or another program (checkpoint format"
             f" {found}, here {here['format']}): go on with the version that wrote it, or start anew with"
@@ -199,10 +199,11 @@ def _check(path: Path, checkpoint: Mapping[str, Any], here: Mapping[str, Any]) -
             f"{path} was written with {there['strategy']}, and this run has {here['strategy']}: go on with the"
             " trainer, trainer.strategy and trainer.devices of that run"
         )
-    if there["region"] != here["region"]:
+    differing = list(differences(there["regions"], here["regions"]))
+    if differing:
         raise ValueError(
-            f"{path} was trained with another region ({there['region'][:12]} there, {here['region'][:12]} here): go on"
-            " with the region of that run, or start anew with job.ckpt_path=null"
+            f"{path} was trained with other regions guarded or damaged ({told(differing)}): go on with those of that"
+            " run, or start anew with job.ckpt_path=null"
         )
     differing = list(differences(there["settings"], here["settings"]))
     if differing:
@@ -233,6 +234,15 @@ def told(differing: list[tuple[str, Any, Any]], most: int = 3) -> str:
     """The first differences in words."""
     words = [f"{name}: {there} there, {here} here" for name, there, here in differing[:most]]
     return "; ".join(words + ([f"and {len(differing) - most} more"] if len(differing) > most else []))
+
+
+def _regions(trainer: pl.Trainer) -> Iterable[tuple[str, str]]:
+    """What changes weights or keeps them, and the beginning of its region's digest; an observer's does not matter."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, CoreGuard):
+            yield f"CoreGuard {callback.name}", callback.region.digest()[:16]
+        elif isinstance(getattr(callback, "perturbation", None), DictConfig):
+            yield "damage", callback.region.digest()[:16]
 
 
 def _strategy(trainer: pl.Trainer) -> str:
