@@ -1,10 +1,12 @@
 """The command line: ``python train.py ...`` in a clone, ``langcore ...`` anywhere."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -23,9 +25,10 @@ from lightning_langcore import plan_command, region_command, report
 from lightning_langcore.files import write_text
 from lightning_langcore.jobs import folder
 from lightning_langcore.jobs.process import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
+from lightning_langcore.jobs.saving import system_error
 from lightning_langcore.jobs.training import quiet
 from lightning_langcore.progress import say
-from lightning_langcore.results import Results, find_runs
+from lightning_langcore.results import Results, load_runs
 
 JOBS = ("base", "fit", "locate", "perturb", "dimension")
 INTERRUPTED = 130
@@ -70,7 +73,8 @@ def guarded_run(cfg: DictConfig) -> None:
     except Exception as error:
         if not sweep and not _is_told(error):
             raise
-        say(f"error: {_told(error)}", every_rank=True)  # one rank alone may know what is wrong
+        job = f"{output}: " if sweep else ""  # jobs that run side by side talk at once
+        say(f"{job}error: {_told(error)}", every_rank=True)  # one rank alone may know what is wrong
         if not sweep:
             sys.exit(1)
         return
@@ -124,14 +128,14 @@ class Folders(Callback):
         """After a sweep: table, report, and exit status 1 if a job failed or was refused."""
         sweep = Path(config.hydra.sweep.dir)
         try:
-            runs = [Results.load(path) for path in find_runs([sweep])]
+            runs, passed_over = _loaded([sweep])
             if any(results.perplexity for results in runs):
                 report.print_table(runs)
-            say(str(report.write_html(runs, sweep / "report.html")))
+            say(str(report.write_html(runs, sweep / "report.html", passed_over)))
         except (ValueError, OSError) as error:  # Hydra would make a warning of it
             _refuse(_told(error))
         refused = [results for results in runs if (results.folder / ERROR_FILE).exists()]
-        if refused or any(results.status != "completed" for results in runs):
+        if passed_over or refused or any(results.status != "completed" for results in runs):
             sys.exit(1)
 
 
@@ -169,11 +173,19 @@ def _report(words: list[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, help="the page; by default report.html in the first folder")
     options = parser.parse_args(words)
     try:
-        runs = [Results.load(path) for path in find_runs(options.folders)]
+        runs, passed_over = _loaded(options.folders)
         report.print_table(runs)
-        print(report.write_html(runs, options.output or options.folders[0] / "report.html"))
+        print(report.write_html(runs, options.output or options.folders[0] / "report.html", passed_over))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {_told(error)}")
+
+
+def _loaded(folders: Sequence[Path]) -> tuple[list[Results], list[str]]:
+    """The runs, and what is said of those that can't be read."""
+    runs, passed_over = load_runs(folders)
+    for sentence in passed_over:
+        say(sentence)
+    return runs, passed_over
 
 
 def _is_told(error: Exception) -> bool:
@@ -183,13 +195,16 @@ def _is_told(error: Exception) -> bool:
 
 def _told(error: Exception) -> str:
     """The error for the user, who can mend it or will find the traceback in the job's folder."""
+    behind = system_error(error)
+    if behind is not None and behind.errno in (errno.ENOSPC, errno.EDQUOT):  # not the file that was being copied
+        return _of_files(behind)
     if isinstance(error, ValueError):
         return str(error)
     if lost_rank(error):
         reason = str(error).splitlines()[0].partition(". This is typically")[0]  # gloo guesses at length
         return (
             f"another rank has ended ({reason}): look at what it said, perhaps it had too little"
-            " memory; the same command with the same hydra.run.dir goes on from the last checkpoint"
+            " memory or a full disk; the same command with the same hydra.run.dir goes on from the last checkpoint"
         )
     return _of_files(error) if isinstance(error, USERS) else f"{type(error).__name__}: {error}"
 

@@ -91,11 +91,12 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         attention: transformers' ``attn_implementation``.
 
     Raises:
-        ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken ones; a config that
-            transformers does not know.
+        ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken or quantized ones; a
+            config that transformers does not know; an attention that needs what is not there.
     """
     check(path, dtype)
     silent = hub.silence("models", path)
+    _check_unquantized(path, silent)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -106,7 +107,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             output_loading_info=True,
             local_files_only=silent is not None,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(
             f"model.path={path}: can't load it ({hub.reason(error, silent)}): give a hub id that you can reach, or a"
             " folder with config.json and *.safetensors"
@@ -125,9 +126,11 @@ def load_config(path: str | Path) -> PreTrainedConfig:
     """The config of a model by hub id or local folder; no weights need be there.
 
     Raises:
-        ValueError: there is none, or one that transformers does not know.
+        ValueError: there is none, one that transformers does not know, or one of quantized weights.
     """
+    check_local(path)
     silent = hub.silence("models", path)
+    _check_unquantized(path, silent)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=silent is not None)
     except (OSError, ValueError) as error:
@@ -248,17 +251,38 @@ def check_folder(path: str | Path) -> None:
     """Refuse a local folder without safetensors; anything else may be a hub id.
 
     Raises:
-        ValueError: no such folder, or one with other weights only.
+        ValueError: no such folder, or one with other or quantized weights only.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        if folder.is_absolute() or str(path).startswith((".", "~")):
-            raise ValueError(f"model.path={path}: there is no such folder")
-        return
-    if not any(folder.glob("*.safetensors")):
+    check_local(path)
+    if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
         raise ValueError(
             f"model.path={path}: no *.safetensors in this folder; pickled weights are not read: load the model once"
             " and call model.save_pretrained(folder)"
+        )
+
+
+def check_local(path: str | Path) -> None:
+    """Refuse a local folder that is not there, or whose config says that its weights are quantized.
+
+    Raises:
+        ValueError: it is so.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        _check_unquantized(path, None)
+    elif folder.is_absolute() or str(path).startswith((".", "~")):
+        raise ValueError(f"model.path={path}: there is no such folder")
+
+
+def _check_unquantized(path: str | Path, silent: str | None) -> None:
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(path, local_files_only=silent is not None)
+    except (OSError, ValueError):
+        return  # what reads the config or the weights next has a sentence for it
+    if fields.get("quantization_config"):
+        raise ValueError(
+            f"model.path={path}: its weights are quantized (quantization_config in its config.json) and can be neither"
+            " trained nor kept exactly: give the unquantized model"
         )
 
 

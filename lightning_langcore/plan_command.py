@@ -1,6 +1,7 @@
 """``langcore plan [overrides]``: how much memory a training will need, and whether it fits."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_langcore.footprint import Training
+from lightning_langcore.jobs.check import check_training
+from lightning_langcore.jobs.check_region import check_region
 from lightning_langcore.jobs.plan import accelerator, device_memory, refuse_too_large, training_of
+from lightning_langcore.jobs.settings import one_line, together
 from lightning_langcore.plan import GIB, MOMENTS, Plan, plan
 
 ABOUT = """The memory of a training, before it: per weight, in all, and whether it fits.
@@ -28,17 +32,30 @@ def main(words: Sequence[str]) -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="langcore plan", description=ABOUT, formatter_class=style)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="+experiment=NAME, group=choice, key=value")
-    parser.add_argument("--memory", type=float, metavar="GIB", help="of one device, instead of this machine's")
+    parser.add_argument("--memory", type=_size, metavar="GIB", help="of one device, instead of this machine's")
     options = parser.parse_intermixed_args(words)
     try:
         cfg = compose_run(options.overrides)
+        together([lambda: check_region(cfg, None), lambda: check_training(cfg)])
         training = training_of(cfg)
         memory = device_memory(cfg) if options.memory is None else options.memory * GIB
         show(cfg, training, plan(training), memory)
         if memory is not None:
             refuse_too_large(training, memory, on_host=accelerator(cfg) != "cuda")
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except HydraException as error:
+        told = one_line(error).partition(" Config search path:")[0]  # what it could choose from stands before
+        sys.exit(f"error: {told}")
+    except OmegaConfBaseException as error:
         sys.exit(f"error: {str(error).splitlines()[0]}")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _size(text: str) -> float:
+    size = float(text)
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be a number of GiB above 0")
+    return size
 
 
 def compose_run(overrides: Sequence[str]) -> DictConfig:
@@ -48,7 +65,7 @@ def compose_run(overrides: Sequence[str]) -> DictConfig:
         ValueError: it would be no training.
     """
     with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
+        cfg = compose("train", overrides=["paths.output=.", *overrides])  # no run, and so no folder of it
     if cfg.job.name != "fit":
         raise ValueError(f"job.name={cfg.job.name}: only trainings (job=fit) are planned")
     return cfg

@@ -28,7 +28,7 @@ from lightning_langcore.report_html import PAGE, html_table, image, picture
 from lightning_langcore.report_sections import sections, text_section
 from lightning_langcore.report_table import of_single_weights, print_table, table
 from lightning_langcore.report_words import sentences
-from lightning_langcore.results import Results, find_runs
+from lightning_langcore.results import Results, load_runs
 
 __all__ = ["config_differences", "print_table", "table", "write_html"]
 
@@ -63,27 +63,30 @@ def _flatten(value: Any, prefix: str) -> Iterable[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def write_html(runs: Sequence[Path | str | Results], path: Path | str) -> Path:
+def write_html(runs: Sequence[Path | str | Results], path: Path | str, passed_over: Sequence[str] = ()) -> Path:
     """Write one self-contained page on ``runs``: no script, no file beside it, pictures inside.
 
     Args:
         runs: results, or folders that hold runs at or below them.
         path: the page; links to the run folders are relative to it.
+        passed_over: a sentence for each run that could not be read.
 
     Raises:
-        ValueError: there is no run in ``runs``, or one can't be read.
+        ValueError: there is no run in ``runs``, or none can be read.
     """
     path = Path(path)
     loaded = [run for run in runs if isinstance(run, Results)]
     folders = [run for run in runs if not isinstance(run, Results)]
-    loaded += [Results.load(folder) for folder in (find_runs(folders) if folders else [])]
+    if folders:
+        found, broken = load_runs(folders)
+        loaded, passed_over = [*loaded, *found], [*passed_over, *broken]
     if not loaded:
         raise ValueError("report: no runs given")
     regional = [run for run in loaded if not of_single_weights(run)]
     intact = [run for run in regional if responds(run)]  # trained on a known text without damage
     others = [run for run in regional if not responds(run) and not stopped(run)]
     shown = [
-        ("In short", _short_html(loaded)),
+        ("In short", _short_html(loaded, passed_over)),
         ("What was run", _runs_html(loaded, path.parent)),
         *sections(intact),
         ("Frozen against free", _lines_html(others) if others else ""),
@@ -143,6 +146,8 @@ def _guard_text(run: Results) -> str:
         return "–"
     drift = run.guard.get("max_abs_drift", math.inf)
     held = "not moved" if drift == 0 else f'<b class="bad">moved by up to {number(drift)}</b>'
+    if run.status != "completed":
+        held = "not known: unfinished" if math.isinf(drift) else f"{held} until it ended, unfinished"
     return f"{run.guard.get('num_frozen', 0):,} weights<br>{held}"
 
 
@@ -189,11 +194,12 @@ def _groups(runs: Sequence[Results]) -> dict[str, list[Price]]:
     return groups
 
 
-def _short_html(runs: Sequence[Results]) -> str:
+def _short_html(runs: Sequence[Results], passed_over: Sequence[str]) -> str:
     """What a reader needs first: the comparisons in a sentence each, and what to be careful about."""
     unfinished = sum(run.status != "completed" for run in runs)
-    moved = sum(run.guard is not None and run.guard.get("max_abs_drift", math.inf) != 0 for run in runs)
-    warnings = [f"{unfinished} of {len(runs)} runs did not finish."] if unfinished else []
+    moved = sum(_moved(run) for run in runs)
+    warnings = [escape(sentence) for sentence in passed_over]
+    warnings += [f"{unfinished} of {len(runs)} runs did not finish."] if unfinished else []
     if moved:
         warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
     warnings += _repeats(runs)
@@ -202,6 +208,12 @@ def _short_html(runs: Sequence[Results]) -> str:
     told = "".join(f"<li>{escape(sentence)}</li>" for sentence in said)
     told += "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(note for run in runs for note in run.notes))
     return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
+
+
+def _moved(run: Results) -> bool:
+    """Whether guarded weights did; a completed run that has no number for it had one that was not finite."""
+    unknown = math.inf if run.status == "completed" else 0.0
+    return run.guard is not None and run.guard.get("max_abs_drift", unknown) != 0
 
 
 def _prices_html(runs: Sequence[Results]) -> str:

@@ -177,11 +177,11 @@ class Results:
         run.seconds, run.notes = content.get("seconds", {}), content.get("notes", [])
         run.data, run.monitor = content.get("data"), content.get("monitor")
         run.drift, run.moved = content.get("drift", []), content.get("moved", [])
-        for row in content["perplexity"]:
-            try:
+        try:
+            for row in content["perplexity"]:
                 run._append(row)
-            except ValueError as error:
-                raise ValueError(f"{file}: {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file}: {error}") from error
         return run
 
 
@@ -215,6 +215,23 @@ def _strict(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") else value
+
+
+def load_runs(paths: Iterable[Path | str]) -> tuple[list[Results], list[str]]:
+    """Every run at or below ``paths``, and a sentence for each that can't be read, which is passed over.
+
+    Raises:
+        ValueError: see :func:`find_runs`; or none of the runs can be read.
+    """
+    runs, passed_over = [], []
+    for folder in find_runs(paths):
+        try:
+            runs.append(Results.load(folder))
+        except ValueError as error:
+            passed_over.append(f"passed over: {error}")
+    if not runs:
+        raise ValueError("\n".join(passed_over))
+    return runs, passed_over
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cli_helpers import run
 from hydra import compose, initialize_config_module
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from lightning_langcore.cli import experiments
+from lightning_langcore.jobs import check
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -93,6 +95,61 @@ def test_damaged_and_guarded_weights_are_the_same():
 def test_an_experiment_that_does_not_exist_names_those_that_do():
     with pytest.raises(MissingConfigException, match=r"experiment/nothing[\s\S]*recovery_frozen"):
         composed("+experiment=nothing")
+
+
+REFUSED = {
+    "trainer.precision=16-true": "trainer.precision=16-true trains nonsense",
+    "trainer.precision=16": "trainer.precision=16 needs a GPU, and with trainer.accelerator=cpu",
+    "trainer=ddp trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
+    "trainer.accelerator=auto trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
+    "trainer.precision=transformer-engine-float16": "trainer.precision=transformer-engine-float16 replaces the layers",
+    "trainer.precision=half": "trainer.precision=half is none of 64-true, 32-true",
+    "trainer=gpu": "trainer.accelerator=gpu: this machine has none",
+    "trainer.accelerator=tpu": "trainer.accelerator=tpu: this machine has none",
+    "trainer.accelerator=ipu": "trainer.accelerator=ipu is none of auto, gpu, cpu",
+    "trainer.devices=0": "trainer.devices=0 must be a whole number of at least 1",
+    "trainer.devices=[0,1]": "trainer.devices=[0, 1] must be a whole number of at least 1, or on GPUs a list",
+    "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0 must be a whole number of at least 1",
+    "optimizer.build._target_=torch.optim.LBFGS": "torch.optim.LBFGS runs the model again within a step",
+    "optimizer.build._target_=torch.optim.SparseAdam": "torch.optim.SparseAdam steps sparse gradients only",
+    "optimizer.build._target_=torch.optim.Adagrad": "unexpected keyword argument 'betas'",
+    "optimizer.build._target_=torch.optim.Nope": "optimizer.build._target_=torch.optim.Nope can't be made",
+    "optimizer.build._target_=torch.optim.Muon": "optimizer.build._target_=torch.optim.Muon can't be made",
+    "optimizer.lr=-1": "Invalid learning rate: -1",
+    "model.attention=flash_attention_2": "model.attention=flash_attention_2 needs a GPU",
+    "model.attention=flex_attention": "model.attention=flex_attention needs a GPU",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_this_machine_or_project_can_not_do_is_one_sentence_before_any_work(tmp_path, monkeypatch, words):
+    """A machine without GPUs, whatever the tests run on."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for kind in ("CUDA", "MPS"):
+        monkeypatch.setattr(f"lightning.pytorch.accelerators.{kind}Accelerator.is_available", lambda: False)
+    said = run(tmp_path, "+experiment=recovery_frozen", *words.split(), plain=True, expect=1).stderr.strip()
+    assert said.startswith("error: ")
+    assert REFUSED[words] in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", ["optimizer=sgd", "optimizer=adamw8bit", "trainer.precision=64-true", "trainer=ddp"])
+def test_what_can_be_done_is_not_refused(words):
+    check.check_training(composed(words))
+
+
+def test_a_gpu_without_the_package_of_the_attention_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("lightning.pytorch.accelerators.CUDAAccelerator.is_available", lambda: True)
+    monkeypatch.setattr(check, "is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr(check, "is_kernels_available", lambda: False)
+    asked = composed("trainer=gpu", "model.attention=flash_attention_2")
+    check.check_training(asked)
+    with pytest.raises(ValueError, match=r"model\.attention=flash_attention_2 needs the package flash-attn"):
+        check.check_machine(asked)
+    with pytest.raises(ValueError, match=r"trainer\.devices=2: this machine has 1 GPUs"):
+        check.check_machine(composed("trainer=gpu", "trainer.devices=2"))
 
 
 def test_langcore_lists_every_experiment_with_its_header():

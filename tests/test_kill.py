@@ -1,5 +1,6 @@
 """A run that is killed, or asked to end, and goes on by the same command ends equal to the one that was not."""
 
+import errno
 import os
 import resource
 import signal
@@ -7,18 +8,21 @@ import subprocess
 import sys
 import time
 from functools import partial
+from traceback import StackSummary
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from cli_helpers import ROOT, environment, run, words_for, write_samples
 from helpers import Plain, blocks, loader, random_half, state_of, tiny_llama
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import CheckpointException
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
 from lightning_langcore.jobs import resume
 from lightning_langcore.jobs.csv_log import CSVLog
-from lightning_langcore.jobs.saving import StepCheckpoint
+from lightning_langcore.jobs.saving import StepCheckpoint, system_error
 from lightning_langcore.results import Results
 
 ALL = "callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]"
@@ -279,6 +283,63 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path):
     trained(tmp_path, wanted="auto")
 
 
+class FullOnce:
+    """A file on a disk that is full for one write."""
+
+    def __init__(self, file):
+        self.file = file
+        self.writes = 0
+
+    def write(self, data):
+        self.writes += 1
+        if self.writes == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_behind_an_error_of_torch_is_named(tmp_path, monkeypatch):
+    save = torch.save
+    monkeypatch.setattr("lightning_langcore.jobs.saving.torch.save", lambda state, file: save(state, FullOnce(file)))
+    with pytest.raises(OSError, match=r"No space left on device: '.*step=3.ckpt'") as caught:
+        trained(tmp_path)
+    assert "unexpected pos" in str(caught.value.__cause__)  # what torch makes of it
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+ERRORS = {
+    "FSDP2": (
+        CheckpointException("", {1: (FULL, StackSummary())}),
+        OSError,
+        r"No space left on device: '.*step=3.ckpt'",
+    ),
+    "torch": (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected"), OSError, "step=3.ckpt: .enforce"),
+    "a bug": (CheckpointException("", {0: (KeyError("x"), StackSummary())}), KeyError, "x"),
+    "other": (RuntimeError("Connection closed by peer"), RuntimeError, "^Connection closed by peer$"),
+    "end": (SIGTERMException(), SIGTERMException, "^$"),
+    "stop": (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_what_keeps_a_checkpoint_from_being_written_is_told_as_it_is(tmp_path, monkeypatch, what):
+    error, kind, text = ERRORS[what]
+
+    def fail(trainer, path, **_):
+        path.write_bytes(b"half")
+        raise error
+
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", fail)
+    trainer = pl.Trainer(**Plain(tmp_path))
+    with pytest.raises(kind, match=text):
+        StepCheckpoint(tmp_path / "checkpoints")._save(trainer, 3)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def edited(path, **changes):
     state = torch.load(path, weights_only=True)
     stamp = state["langcore"] | {k: v for k, v in changes.items() if k in state["langcore"]}
@@ -341,6 +402,16 @@ def test_a_folder_of_shards_says_what_it_lacks_and_who_wrote_it(checkpoint, tmp_
     (shards / ".metadata").touch()
     with pytest.raises(ValueError, match="was written with fsdp2 on 2 ranks, and this run has one device"):
         trained(tmp_path, wanted=str(shards))
+
+
+def test_the_systems_error_is_found_behind_others_and_in_a_circle_none():
+    full, wrapper, again = OSError(28, "No space left on device"), RuntimeError("writer"), ValueError("refused")
+    wrapper.__context__ = full
+    assert system_error(wrapper) is full
+    again.__cause__, wrapper.__context__ = wrapper, again
+    assert system_error(again) is None
+    again.__cause__, again.__context__, again.__suppress_context__ = None, full, True  # raised from None
+    assert system_error(again) is None
 
 
 @pytest.mark.parametrize("bad", [{"every_n_train_steps": 0}, {"save_top_k": 0}, {"save_top_k": -2}])

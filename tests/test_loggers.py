@@ -1,5 +1,6 @@
 """W&B never stops a run: offline without a key and without a network; what tells runs apart."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.types import RunMode
 
 from lightning_langcore.jobs import loggers
+from lightning_langcore.results import Results
 
 
 @pytest.fixture
@@ -56,3 +58,24 @@ def test_runs_of_a_sweep_share_a_group_and_say_their_arm(monkeypatch):
     assert cfg.logger.wandb.name == "recovery_frozen-random-data.epochs=3-seed3"
     assert cfg.logger.wandb.group == "today"
     assert list(cfg.logger.wandb.tags) == ["frozen", "region:random", "experiment:recovery_frozen"]
+
+
+def test_wandb_gets_the_table_and_a_chart_of_each_language(tmp_path, monkeypatch):
+    logged = []
+    results = Results(tmp_path, experiment="fit", seed=0, model={})
+    for stage, lang, nats in (("base", "zh", 1.0), ("base", "en", 2.0), ("training", "zh", 3.0), ("final", "zh", 1e9)):
+        place = {"stage": stage, "samples": 0, "lang": lang, "split": "test", "seed": 0}
+        results.add({**place, "nats_per_token": nats, "bits_per_byte": 1.0, "num_tokens": 9, "num_bytes": 20})
+    logger = loggers.wandb_logger(str(tmp_path), project="p", offline=True)
+    monkeypatch.setattr(logger.experiment, "log", logged.append)
+    loggers.close([logger], results)
+    ((table, chart),) = (entry.values() for entry in logged)
+    assert [row[:3] for row in table.data] == [
+        ["base", 0, "zh"],
+        ["base", 0, "en"],
+        ["training", 0, "zh"],
+        ["final", 0, "zh"],
+    ]
+    assert chart.spec.spec_name == "wandb/bar/v0"
+    assert chart.spec.fields == {"label": "language", "value": "ppl"}
+    assert chart.table.data == [["en base", pytest.approx(math.exp(2))], ["zh base", pytest.approx(math.e)]]

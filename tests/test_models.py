@@ -1,5 +1,7 @@
 """Models and tokenizers: made the same way twice, saved so that transformers reads them, refused in one sentence."""
 
+import json
+
 import pytest
 import torch
 from helpers import tiny_llama
@@ -88,6 +90,24 @@ def test_pickled_weights_are_not_read(tmp_path, llama):
     llama.config.save_pretrained(tmp_path)
     torch.save(llama.state_dict(), tmp_path / "pytorch_model.bin")
     assert "pickled weights are not read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq"])
+def test_quantized_weights_are_refused_before_they_are_read(tmp_path, llama, method):
+    llama.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": method}}))
+    assert "its weights are quantized" in refusal(tmp_path)
+    for look in (models.check_folder, models.load_config):
+        with pytest.raises(
+            ValueError, match=r"model\.path=.*: its weights are quantized .* give the unquantized model"
+        ):
+            look(tmp_path)
+
+
+def test_an_attention_whose_package_is_missing_is_refused_in_one_sentence(tmp_path, llama):
+    llama.save_pretrained(tmp_path)
+    assert "can't load it (FlashAttention2 has been toggled on" in refusal(tmp_path, attention="flash_attention_2")
 
 
 @pytest.mark.parametrize("broken", ["weights", "config", "no config", "unknown architecture"])

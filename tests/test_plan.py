@@ -450,11 +450,20 @@ def test_the_ways_out_are_a_prediction_that_holds(folder):
     ("words", "told"),
     [
         (["job=locate"], "job.name=locate: only trainings (job=fit) are planned"),
-        (["optimizer.build._target_=torch.optim.Adagrad"], "optimizer.build._target_=torch.optim.Adagrad: only"),
-        (["trainer.strategy=deepspeed"], "trainer.strategy=deepspeed: only one device, ddp and fsdp2 are planned"),
-        (["trainer.precision=transformer-engine"], "trainer.precision=transformer-engine: only"),
+        (["optimizer.build._target_=torch.optim.NAdam", "~optimizer.build.fused"], "torch.optim.NAdam: only"),
+        (["trainer.strategy=single_tpu"], "trainer.strategy=single_tpu: only one device, ddp and fsdp2 are planned"),
+        (["trainer.strategy=fsdp"], "can't be kept: use trainer=fsdp2"),
+        (["trainer.strategy=deepspeed"], "can't be kept: use trainer=fsdp2"),
+        (["trainer=fsdp2", "optimizer=adamw8bit"], "can't step the shards of trainer=fsdp2: use optimizer=adamw"),
+        (["trainer.precision=transformer-engine"], "trainer.precision=transformer-engine replaces the layers"),
+        (["trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),
+        (["data.batch_size=0"], "data.batch_size=0 must be a whole number of at least 1"),
+        (["data.batch_size=abc"], "data.batch_size=abc must be a whole number of at least 1"),
+        (["trainer.devices=0"], "trainer.devices=0 must be a whole number of at least 1"),
+        (["region.fraction=0"], "region.fraction=0 must be a number in (0, 1]"),
+        (["trainer=gpuu"], "Could not find 'trainer/gpuu' Available options in 'trainer': cpu ddp fsdp2 gpu"),
         (["model=hub", "model.path=nobody/has-this"], "model.path=nobody/has-this: can't read its config"),
-        (["model=hub", "model.path=/nowhere"], "model.path=/nowhere: can't read its config"),
+        (["model=hub", "model.path=/nowhere"], "model.path=/nowhere: there is no such folder"),
         (["+experiment=nothing"], "experiment/nothing"),
         (["data.batch_size=1,2"], "data.batch_size"),
         (["callbacks=guarded", "region.parameters=['*.none']"], "no parameter of the model matches"),
@@ -464,6 +473,44 @@ def test_what_can_not_be_planned_is_one_sentence(tmp_path, words, told):
     said = run(tmp_path, "plan", *words, plain=True, expect=1).stderr.strip()
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", ["-3", "0", "nan", "many"])
+def test_a_memory_that_is_none_is_refused(tmp_path, size):
+    assert "argument --memory: " in run(tmp_path, "plan", "--memory", size, plain=True, expect=2).stderr
+
+
+def test_a_gpu_that_is_not_here_is_planned_for(tmp_path):
+    words = ["trainer=gpu", "trainer.precision=16-mixed", "callbacks=[default,noise_sensitivity]", "--memory", "80"]
+    assert "16-mixed" in run(tmp_path, "plan", *words, plain=True).stdout
+    words = ["trainer=fsdp2", "trainer.accelerator=gpu", "trainer.devices=64", "--memory", "80"]
+    assert "on each of 64 devices" in run(tmp_path, "plan", *words, plain=True).stdout
+
+
+def test_a_quantized_model_is_not_planned(tmp_path, folder):
+    config = json.loads((folder / "config.json").read_text())
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantized}))
+    said = run(tmp_path, "plan", "model=hub", f"model.path={folder}", plain=True, expect=1).stderr
+    assert "its weights are quantized" in said
+
+
+def test_ways_out_that_are_none_are_not_offered():
+    _, planned = training()
+    needs = plan(planning.ways_out(planned)["all of these"]).num_bytes
+
+    def told(memory, on_host):
+        with pytest.raises(ValueError, match="the training needs") as caught:
+            planning.refuse_too_large(planned, memory, on_host)
+        return str(caught.value)
+
+    assert "choose one or more of" in told(needs, on_host=False)
+    assert "trainer=fsdp2 trainer.devices=2" in told(needs, on_host=False)
+    assert "choose one or more of" in told(needs, on_host=True)
+    assert "fsdp2" not in told(needs, on_host=True)  # two processes would share the one memory
+    assert "none of these suffices: " in told(1, on_host=False)
+    assert told(1, on_host=False).endswith("; choose a smaller model or more devices (trainer=fsdp2)")
+    assert told(1, on_host=True).endswith("; choose a smaller model or a machine with more memory")
 
 
 def test_a_run_that_can_not_fit_is_refused_before_it_begins(monkeypatch):
@@ -479,6 +526,18 @@ def test_a_run_that_can_not_fit_is_refused_before_it_begins(monkeypatch):
     planning.check_fits(composed("job=locate"))
     monkeypatch.setattr(planning, "device_memory", lambda _: None)
     planning.check_fits(cfg)
+
+
+def test_locating_by_training_is_refused_where_it_can_not_fit(monkeypatch):
+    cfg = composed("job=locate")
+    planning.check_locates(cfg, mixed=False)
+    num_weights = planning.model_of(cfg).num_weights
+    monkeypatch.setattr(planning, "device_memory", lambda _: 16 * num_weights)
+    told = r"region.score=relative_change trains all weights .* needs about .* GiB, .*region.score=taylor.*checkpoints"
+    with pytest.raises(ValueError, match=told):
+        planning.check_locates(cfg, mixed=False)
+    monkeypatch.setattr(planning, "device_memory", lambda _: None)
+    planning.check_locates(cfg, mixed=True)
 
 
 def test_processes_on_one_machine_share_its_memory():

@@ -1,10 +1,12 @@
 import base64
 import io
+import json
 import math
 import sys
 from html.parser import HTMLParser
 
 import pytest
+from cli_helpers import run as run_command
 from rich.console import Console
 
 from lightning_langcore import compare, report, report_table
@@ -242,6 +244,54 @@ def test_page_marks_what_did_not_finish(tmp_path):
     assert "54.6 at 100, unfinished" in page.text
     assert "In 1 of 3 runs the frozen weights moved" in page.text
     assert "Nothing to compare yet" in page.text
+
+
+def test_page_passes_over_what_is_broken(tmp_path):
+    make(tmp_path / "a/good").write()
+    whole = (tmp_path / "a/good/results.json").read_text(encoding="utf-8")
+    content = json.loads(whole)
+    broken = {
+        "cut": whole[: len(whole) // 2],
+        "not_json": "\x00<html>",
+        "rows": json.dumps(content | {"perplexity": ["x"]}),
+        "no_rows": json.dumps(content | {"perplexity": None}),
+    }
+    for name, text in broken.items():
+        (tmp_path / "a" / name).mkdir()
+        (tmp_path / "a" / name / "results.json").write_text(text, encoding="utf-8")
+    page = page_of([tmp_path / "a"], tmp_path)
+    for name in broken:
+        assert f"passed over: {tmp_path}/a/{name}/results.json: " in page.text
+    assert ["1", "good"] in [row[:2] for row in page.rows]
+    assert not any(row[:1] == ["2"] for row in page.rows)
+    with pytest.raises(ValueError, match=r"passed over: .*cut/results.json: no valid JSON"):
+        report.write_html([tmp_path / "a/cut"], tmp_path / "r.html")
+
+
+def test_the_command_reports_the_others_and_says_what_it_passes_over(tmp_path):
+    make(tmp_path / "good").write()
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut/results.json").write_text('{"format": 1, ')
+    done = run_command(tmp_path, "report", ".", plain=True)
+    assert "passed over: cut/results.json: no valid JSON" in done.stderr
+    assert "core, frozen" in done.stdout
+    assert "passed over: cut/results.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("guard", "told", "moved"),
+    [
+        ({"num_frozen": 1020, "max_abs_drift": 0.0}, "1,020 weights not moved until it ended, unfinished", False),
+        ({"num_frozen": 1020}, "1,020 weights not known: unfinished", False),
+        ({"num_frozen": 1020, "max_abs_drift": 0.5}, "1,020 weights moved by up to 0.500 until it ended", True),
+    ],
+)
+def test_frozen_weights_of_a_run_that_did_not_finish(tmp_path, guard, told, moved):
+    run = make(tmp_path)
+    run.status, run.guard = "failed", guard
+    page = page_of([run], tmp_path)
+    assert any(cell.startswith(told) for row in page.rows for cell in row)
+    assert ("the frozen weights moved" in page.text) == moved
 
 
 def test_page_warns_of_runs_that_it_averages(tmp_path):

@@ -1,11 +1,26 @@
 """What can be refused before any work is done: all errors at once, each with its setting."""
 
+import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from omegaconf import DictConfig, OmegaConf
+from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.jobs.check_region import check_region
-from lightning_langcore.jobs.settings import is_finite, is_sharded, is_text, listed, make, one_of, positive, together
+from lightning_langcore.jobs.plan import WIDTHS, accelerator, num_devices, precision
+from lightning_langcore.jobs.settings import (
+    is_finite,
+    is_sharded,
+    is_text,
+    is_whole,
+    listed,
+    make,
+    one_line,
+    one_of,
+    positive,
+    together,
+)
 from lightning_langcore.jobs.text import base_languages, check_text
 from lightning_langcore.jobs.variants import statistics
 from lightning_langcore.perturb import METHODS
@@ -13,6 +28,14 @@ from lightning_langcore.region import Region
 
 LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
 MIN_LOCATE_LANGUAGES = 3
+NO_PRECISIONS = {
+    "16-true": "trains nonsense, for float16 loses small gradients and updates",
+    "transformer-engine": "replaces the layers by its own, in which no weight can be named or kept",
+}
+NO_OPTIMIZERS = {
+    "LBFGS": "runs the model again within a step, which is not done here",
+    "SparseAdam": "steps sparse gradients only, and those here are dense",
+}
 
 
 def check(cfg: DictConfig, source: Source) -> None:
@@ -26,12 +49,29 @@ def check(cfg: DictConfig, source: Source) -> None:
             lambda: check_text(cfg, source),
             lambda: check_region(cfg, locate_languages(cfg, source) if needs_evidence(cfg) else None),
             lambda: _dimension(cfg) if cfg.job.name == "dimension" else None,
+            lambda: check_training(cfg),
+            lambda: check_machine(cfg),
+            lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
+        ]
+    )
+
+
+def check_training(cfg: DictConfig) -> None:
+    """What can be said of a training without its text and on any machine, as ``langcore plan`` must.
+
+    Raises:
+        ValueError: one line for each setting that can't be honoured.
+    """
+    together(
+        [
             lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
             lambda: _length(cfg),
             lambda: _callbacks(cfg),
+            lambda: _counts(cfg),
+            lambda: _precision(cfg),
             lambda: _strategy(cfg),
-            lambda: make(cfg.optimizer.build) if cfg.job.name == "fit" else None,
-            lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
+            lambda: _attention(cfg),
+            lambda: _optimizer(cfg) if cfg.job.name == "fit" else None,
         ]
     )
 
@@ -93,6 +133,42 @@ def _callbacks(cfg: DictConfig) -> None:
             make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
 
 
+def _counts(cfg: DictConfig) -> None:
+    together(
+        [
+            *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "block_size")),
+            *(
+                lambda name=name: positive(f"trainer.{name}", cfg.trainer.get(name, 1))
+                for name in ("accumulate_grad_batches", "num_nodes")
+            ),
+            lambda: _devices(cfg),
+        ]
+    )
+
+
+def _devices(cfg: DictConfig) -> None:
+    devices = cfg.trainer.devices
+    fit = devices == "auto" or (is_whole(devices) and devices > 0)
+    if accelerator(cfg) == "cuda":
+        parts = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else []
+        numbers = [str(number).strip() for number in parts if str(number).strip()]
+        fit = fit or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
+    if not fit:
+        raise ValueError(f"trainer.devices={devices} must be a whole number of at least 1, or on GPUs a list of them")
+
+
+def _precision(cfg: DictConfig) -> None:
+    setting, asked = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
+    if asked not in WIDTHS:
+        why = NO_PRECISIONS.get(asked.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
+        raise ValueError(f"{setting} {why}: say trainer.precision=bf16-true or bf16-mixed")
+    if asked == "16-mixed" and accelerator(cfg) != "cuda":
+        raise ValueError(
+            f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} here Lightning would take"
+            " bf16-mixed on the CPU: say trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
+        )
+
+
 def _strategy(cfg: DictConfig) -> None:
     node = cfg.trainer.strategy
     name = str(node._target_ if OmegaConf.is_dict(node) else node).lower().rpartition(".")[2]
@@ -106,15 +182,54 @@ def _strategy(cfg: DictConfig) -> None:
             f"optimizer.build._target_={cfg.optimizer.build._target_} can't step the shards of trainer=fsdp2: use"
             " optimizer=adamw, or trainer=gpu or ddp"
         )
-    if str(cfg.trainer.precision) == "16-mixed" and cfg.trainer.accelerator == "cpu":
-        raise ValueError(
-            "trainer.precision=16-mixed needs a GPU, and Lightning would take bf16-mixed on a CPU: say"
-            " trainer.precision=bf16-mixed"
-        )
     if cfg.job.name == "fit" and any(word in str(cfg.trainer.strategy) for word in ("spawn", "fork", "notebook")):
         raise ValueError(
             f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"
             " trainer=ddp, or start the ranks with torchrun"
+        )
+
+
+def _optimizer(cfg: DictConfig) -> None:
+    """Make the optimizer for two weights, as the module will for its own: it is a partial, which any keyword passes."""
+    setting = f"optimizer.build._target_={cfg.optimizer.build._target_}"
+    why = NO_OPTIMIZERS.get(str(cfg.optimizer.build._target_).rpartition(".")[2])
+    if why is not None:
+        raise ValueError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
+    build = make(cfg.optimizer.build)
+    matrix, vector = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,)))
+    try:
+        build([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{setting} can't be made of the settings beside it ({one_line(error)}): change them, as with"
+            " ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
+        ) from error
+
+
+def _attention(cfg: DictConfig) -> None:
+    name = str(cfg.model.attention)
+    if name.startswith(("flash_attention", "flex_attention")) and accelerator(cfg) != "cuda":
+        raise ValueError(f"model.attention={name} needs a GPU: use model.attention=sdpa, or trainer=gpu")
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """What this machine must have."""
+    named, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
+    one_of("trainer.accelerator", named, ("auto", "gpu", *sorted(known)))
+    kinds = known if named == "auto" else ("cuda", "mps") if named == "gpu" else (named,)
+    if not any(AcceleratorRegistry[kind]["accelerator"].is_available() for kind in kinds):
+        raise ValueError(
+            f"trainer.accelerator={named}: this machine has none that PyTorch can use: use trainer=cpu, or look at the"
+            " driver and at the build of PyTorch"
+        )
+    num_gpus = torch.cuda.device_count() if accelerator(cfg) == "cuda" else 0
+    if num_gpus and num_devices(cfg) > num_gpus:
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: ask for fewer")
+    packages = is_flash_attn_2_available() or is_kernels_available()
+    if cfg.model.attention == "flash_attention_2" and num_gpus and not packages:
+        raise ValueError(
+            "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: pip install"
+            " flash-attn, or use model.attention=sdpa"
         )
 
 

@@ -16,6 +16,7 @@ from lightning_langcore.callbacks import WeightDiff
 from lightning_langcore.data import Source, TextDataModule
 from lightning_langcore.jobs import prepare
 from lightning_langcore.jobs.check import locate_languages
+from lightning_langcore.jobs.plan import check_locates
 from lightning_langcore.jobs.scoring import make_fabric
 from lightning_langcore.jobs.training import pretrain_once
 from lightning_langcore.params import candidates, named_shapes
@@ -132,6 +133,7 @@ def _text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, l
 def _train(cfg: DictConfig, source: Source, base_path: str, folder: Path) -> None:
     """Continue pretraining on each language from the base; ``<language>.safetensors`` holds how far weights moved."""
     languages = locate_languages(cfg, source)
+    check_locates(cfg, mixed=_precision(cfg) != "32-true")
     say(
         f"no located weight changes of this recipe in {cfg.paths.artifacts} yet: training on"
         f" {cfg.region.recipe.tokens:,} tokens of each of {', '.join(languages)}, once; 4 bytes a weight and language"

@@ -120,16 +120,36 @@ def logged(cfg: DictConfig, arm: str, results: Results) -> Iterator[None]:
 
 
 def close(loggers: Sequence[Logger], results: Results) -> None:
-    """Finish each logger; W&B gets the table of perplexities, and the next job of this process a run of its own."""
+    """Finish each logger.
+
+    W&B gets the table of perplexities and its chart, and the next job of this process a run of its own.
+    """
     for logger in loggers:
         logger.finalize("success" if results.status == "completed" else "failed")
         if isinstance(logger, WandbLogger):
             import wandb
 
-            columns: list[str | int] = [*KEY, "ppl", "bits_per_byte"]
-            rows = [[row.get(str(column)) for column in columns] for row in results.perplexity]
             try:
-                if rows:
-                    logger.experiment.log({"perplexity": wandb.Table(columns=columns, data=rows)})
+                if results.perplexity:
+                    logger.experiment.log(_shown(results))
             finally:
                 wandb.finish(exit_code=0 if results.status == "completed" else 1)
+
+
+def _shown(results: Results) -> dict[str, Any]:
+    """The table of perplexities, and its test rows by language as bars, without those of a training under way."""
+    import wandb
+
+    columns: list[str | int] = [*KEY, "ppl", "bits_per_byte"]
+    rows = [[row.get(str(column)) for column in columns] for row in results.perplexity]
+    shown: dict[str, Any] = {"perplexity": wandb.Table(columns=columns, data=rows)}
+    named = ("lang", "stage", "variant", "fraction", "method", "strength")
+    bars: list[list[Any]] = [
+        [" ".join(str(row[key]) for key in named if key in row), row["ppl"]]
+        for row in sorted(results.perplexity, key=lambda row: str(row["lang"]))
+        if row["split"] == "test" and row["stage"] != "training" and "ppl" in row
+    ]
+    if bars:
+        table = wandb.Table(columns=["language", "ppl"], data=bars)
+        shown["perplexity by language"] = wandb.plot.bar(table, "language", "ppl", "Test perplexity by language")
+    return shown

@@ -17,7 +17,7 @@ from lightning_langcore.plan import GIB, plan
 from lightning_langcore.region import Region
 
 SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
-WIDTHS = {"64-true": 8, "32-true": None, "16-true": 2, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
+WIDTHS = {"64-true": 8, "32-true": None, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
 BNB = {"AdamW8bit": 2, "Adam8bit": 2, "PagedAdamW8bit": 2, "PagedAdam8bit": 2}
 CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # of Gemma 2, Cohere, Granite
 BNB_MIN = 4096  # elements from which on bitsandbytes quantizes, unless told
@@ -46,6 +46,31 @@ def check_fits(cfg: DictConfig) -> None:
     refuse_too_large(training, memory, on_host=accelerator(cfg) != "cuda")
 
 
+def check_locates(cfg: DictConfig, mixed: bool) -> None:
+    """Refuse to locate by training where that can't fit: all weights with AdamW, on one device.
+
+    Args:
+        cfg: the whole configuration.
+        mixed: matrix products are cast.
+
+    Raises:
+        ValueError: it needs more memory than a device has.
+    """
+    memory = device_memory(cfg)
+    training = Training(
+        model_of(cfg), Optimizer(2, has_counter=True), width=models.DTYPES[cfg.model.dtype].itemsize, autocast=mixed,
+        batch_size=cfg.region.recipe.batch_size, block_size=cfg.data.block_size, attention=cfg.model.attention,
+    )  # fmt: skip
+    need = plan(training).num_bytes
+    if memory is not None and need > memory:
+        raise ValueError(
+            f"region.score={cfg.region.score} trains all weights on one device to locate, which needs about"
+            f" {need / GIB:.3g} GiB, but there are {memory / GIB:.3g}: choose region.score=taylor, fisher or wanda,"
+            " which pass over the text without an optimizer, or train on each language with trainer=fsdp2 and locate"
+            " from the saved models with job.source=checkpoints"
+        )
+
+
 def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
     """Refuse what needs more than there is.
 
@@ -64,17 +89,26 @@ def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
 
     if need(training) <= memory:
         return
-    less = {words: other for words, other in ways_out(training).items() if need(other) < need(training)}
-    told = ", ".join(f"{words} ({need(other) / GIB:.3g})" for words, other in less.items())
+    less = {words: need(other) for words, other in ways_out(training, on_host).items() if need(other) < need(training)}
+    told = ", ".join(f"{words} ({size / GIB:.3g})" for words, size in less.items())
+    smaller = f"choose a smaller model or {'a machine with more memory' if on_host else 'more devices (trainer=fsdp2)'}"
+    if not less:
+        way = smaller
+    elif min(less.values()) > memory:
+        way = f"none of these suffices: {told}; {smaller}"
+    else:
+        way = f"choose one or more of {told}"
     each = "" if training.strategy == "one" else f" on each of trainer.devices={training.num_devices}"
     raise ValueError(
-        f"the training needs about {need(training) / GIB:.3g} GiB{each}, but there are {memory / GIB:.3g}:"
-        f" {f'choose one or more of {told}' if told else 'choose a smaller model'}"
+        f"the training needs about {need(training) / GIB:.3g} GiB{each}, but there are {memory / GIB:.3g}: {way}"
     )
 
 
-def ways_out(training: Training) -> dict[str, Training]:
-    """Settings that may need less, each by itself, and the training with it."""
+def ways_out(training: Training, on_host: bool = False) -> dict[str, Training]:
+    """Settings that may need less, each by itself, and the training with it.
+
+    More devices are one only where each has a memory of its own.
+    """
     small = replace(training.optimizer, num_states=2, has_counter=False, min_8bit_size=BNB_MIN, num_copies=0)
     ways = {
         "model.activation_checkpointing=true": replace(training, checkpointing=True),
@@ -84,9 +118,11 @@ def ways_out(training: Training) -> dict[str, Training]:
     }
     if training.strategy != "fsdp2":  # where 8-bit states are refused
         ways["optimizer=adamw8bit"] = replace(training, optimizer=small)
+    ways["all of these"] = _all(training, small)
+    if on_host:
+        return ways
     sharded = 2 * training.num_devices if training.strategy == "fsdp2" else max(2, training.num_devices)
     ways[f"trainer=fsdp2 trainer.devices={sharded}"] = replace(training, strategy="fsdp2", num_devices=sharded)
-    ways["all but the last"] = _all(training, small)
     return ways
 
 
@@ -100,7 +136,7 @@ def training_of(cfg: DictConfig) -> Training:
     """What of the configuration decides the memory of its training.
 
     Raises:
-        UnknownError: an optimizer, a strategy or a precision that is not planned.
+        UnknownError: an optimizer or a strategy that is not planned.
         ValueError: the model's config can't be read, or the region's settings fit no parameter.
     """
     width, autocast = _precision(cfg)
@@ -185,6 +221,12 @@ def accelerator(cfg: DictConfig) -> str:
     return "cuda" if named == "auto" and torch.cuda.is_available() else "cpu"
 
 
+def precision(cfg: DictConfig) -> str:
+    """Lightning's whole word."""
+    asked = str(cfg.trainer.get("precision") or "32-true")
+    return SHORT.get(asked, asked)
+
+
 def num_devices(cfg: DictConfig) -> int:
     """Devices of one machine."""
     devices = cfg.trainer.devices
@@ -206,13 +248,9 @@ def device_memory(cfg: DictConfig) -> float | None:
 
 def _precision(cfg: DictConfig) -> tuple[int, bool]:
     """Bytes of a weight, and whether matrix products are cast."""
-    asked = str(cfg.trainer.get("precision") or "32-true")
-    precision = SHORT.get(asked, asked)
-    if precision not in WIDTHS:
-        raise UnknownError(f"trainer.precision={asked}: only {', '.join(WIDTHS)} are planned")
     one_of("model.dtype", cfg.model.dtype, tuple(models.DTYPES))
-    width = WIDTHS[precision] or models.DTYPES[cfg.model.dtype].itemsize
-    return width, precision.endswith("mixed") and width > 2
+    width = WIDTHS[precision(cfg)] or models.DTYPES[cfg.model.dtype].itemsize
+    return width, precision(cfg).endswith("mixed") and width > 2
 
 
 def _strategy(cfg: DictConfig) -> tuple[str, bool]:

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.distributed.checkpoint import CheckpointException
 from typing_extensions import override
 
 from lightning_langcore.progress import say
@@ -37,6 +38,7 @@ class StepCheckpoint(Checkpoint):
 
     Raises:
         ValueError: an argument is out of its range.
+        OSError: a checkpoint can't be written, as on a full disk; those before it are kept.
         SIGTERMException: the process was asked to end; the state is written.
     """
 
@@ -98,10 +100,13 @@ class StepCheckpoint(Checkpoint):
         trainer.strategy.barrier()
         try:
             trainer.save_checkpoint(temporary, weights_only=False)
-        except BaseException:
+        except BaseException as error:
             if trainer.is_global_zero:
                 _remove(temporary)
-            raise
+            reason = _reason(error, path)
+            if reason is error:
+                raise
+            raise reason from error
         if trainer.is_global_zero:
             if path.is_dir():
                 _remove(path)
@@ -135,6 +140,35 @@ def step_of(path: Path) -> int | None:
     """The optimizer step in a checkpoint's name, as Lightning and :class:`StepCheckpoint` write it."""
     found = re.search(r"step=(\d+)(?:-v\d+)?\.ckpt$", path.name)
     return None if found is None else int(found[1])
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The system's own error, if there is one at or behind another."""
+    found: BaseException | None = error
+    seen = set()
+    while found is not None and id(found) not in seen:  # an error raised again may stand behind itself
+        if isinstance(found, OSError) and found.errno is not None:
+            return found
+        seen.add(id(found))
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return None
+
+
+def _reason(error: BaseException, path: Path) -> BaseException:
+    """Why ``path`` can't be written, as an ``OSError`` that names it; an error that is no file's is as it was.
+
+    torch's writer hides the system's error behind its own, and FSDP2's, which all ranks get, is no ``Exception``.
+    """
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    if not isinstance(error, OSError | RuntimeError):
+        return error
+    found = system_error(error)
+    if found is not None:
+        return OSError(found.errno, found.strerror, found.filename or str(path))
+    if "inline_container" in str(error):  # torch's writer, which another rank or torch's own file tells no more of
+        return OSError(f"{path}: {str(error).splitlines()[0]}")
+    return error
 
 
 def _remove(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -13,7 +14,7 @@ def make(node: Any, **more: Any) -> Any:
     """``hydra.utils.instantiate``, with plain containers; what the class itself refuses arrives as it was raised.
 
     Raises:
-        ValueError: the class refuses its arguments, or needs a package that is not installed.
+        ValueError: the class refuses its arguments, is not there, or needs a package that is not installed.
     """
     try:
         return instantiate(node, _convert_="all", **more)
@@ -21,12 +22,27 @@ def make(node: Any, **more: Any) -> Any:
         if isinstance(error.__cause__, ValueError):
             raise error.__cause__ from None
         missing = _missing_package(error)
-        if missing is None:
-            raise
-        raise ValueError(
-            f"_target_={node['_target_']} needs the package {missing}, which is not installed: pip install {missing},"
-            " or choose another"
-        ) from error
+        if missing is not None:
+            raise ValueError(
+                f"{_target(node)} needs the package {missing}, which is not installed: pip install {missing}, or choose"
+                " another"
+            ) from error
+        if isinstance(error.__cause__, TypeError | MisconfigurationException | ImportError):
+            raise ValueError(
+                f"{_target(node)} can't be made ({one_line(error.__cause__)}): mend this name or the settings beside it"
+            ) from error
+        raise
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without the breaks."""
+    return " ".join(str(error).split())
+
+
+def _target(node: Any) -> str:
+    """The class as the user may set it: with the whole path of the setting, where it comes from a configuration."""
+    setting = node._get_full_key("_target_") if OmegaConf.is_config(node) else "_target_"
+    return f"{setting}={node['_target_']}"
 
 
 def _missing_package(error: BaseException | None) -> str | None:
@@ -54,7 +70,7 @@ def together(checks: Iterable[Callable[[], Any]]) -> None:
         try:
             one()
         except ValueError as error:
-            errors.append(str(error))
+            errors += str(error).splitlines()  # the same may be found by more than one
     if errors:
         raise ValueError("\n".join(dict.fromkeys(errors)))
 
