@@ -8,6 +8,7 @@ from helpers import tiny_llama
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers.utils import is_flash_attn_2_available
 
 from lightning_langcore import models
 from lightning_langcore.data.packing import encode
@@ -105,6 +106,7 @@ def test_quantized_weights_are_refused_before_they_are_read(tmp_path, llama, met
             look(tmp_path)
 
 
+@pytest.mark.skipif(is_flash_attn_2_available(), reason="flash-attn is installed")
 def test_an_attention_whose_package_is_missing_is_refused_in_one_sentence(tmp_path, llama):
     llama.save_pretrained(tmp_path)
     assert "can't load it (FlashAttention2 has been toggled on" in refusal(tmp_path, attention="flash_attention_2")
