@@ -162,7 +162,7 @@ def loss_head(module: nn.Module, logits_of: Callable[[Tensor], Tensor]) -> LossH
     ids = torch.zeros(1, 1, dtype=torch.int64, device=mark.device)
     with _lent(head, lambda _: mark), torch.no_grad():
         unchanged = logits_of(ids) is mark
-    return LossHead(head) if unchanged and (mark.is_meta or bool((mark == 0.5).all())) else None
+    return LossHead(head) if unchanged and bool((mark == 0.5).all()) else None
 
 
 def _is_plain(head: nn.Linear) -> bool:

@@ -17,6 +17,7 @@ from lightning_langcore.files import atomic_folder
 from lightning_langcore.jobs import prepare, regions
 from lightning_langcore.jobs.check import needs_region
 from lightning_langcore.jobs.loggers import close, label, make_loggers
+from lightning_langcore.jobs.plan import precision
 from lightning_langcore.jobs.recording import Recorder
 from lightning_langcore.jobs.settings import is_sharded
 from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
@@ -126,7 +127,7 @@ def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
 
 def _tell_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) -> None:
     """In bfloat16 an update below about 1/256 of its weight is lost, and what can't move looks like a core."""
-    if cfg.model.dtype == "float32" and str(cfg.trainer.precision) not in ("bf16", "bf16-true"):
+    if cfg.model.dtype == "float32" and precision(cfg) != "bf16-true":
         return
     setting = f"trainer.precision={cfg.trainer.precision} with model.dtype={cfg.model.dtype}"
     unmoved = results.drift[-1]["unmoved"] if results.drift else trainer.callback_metrics.get("diff/unmoved")
