@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from lightning_langcore.cli import guarded_run
+from lightning_langcore.cli.main import guarded_run
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

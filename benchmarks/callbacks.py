@@ -27,8 +27,8 @@ from pairs import Turns
 
 from lightning_langcore import CoreGuard, MultilingualPerplexity, NoiseSensitivity, Region, WeightDiff, random_region
 from lightning_langcore.callbacks import PlainProgress
-from lightning_langcore.jobs.training import quiet
-from lightning_langcore.params import candidates, named_shapes
+from lightning_langcore.jobs.steps.trainer import quiet
+from lightning_langcore.models.parameters import candidates, named_shapes
 
 WARM_UP = 2
 HOOKS = ("on_train_batch_start", "on_before_backward", "on_before_optimizer_step", "on_train_batch_end", "_write_back")

@@ -24,10 +24,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_langcore.locate import Wanted, locate
-from lightning_langcore.params import candidates
-from lightning_langcore.selectors import Choice
-from lightning_langcore.weights import Checkpoints, Weights
+from lightning_langcore.importance.search import Wanted, locate
+from lightning_langcore.importance.selectors import Choice
+from lightning_langcore.importance.statistics import Checkpoints
+from lightning_langcore.models.parameters import candidates
+from lightning_langcore.models.safetensors_reader import Weights
 
 HIDDEN, INNER, VOCAB, NUM_LAYERS = 4096, 11008, 32000, 32
 SHARD_BYTES = 5_000_000_000

@@ -18,11 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_langcore.arms import Point, points
-from lightning_langcore.compare import price_of_freezing
+from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.plots import damage_bars, recovery_curves
-from lightning_langcore.results import Results, find_runs
-from lightning_langcore.scores import SCORES
+from lightning_langcore.results.conditions import Point, points
+from lightning_langcore.results.cost_of_freezing import price_of_freezing
+from lightning_langcore.results.record import Results, find_runs
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("core", "random", "peripheral")

@@ -16,10 +16,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lightning_langcore import report
-from lightning_langcore.courses import time_to_recover
-from lightning_langcore.effects import change, clean_partners, drift, gain, loss, setting, spread_of
-from lightning_langcore.results import Results, find_runs
+from lightning_langcore.reports import page
+from lightning_langcore.results.effects import change, clean_partners, drift, gain, loss, setting, spread_of
+from lightning_langcore.results.record import Results, find_runs
+from lightning_langcore.results.trajectories import time_to_recover
 
 ROOT = Path(__file__).parents[1]
 FRACTIONS = {"adapt_frozen": "0.01,0.05,0.2,0.5", "adapt_frozen_random": "0.2,0.5"}
@@ -183,7 +183,7 @@ def main() -> None:
             own = [f"seed={seed}", f"model.base.seed={seed}", *words]
             runs += globals()[claim](options.out, seed, own)
         globals()[f"tell_{claim}"](runs)
-        report.write_html(runs, options.out / f"{claim}.html")
+        page.write_html(runs, options.out / f"{claim}.html")
 
 
 if __name__ == "__main__":

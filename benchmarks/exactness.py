@@ -35,9 +35,10 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lightning_langcore import ContinuedPretraining, CoreGuard, Region, random_region, shards
-from lightning_langcore.jobs.training import quiet
-from lightning_langcore.params import candidates, named_shapes, saved_parameters
+from lightning_langcore import ContinuedPretraining, CoreGuard, Region, random_region
+from lightning_langcore.jobs.steps.trainer import quiet
+from lightning_langcore.models import sharding
+from lightning_langcore.models.parameters import candidates, named_shapes, saved_parameters
 
 VOCAB, ROWS, TOKENS = 512, 4, 64
 RANKS = {"one": 1, "ddp": 2, "fsdp2": 2}
@@ -87,10 +88,10 @@ class Count(Callback):
         self.frozen, self.free, self.before, self.moved, self.still = {}, {}, {}, {}, 0
         self.parameters = saved_parameters(pl_module)
         for name, indices in self.region:
-            here = shards.box(self.parameters[name])
+            here = sharding.box(self.parameters[name])
             mask = torch.zeros(self.start[name].numel(), dtype=torch.bool)
             mask[indices] = True
-            device = shards.local(self.parameters[name]).device
+            device = sharding.local(self.parameters[name]).device
             self.frozen[name] = here.of(mask.view_as(self.start[name])).to(device)
             self.before[name] = here.of(self.start[name]).to(device, copy=True)
             self.moved[name] = torch.zeros_like(self.frozen[name])
@@ -99,7 +100,7 @@ class Count(Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Who has moved."""
         for name, before in self.before.items():
-            now = shards.local(self.parameters[name])
+            now = sharding.local(self.parameters[name])
             moves = now != before
             self.moved[name] |= moves
             self.still += int((~moves & ~self.frozen[name]).sum())
@@ -109,7 +110,7 @@ class Count(Callback):
         """Add up over ranks while they are there."""
         counts = torch.zeros(4, dtype=torch.float64)
         for name, frozen in self.frozen.items():
-            now, kept = shards.local(self.parameters[name])[frozen], self.kept[name][frozen]
+            now, kept = sharding.local(self.parameters[name])[frozen], self.kept[name][frozen]
             bits = BITS[now.element_size()]
             flipped = (now.view(bits) ^ kept.view(bits)).cpu().numpy()
             here = [np.unpackbits(flipped.view(np.uint8)).sum(), (~frozen).sum(), (~frozen & ~self.moved[name]).sum()]
@@ -129,7 +130,7 @@ def bytes_a_weight(module: nn.Module, optimizers: Iterable[Optimizer]) -> dict[s
     numel = sum(p.numel() for p in parameters)
     found = {}
     for name, tensors in groups.items():
-        parts = {part.data_ptr(): part.nbytes for part in map(shards.local, tensors) if part.numel()}
+        parts = {part.data_ptr(): part.nbytes for part in map(sharding.local, tensors) if part.numel()}
         found[name] = sum(parts.values()) / numel
     return found
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore import CoreGuard, Region, random_region
-from lightning_langcore.params import candidates, named_shapes, saved_parameters
+from lightning_langcore.models.parameters import candidates, named_shapes, saved_parameters
 
 REGIONS = [(fraction, granularity) for granularity in ("element", "column") for fraction in (0.01, 0.03, 0.05, 0.5)]
 

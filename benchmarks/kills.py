@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from lightning_langcore.jobs.saving import step_of
-from lightning_langcore.results import Results
+from lightning_langcore.results.record import Results
+from lightning_langcore.training.checkpointing import step_of
 
 ROOT = Path(__file__).parents[1]
 WORDS = [

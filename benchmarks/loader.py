@@ -36,10 +36,11 @@ from torch import Tensor
 
 from lightning_langcore import SupervisedFineTuning
 from lightning_langcore.data import FileSource, PhrasebookConversations, PhrasebookSource, Splitter, TextDataModule
-from lightning_langcore.data.packing import Repetition, pack
-from lightning_langcore.data.source import Document, Source
-from lightning_langcore.metrics import next_token_mean
-from lightning_langcore.models import load_tokenizer, train_tokenizer
+from lightning_langcore.data.packing.documents import Repetition, pack
+from lightning_langcore.data.sources.base import Document, Source
+from lightning_langcore.metrics.functional import next_token_mean
+from lightning_langcore.models.from_scratch import train_tokenizer
+from lightning_langcore.models.loading import load_tokenizer
 
 WARM_UP = 4  # rounds that are not counted
 VOCAB = 4096

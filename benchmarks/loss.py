@@ -27,8 +27,8 @@ from guard import synchronize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_langcore.chunked_loss import LossHead
-from lightning_langcore.metrics import token_nats
+from lightning_langcore.metrics.chunked_cross_entropy import LossHead
+from lightning_langcore.metrics.functional import token_nats
 
 Loss = Callable[[nn.Linear, Tensor, Tensor], Tensor]
 

@@ -22,10 +22,10 @@ import torch
 from guard import new_model, synchronize
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
-from lightning_langcore.metrics import scored_mean, token_nats
-from lightning_langcore.params import candidates, named_shapes
-from lightning_langcore.select import random_region
+from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
+from lightning_langcore.importance.selection import random_region
+from lightning_langcore.metrics.functional import scored_mean, token_nats
+from lightning_langcore.models.parameters import candidates, named_shapes
 
 ADAM = 50  # steps between two looks at Adam's moments, as by default
 

@@ -40,11 +40,11 @@ from monitor import tiny_model
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore import models
 from lightning_langcore.data import phrasebook
-from lightning_langcore.data.files import FileSource
-from lightning_langcore.data.windows import eval_batches
-from lightning_langcore.jobs.scoring import score_languages
+from lightning_langcore.data.evaluation_batches import eval_batches
+from lightning_langcore.data.sources.files import FileSource
+from lightning_langcore.jobs.steps.evaluation import score_languages
+from lightning_langcore.models import from_scratch, loading
 
 Texts = Mapping[str, Sequence[str]]
 RANDOM = {"tiny": tiny_model, "24m": new_model}
@@ -63,10 +63,10 @@ def read_texts(folder: Path | None, num_documents: int) -> dict[str, list[str]]:
 def load(name: str, device: str, texts: Texts) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in evaluation mode and its tokenizer."""
     if name in RANDOM:
-        tokenizer = models.train_tokenizer((text for own in texts.values() for text in own), 4096)
+        tokenizer = from_scratch.train_tokenizer((text for own in texts.values() for text in own), 4096)
         return RANDOM[name](device).eval(), tokenizer
-    model: Any = models.load_model(name)
-    return model.to(device).eval(), models.load_tokenizer(name)
+    model: Any = loading.load_model(name)
+    return model.to(device).eval(), loading.load_tokenizer(name)
 
 
 def ours(

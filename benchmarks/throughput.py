@@ -39,8 +39,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer
 from transformers import Trainer as HFTrainer
 
 from lightning_langcore import ContinuedPretraining
-from lightning_langcore.jobs.training import quiet
-from lightning_langcore.metrics import IGNORE
+from lightning_langcore.jobs.steps.trainer import quiet
+from lightning_langcore.metrics.functional import IGNORE
 
 ADAMW = {"lr": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.95), "fused": True}
 SWITCHES = {

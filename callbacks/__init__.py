@@ -21,12 +21,6 @@ The YAML files are in ``conf/callbacks``. In a script of one's own::
     Trainer(callbacks=[CoreGuard("core.safetensors")])
 """
 
-from lightning_langcore.callbacks import (
-    CoreGuard,
-    MultilingualPerplexity,
-    NoiseSensitivity,
-    PlainProgress,
-    WeightDiff,
-)
+from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, PlainProgress, WeightDiff
 
 __all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PlainProgress", "WeightDiff"]

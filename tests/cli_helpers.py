@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_langcore import cli
+from lightning_langcore.cli import main
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -76,7 +76,7 @@ def run(work, *words, expect=0, plain=False):
         patch.chdir(work)
         patch.setattr(sys, "argv", ["langcore", *(words if plain else words_for(work, *words))])
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             status = end.code
             if isinstance(status, str):

@@ -10,7 +10,7 @@ from helpers import tiny_llama
 from matplotlib.figure import Figure
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from lightning_langcore import models
+from lightning_langcore.models import from_scratch
 
 torch.set_num_threads(1)
 
@@ -32,7 +32,7 @@ def llama() -> LlamaForCausalLM:
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     """Byte-level BPE with 300 entries, as the tiny LLaMA has."""
-    return models.train_tokenizer(SENTENCES * 20, 300)
+    return from_scratch.train_tokenizer(SENTENCES * 20, 300)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore import ContinuedPretraining, Region, random_region
 from lightning_langcore.data.datamodule import ResumableLoader
-from lightning_langcore.params import candidates, named_shapes
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.models.parameters import candidates, named_shapes
+from lightning_langcore.regions.weight_set import WeightSet
 
 VOCAB = 300
 

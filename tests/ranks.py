@@ -19,19 +19,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import save_file
 
-from lightning_langcore import (
-    ContinuedPretraining,
-    CoreGuard,
-    MultilingualPerplexity,
-    Region,
-    WeightDiff,
-    fsdp2,
-    models,
-    perturb_,
-    shards,
-)
-from lightning_langcore.callbacks.multilingual_perplexity import Scorer
-from lightning_langcore.data.loading import ResumableLoader
+from lightning_langcore import ContinuedPretraining, CoreGuard, MultilingualPerplexity, Region, WeightDiff, perturb_
+from lightning_langcore.data.packing.dataset import ResumableLoader
+from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.models import fsdp2, loading, sharding
 
 ROWS, SIZE = 6, 16
 OPTIMIZERS = {
@@ -86,7 +77,7 @@ class Report(Callback):
             "rows": [{k: v for k, v in row.items() if k != "ppl"} for row in self.perplexity.rows],
             "guarded_here": sum(len(part) for _, part, _ in self.guard._guarded),
             "scores_without_logits": Scorer(module, module)._head is not None,
-            "num_sharded": sum(map(shards.is_sharded, module.parameters())),
+            "num_sharded": sum(map(sharding.is_sharded, module.parameters())),
         }
         end = fsdp2.full_state(module.model)
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(figures))
@@ -100,7 +91,7 @@ def run(work: Path, case: dict, rank: int, num_ranks: int) -> None:
     folder.mkdir(exist_ok=True)
     region = Region.load(work / "region.safetensors")
     dtype = "bfloat16" if case.get("precision") == "bf16-true" else "float32"
-    model = (fsdp2.empty_model if case.get("meta") else models.load_model)(work / case.get("base", "base"), dtype)
+    model = (fsdp2.empty_model if case.get("meta") else loading.load_model)(work / case.get("base", "base"), dtype)
     module = ContinuedPretraining(model, OPTIMIZERS[case.get("optimizer", "adamw")])
     guard = CoreGuard(region)
     collect = folder / "change.safetensors"

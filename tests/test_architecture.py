@@ -1,4 +1,4 @@
-"""Imports go downwards only; what would break the arrows of the architecture fails here."""
+"""Imports go downwards only: a folder imports what this table allows, and nothing else of the package."""
 
 import ast
 from pathlib import Path
@@ -8,132 +8,49 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_langcore"
 
-# room -> rooms it may use; `files` and `progress` are tools that every room may use
-ALLOWED = {
-    "files": set(),
-    "progress": set(),
-    "params": set(),
-    "weightset": {"params"},
-    "region_file": {"weightset"},
-    "region": {"params", "region_file", "weightset"},
-    "kth": set(),
-    "scores": {"kth", "params"},
-    "weights": {"scores"},
-    "selectors": {"kth", "weightset"},
-    "select": {"kth", "region", "scores", "selectors", "weightset"},
-    "locate": {"region", "scores", "select", "selectors", "weights"},
-    "overlap": {"region"},
-    "drift": {"region"},
-    "repetition": set(),
-    "text_memory": set(),
-    "signals": {"repetition", "weightset", "region", "params"},
-    "dimensions": {"params", "region"},
-    "shards": set(),
-    "footprint": set(),
-    "plan": {"footprint"},
-    "perturb": {"params", "region", "shards", "weightset"},
+ALLOWED: dict[str, set[str]] = {
+    "utils": set(),
     "metrics": set(),
-    "sensitivity": {"params", "metrics"},
-    "hub": set(),
-    "models": {"hub"},
-    "chunked_loss": {"metrics"},
-    "fsdp2": {"models", "params", "shards", "weights"},
-    "modules": {"chunked_loss", "fsdp2", "metrics", "params"},
-    "data": {"data", "hub", "metrics", "repetition"},
-    "callbacks": {
-        "callbacks", "chunked_loss", "drift", "signals", "repetition", "scores", "select", "perturb", "metrics",
-        "region", "params", "shards", "text_memory", "weights", "weightset",
-    },
-    "artifacts": set(),
-    "results": set(),
-    "arms": {"results"},
-    "compare": {"arms", "results"},
-    "monolingual": {"arms", "results"},
-    "concentration": set(),
-    "effects": {"arms", "results"},
-    "courses": {"effects", "results"},
-    "plots": {"arms", "courses", "effects", "results", "plots", "concentration"},
-    "report_html": set(),
-    "report_words": {"arms", "compare", "courses", "effects", "results"},
-    "report_sections": {"arms", "compare", "courses", "effects", "plots", "report_html", "report_words", "results"},
-    "report_table": {"arms", "compare", "effects", "plots", "report_words", "results"},
-    "report": {
-        "arms", "compare", "effects", "plots", "report_html", "report_sections", "report_table", "report_words",
-        "results",
-    },
+    "models": {"utils"},
+    "results": {"utils"},
+    "data": {"utils", "metrics"},
+    "regions": {"utils", "models"},
+    "importance": {"utils", "metrics", "models", "regions"},
+    "monitoring": {"metrics", "regions"},
+    "plots": {"utils", "results", "regions"},
+    "callbacks": {"utils", "metrics", "models", "regions", "monitoring"},
+    "reports": {"utils", "results", "plots"},
+    "training": {"utils", "metrics", "models", "callbacks"},
     "jobs": {
-        "jobs", "callbacks", "modules", "models", "data", "artifacts", "results", "plots", "region", "scores", "select",
-        "perturb", "params", "metrics", "kth", "selectors", "weights", "locate", "sensitivity", "dimensions", "overlap",
-        "concentration", "monolingual", "weightset", "compare", "footprint",
-        "fsdp2", "plan",
+        "utils", "metrics", "models", "results", "data", "regions", "importance", "monitoring", "plots", "callbacks",
+        "training",
     },
-    "region_command": {"region", "overlap", "plots", "concentration"},
-    "plan_command": {"jobs", "plan", "footprint"},
-    "cli": {"jobs", "plan_command", "region_command", "report", "results"},
-    "__init__": {"callbacks", "metrics", "modules", "perturb", "region", "select"},
-}  # fmt: skip
-TOOLS = {"files", "progress"}
-HYDRA = {"jobs", "plan_command", "cli"}
-PLAIN = {
-    "kth",
-    "drift",
-    "repetition",
-    "footprint",
-    "plan",
-    "shards",
-    "signals",
-    "text_memory",
-    "chunked_loss",
-    "locate",
-    "overlap",
-    "weights",
-    "selectors",
-    "sensitivity",
-    "params", "weightset", "region_file", "region", "scores", "select", "perturb", "metrics", "concentration",
-    "dimensions",
+    "cli": {
+        "utils", "metrics", "models", "results", "data", "regions", "importance", "monitoring", "plots", "callbacks",
+        "training", "reports", "jobs",
+    },
 }  # fmt: skip
 
 
-def room_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
-
-
-def imports(path: Path) -> set[str]:
+def imported(path: Path) -> set[str]:
+    """The folders of the package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= names if node.module == "lightning_langcore" else {node.module}
-    return found
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("lightning_langcore.")}
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def test_the_table_names_every_folder():
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(ALLOWED)
+    assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
 
 
-def test_every_room_is_in_the_table():
-    assert {room_of(path) for path in FILES} == set(ALLOWED)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_downwards(path):
-    room = room_of(path)
-    for name in imports(path):
-        top, _, rest = name.partition(".")
-        if top == "lightning_langcore" and rest:
-            used = rest.split(".")[0]
-            assert used in ALLOWED[room] | TOOLS | {room}, f"{room} must not use {used}"
-        if top in {"hydra", "omegaconf"}:
-            assert room in HYDRA | {"report"}, f"{room} must not know {top}"
-        if room in PLAIN:
-            assert top not in {"lightning", "wandb", "hydra", "transformers"}, f"{room} must not know {top}"
-
-
-def test_no_top_level_rooms_beyond_the_plan():
-    door = ROOT / "callbacks" / "__init__.py"
-    tree = ast.parse(door.read_text(encoding="utf-8"))
-    kinds = {type(node) for node in tree.body}
-    assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, "the door re-exports, it holds no code"
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports_go_downwards(folder):
+    for path in (PACKAGE / folder).rglob("*.py"):
+        upward = imported(path) - ALLOWED[folder] - {folder}
+        assert not upward, f"{path.relative_to(ROOT)} imports {', '.join(sorted(upward))}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_langcore import artifacts
-from lightning_langcore.files import atomic_path, write_text
+from lightning_langcore.utils import artifact_cache
+from lightning_langcore.utils.atomic_files import atomic_path, write_text
 
 RECIPE = {"tokens": 100, "languages": ["zh", "ar"], "lr": 1e-3}
 
@@ -18,13 +18,13 @@ def build_text(folder):
 
 
 def test_what_is_built_is_found_again_and_not_built_again(tmp_path):
-    assert artifacts.find(tmp_path, "base", RECIPE) is None
+    assert artifact_cache.find(tmp_path, "base", RECIPE) is None
     built = []
     for _ in range(3):
-        folder = artifacts.get(tmp_path, "base", RECIPE, lambda f: built.append(f) or build_text(f))
+        folder = artifact_cache.get(tmp_path, "base", RECIPE, lambda f: built.append(f) or build_text(f))
     assert len(built) == 1
     assert built[0] != folder
-    assert folder == artifacts.find(tmp_path, "base", dict(reversed(RECIPE.items())))
+    assert folder == artifact_cache.find(tmp_path, "base", dict(reversed(RECIPE.items())))
     assert (folder / "data.txt").read_text() == "content"
     assert json.loads((folder / "recipe.json").read_text()) == RECIPE
     assert folder.stat().st_mode & 0o777 == 0o755
@@ -32,10 +32,10 @@ def test_what_is_built_is_found_again_and_not_built_again(tmp_path):
 
 def test_another_recipe_or_name_is_another_folder(tmp_path):
     folders = {
-        artifacts.get(tmp_path, "base", RECIPE, build_text),
-        artifacts.get(tmp_path, "changes", RECIPE, build_text),
-        artifacts.get(tmp_path, "base", {**RECIPE, "lr": 2e-3}, build_text),
-        artifacts.get(tmp_path, "base", {**RECIPE, "languages": ["ar", "zh"]}, build_text),
+        artifact_cache.get(tmp_path, "base", RECIPE, build_text),
+        artifact_cache.get(tmp_path, "changes", RECIPE, build_text),
+        artifact_cache.get(tmp_path, "base", {**RECIPE, "lr": 2e-3}, build_text),
+        artifact_cache.get(tmp_path, "base", {**RECIPE, "languages": ["ar", "zh"]}, build_text),
     }
     assert len(folders) == 4
 
@@ -43,10 +43,10 @@ def test_another_recipe_or_name_is_another_folder(tmp_path):
 def test_the_folder_is_not_in_its_place_before_it_is_complete(tmp_path):
     def look(folder):
         build_text(folder)
-        assert artifacts.find(tmp_path, "base", RECIPE) is None
+        assert artifact_cache.find(tmp_path, "base", RECIPE) is None
         assert not list(tmp_path.glob("base-*"))
 
-    artifacts.get(tmp_path, "base", RECIPE, look)
+    artifact_cache.get(tmp_path, "base", RECIPE, look)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, PermissionError, FileExistsError, KeyboardInterrupt])
@@ -56,9 +56,9 @@ def test_a_failure_leaves_nothing_behind_and_is_not_renamed(tmp_path, error):
         raise error("in the build")
 
     with pytest.raises(error, match="in the build"):
-        artifacts.get(tmp_path, "base", RECIPE, fail)
+        artifact_cache.get(tmp_path, "base", RECIPE, fail)
     assert [path.suffix for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
-    assert (artifacts.get(tmp_path, "base", RECIPE, build_text) / "data.txt").exists()
+    assert (artifact_cache.get(tmp_path, "base", RECIPE, build_text) / "data.txt").exists()
 
 
 def _make(root, waiting, build_is_on, count, lines):
@@ -76,8 +76,8 @@ def _make(root, waiting, build_is_on, count, lines):
         assert waiting.wait(20)
         build_text(folder)
 
-    artifacts.say = say
-    assert (artifacts.get(root, "base", RECIPE, build) / "data.txt").read_text() == "content"
+    artifact_cache.say = say
+    assert (artifact_cache.get(root, "base", RECIPE, build) / "data.txt").read_text() == "content"
 
 
 def test_two_processes_at_once_build_once_and_the_second_says_whom_it_waits_for(tmp_path):
@@ -100,13 +100,13 @@ def test_a_root_that_can_not_be_written_is_refused_by_its_setting(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match=r"paths\.artifacts=.*file.* can't be written"):
-            artifacts.get(root, "base", RECIPE, build_text)
+            artifact_cache.get(root, "base", RECIPE, build_text)
 
 
 @pytest.mark.skipif(not os.access("/proc/self", os.R_OK), reason="needs /proc, which even root can't write")
 def test_a_read_only_root_is_refused_by_its_setting():
     with pytest.raises(ValueError, match=r"paths\.artifacts=/proc/self/fdinfo can't be written"):
-        artifacts.get(Path("/proc/self/fdinfo"), "base", RECIPE, build_text)
+        artifact_cache.get(Path("/proc/self/fdinfo"), "base", RECIPE, build_text)
 
 
 def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path):

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from lightning_langcore import models
-from lightning_langcore.data.chat import Encoded, check_messages, encode_conversation
-from lightning_langcore.data.source import Conversation
+from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
+from lightning_langcore.data.sources.base import Conversation
+from lightning_langcore.data.sources.messages import check_messages
+from lightning_langcore.models import from_scratch
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
@@ -49,7 +50,7 @@ LONG = [
 
 
 def with_template(template, special=("<|im_start|>", "<|im_end|>")):
-    tokenizer = models.train_tokenizer(["The cat sleeps near the door. Кошка спит. 猫睡觉。"] * 20, 300)
+    tokenizer = from_scratch.train_tokenizer(["The cat sleeps near the door. Кошка спит. 猫睡觉。"] * 20, 300)
     tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     tokenizer.chat_template = template
     return tokenizer
@@ -90,7 +91,7 @@ def test_plain_is_begin_question_newline_answer_end(tokenizer, messages):
 
 
 def test_a_begin_token_that_is_the_end_token_is_left_out():
-    tokenizer = models.train_tokenizer(["a b"], 260)
+    tokenizer = from_scratch.train_tokenizer(["a b"], 260)
     whole = encoded(SHORT, tokenizer, "plain")
     tokenizer.bos_token = tokenizer.eos_token
     assert encoded(SHORT, tokenizer, "plain") == (whole.ids[1:], whole.is_answer[1:], 0, 0)

@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore import chunked_loss as room
-from lightning_langcore.chunked_loss import LossHead
+from lightning_langcore.metrics import chunked_cross_entropy as room
+from lightning_langcore.metrics.chunked_cross_entropy import LossHead
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)

@@ -14,8 +14,9 @@ from cli_helpers import ROOT, SAMPLES, environment, run, run_door, words_for, wr
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lightning_langcore import Region, cli
-from lightning_langcore.results import Results
+from lightning_langcore import Region
+from lightning_langcore.cli import main
+from lightning_langcore.results.record import Results
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +296,7 @@ def test_a_run_stopped_before_training_leaves_a_record(work, monkeypatch):
     def stopped(cfg):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", stopped)
+    monkeypatch.setattr(main, "run", stopped)
     done = run(work, "+experiment=recovery_frozen", "hydra.run.dir=early", expect=130)
     assert "interrupted" in done.stderr
     results = Results.load(work / "early")

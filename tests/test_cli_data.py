@@ -10,7 +10,7 @@ from cli_helpers import SAMPLES, SMALL, run, write_samples
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from lightning_langcore.results import Results
+from lightning_langcore.results.record import Results
 
 SHORT = ["job.milestones=[0]", "trainer.log_every_n_steps=1"]
 TALKS = ["data=sft_files", "data.root=talks", "data.text=text"]

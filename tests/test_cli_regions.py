@@ -10,11 +10,13 @@ import torch
 from cli_helpers import ROOT, SAMPLES, environment, run, run_door, words_for, write_samples
 from safetensors.torch import load_file, save_file
 
-from lightning_langcore import Region, artifacts, random_region, select
+from lightning_langcore import Region, random_region, select
+from lightning_langcore.importance.statistics import Checkpoints
 from lightning_langcore.jobs import perturb as perturb_job
-from lightning_langcore.params import candidates
-from lightning_langcore.results import Results
-from lightning_langcore.weights import Checkpoints, Weights
+from lightning_langcore.models.parameters import candidates
+from lightning_langcore.models.safetensors_reader import Weights
+from lightning_langcore.results.record import Results
+from lightning_langcore.utils import artifact_cache
 
 LANGUAGES = ["es", "ru", "zh"]
 
@@ -107,17 +109,17 @@ def test_passes_in_several_groups_of_parameters_find_the_same(located, work):
 
 def test_two_searches_at_once_do_not_pass_on_what_the_other_has_not_recorded(located, work, monkeypatch):
     """B wants two statistics; while it waits for the lock, A publishes one of them, from a pass of its own."""
-    get = artifacts.get
+    get = artifact_cache.get
 
     def racing(root, name, recipe, build):
-        if name == "gradient_sum" and artifacts.find(root, name, recipe) is None and not racing.done:
+        if name == "gradient_sum" and artifact_cache.find(root, name, recipe) is None and not racing.done:
             racing.done = True
             words = ["region.score=taylor", "job.scores=[]", "job.single_languages=false"]
             run_door(work, "+experiment=locate_core", *words, "paths.artifacts=race", "hydra.run.dir=race_a")
         return get(root, name, recipe, build)
 
     racing.done = False
-    monkeypatch.setattr(artifacts, "get", racing)
+    monkeypatch.setattr(artifact_cache, "get", racing)
     words = ["region.score=taylor", "job.scores=[taylor_per_batch]", "job.single_languages=false"]
     run(work, "+experiment=locate_core", *words, "paths.artifacts=race", "region.fraction=0.2", "hydra.run.dir=race_b")
     assert racing.done
@@ -365,7 +367,7 @@ def test_locating_from_disk_equals_plain_arithmetic(work, disk, scope):
 
 
 def test_an_interrupted_search_of_checkpoints_goes_on(work, disk, monkeypatch):
-    statistic = "lightning_langcore.weights.Checkpoints.statistic"
+    statistic = "lightning_langcore.importance.statistics.Checkpoints.statistic"
     plain, calls = Checkpoints.statistic, []
 
     def stopping(self, *words):

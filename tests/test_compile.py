@@ -11,7 +11,7 @@ from test_sft import Losses, packed, with_documents
 from transformers import LlamaForCausalLM
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore.modules import SupervisedFineTuning
+from lightning_langcore.training.modules import SupervisedFineTuning
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from helpers import line_counts
 
-from lightning_langcore import weightset
-from lightning_langcore.concentration import concentration, concentration_table, random_band, write_csv
+from lightning_langcore.regions import weight_set
+from lightning_langcore.regions.concentration import concentration, concentration_table, random_band, write_csv
 
 
 def uniform(rows, cols, num_weights, seed):
@@ -16,7 +16,7 @@ def uniform(rows, cols, num_weights, seed):
 
 @pytest.mark.parametrize("shape", [(7, 3), (1, 40), (40, 1), (128, 344)])
 def test_counts_equal_sums_over_a_dense_mask(shape, monkeypatch):
-    monkeypatch.setattr(weightset, "_CHUNK", 100)
+    monkeypatch.setattr(weight_set, "_CHUNK", 100)
     mask = np.random.default_rng(0).random(shape) < 0.3
     rows, cols = line_counts(np.flatnonzero(mask).astype(np.int32), *shape)
     assert rows.dtype == cols.dtype == np.int64

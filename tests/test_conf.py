@@ -16,8 +16,8 @@ from hydra import compose, initialize_config_module
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from lightning_langcore.cli import experiments
-from lightning_langcore.jobs import check
+from lightning_langcore.cli.main import experiments
+from lightning_langcore.jobs.config import checks
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -135,21 +135,21 @@ def test_what_this_machine_or_project_can_not_do_is_one_sentence_before_any_work
 
 @pytest.mark.parametrize("words", ["optimizer=sgd", "optimizer=adamw8bit", "trainer.precision=64-true", "trainer=ddp"])
 def test_what_can_be_done_is_not_refused(words):
-    check.check_training(composed(words))
+    checks.check_training(composed(words))
 
 
 def test_a_gpu_without_the_package_of_the_attention_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("lightning.pytorch.accelerators.CUDAAccelerator.is_available", lambda: True)
-    monkeypatch.setattr(check, "is_flash_attn_2_available", lambda: False)
-    monkeypatch.setattr(check, "is_kernels_available", lambda: False)
+    monkeypatch.setattr(checks, "is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr(checks, "is_kernels_available", lambda: False)
     asked = composed("trainer=gpu", "model.attention=flash_attention_2")
-    check.check_training(asked)
+    checks.check_training(asked)
     with pytest.raises(ValueError, match=r"model\.attention=flash_attention_2 needs the package flash-attn"):
-        check.check_machine(asked)
+        checks.check_machine(asked)
     with pytest.raises(ValueError, match=r"trainer\.devices=2: this machine has 1 GPUs"):
-        check.check_machine(composed("trainer=gpu", "trainer.devices=2"))
+        checks.check_machine(composed("trainer=gpu", "trainer.devices=2"))
 
 
 def test_langcore_lists_every_experiment_with_its_header():

@@ -11,13 +11,14 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from lightning_langcore.data import conversations as module
-from lightning_langcore.data import hub
-from lightning_langcore.data.chat import Encoded, encode_conversation
-from lightning_langcore.data.conversations import ConversationFiles, HubConversations
-from lightning_langcore.data.source import Conversation, Splitter, identity
-from lightning_langcore.data.talk_rows import PackedConversations, answer_batches, first_fit, pack_conversations
-from lightning_langcore.metrics import next_token_nats
+from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
+from lightning_langcore.data.evaluation_batches import answer_batches
+from lightning_langcore.data.packing.conversations import PackedConversations, first_fit, pack_conversations
+from lightning_langcore.data.sources import conversations as module
+from lightning_langcore.data.sources import hub
+from lightning_langcore.data.sources.base import Conversation, Splitter, identity
+from lightning_langcore.data.sources.conversations import ConversationFiles, HubConversations
+from lightning_langcore.metrics.functional import next_token_nats
 
 IGNORE = -100
 

@@ -9,8 +9,8 @@ import torch
 from helpers import ClipBlocks, Plain, blocks, fit, loader, random_half, state_of, tiny_llama
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, Region
-from lightning_langcore.params import saved_parameters
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.models.parameters import saved_parameters
+from lightning_langcore.regions.weight_set import WeightSet
 
 OPTIMIZERS = {
     "adamw": partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5),

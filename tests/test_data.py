@@ -11,12 +11,13 @@ import torch
 from pyarrow import parquet
 from texts import ListSource
 
-from lightning_langcore.data.files import FileSource
-from lightning_langcore.data.loading import PackedRows
 from lightning_langcore.data.mixing import Part
 from lightning_langcore.data.noise import RepeatNoise
-from lightning_langcore.data.packing import Repetition, encode, pack
-from lightning_langcore.data.source import Document, Splitter
+from lightning_langcore.data.packing.dataset import PackedRows
+from lightning_langcore.data.packing.documents import Repetition, pack
+from lightning_langcore.data.sources.base import Document, Splitter
+from lightning_langcore.data.sources.files import FileSource
+from lightning_langcore.data.tokenization import encode
 
 BEGIN, END = 1, 2
 

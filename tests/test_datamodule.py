@@ -16,7 +16,7 @@ from torch.nn import functional
 from lightning_langcore.data import PhrasebookConversations, PhrasebookSource
 from lightning_langcore.data.datamodule import ResumableLoader, TextDataModule
 from lightning_langcore.data.noise import InstructionNoise, RepeatNoise
-from lightning_langcore.data.source import Splitter
+from lightning_langcore.data.sources.base import Splitter
 
 
 def datamodule(folder: Path, tokenizer, **changes):

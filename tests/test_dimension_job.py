@@ -10,10 +10,11 @@ import torch
 from cli_helpers import SAMPLES, run, write_samples
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lightning_langcore import models, plots
+from lightning_langcore import plots
 from lightning_langcore.data import FileSource, Splitter
-from lightning_langcore.plots import dimensions
-from lightning_langcore.results import Results
+from lightning_langcore.models import loading
+from lightning_langcore.plots import single_weights
+from lightning_langcore.results.record import Results
 
 NORM = "model.layers.{}.input_layernorm.weight"
 DOWN = "model.layers.{}.mlp.down_proj.weight"
@@ -33,14 +34,14 @@ def work(tmp_path_factory):
 def auto(work):
     """A run on the small model as it is, and the model that the job held, as it left it."""
     held = []
-    load = models.load_model
+    load = loading.load_model
 
     def keep(*arguments, **more):
         held.append(load(*arguments, **more))
         return held[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "load_model", keep)
+        patch.setattr(loading, "load_model", keep)
         done = run(work, *COMMON, *FEW, "hydra.run.dir=auto")
     return done, Results.load(work / "auto"), held[-1]
 
@@ -52,7 +53,7 @@ def plant(work, folder, dimensions):
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     with torch.no_grad():
         model.model.embed_tokens.weight[tokenizer.bos_token_id, dimensions] = 3000.0
-    models.save(model, tokenizer, work / folder)
+    loading.save(model, tokenizer, work / folder)
     return ["model=hub", f"model.path=./{folder}"]
 
 
@@ -266,7 +267,7 @@ def test_the_picture_shows_geometric_means_by_value_and_infinity_inside(tmp_path
             told = {"variant": variant, "method": method, "strength": value, "nats_per_token": nats + more}
             run_.add({"stage": "perturbed", "lang": lang, **told, **about})
     figures = []
-    monkeypatch.setattr(dimensions, "save", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr(single_weights, "save", lambda figure, _: figures.append(figure))
     plots.dimension_grid([run_], tmp_path / "x.png", {"a.weight[3]": "super weight", "a.weight[8]": "control"})
     (figure,) = figures
     first, second = (axes for axes in figure.axes if axes.get_visible())

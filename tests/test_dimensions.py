@@ -10,7 +10,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_langcore import ContinuedPretraining
-from lightning_langcore.dimensions import Outliers, dimension_region, find_outliers, outlier_region
+from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
+from lightning_langcore.regions.single_weight import dimension_region
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"
 ROW, COLUMN = 21, 40

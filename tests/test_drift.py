@@ -6,8 +6,8 @@ import torch
 from helpers import blocks, fit, random_half, tiny_llama
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, Region, WeightDiff
-from lightning_langcore.drift import drift
-from lightning_langcore.params import saved_parameters
+from lightning_langcore.models.parameters import saved_parameters
+from lightning_langcore.regions.drift import drift
 
 NAMES = ("model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight")
 

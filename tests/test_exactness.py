@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from test_conf import composed
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore.jobs.settings import make
+from lightning_langcore.jobs.config.validators import make
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BNB = ["adamw8bit", "paged_adamw8bit"]

@@ -21,15 +21,17 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lightning_langcore import Region, artifacts, files, models
-from lightning_langcore.data.chat import Encoded
-from lightning_langcore.data.packing import PackedTokens, pack
-from lightning_langcore.data.source import Conversation, Document
-from lightning_langcore.data.talk_rows import pack_conversations
+from lightning_langcore import Region
+from lightning_langcore.data.chat_encoding import Encoded
+from lightning_langcore.data.packing.conversations import pack_conversations
+from lightning_langcore.data.packing.documents import PackedTokens, pack
+from lightning_langcore.data.sources.base import Conversation, Document
+from lightning_langcore.models import loading
 from lightning_langcore.plots.style import save as save_picture
-from lightning_langcore.results import Results
+from lightning_langcore.results.record import Results
+from lightning_langcore.utils import artifact_cache, atomic_files
 
-PACKAGE = Path(files.__file__).parent
+PACKAGE = Path(atomic_files.__file__).parent
 SOURCES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 FORK = multiprocessing.get_context("fork")
 LIMIT = 1000
@@ -92,7 +94,7 @@ def unsafe_writes(tree):
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_package_writes_through_files_alone(name):
     if name not in MAY_WRITE:
-        assert unsafe_writes(SOURCES[name]) == 0, f"{name}: write through lightning_langcore.files"
+        assert unsafe_writes(SOURCES[name]) == 0, f"{name}: write through lightning_langcore.utils.atomic_files"
 
 
 def test_the_exceptions_are_needed_and_what_writes_is_recognised():
@@ -207,16 +209,16 @@ def write_results(path):
 
 
 def write_tensors(path):
-    files.write_safetensors(path, {"a": (50, 50)}, [torch.zeros(50, 50)], {})
+    atomic_files.write_safetensors(path, {"a": (50, 50)}, [torch.zeros(50, 50)], {})
 
 
 WAYS = {
-    "text.txt": lambda path: files.write_text(path, "x" * 5000),
+    "text.txt": lambda path: atomic_files.write_text(path, "x" * 5000),
     "tensors.safetensors": write_tensors,
     "region.safetensors": lambda path: half_region().save(path),
     "results.json": write_results,
     "picture.png": lambda path: save_picture(Figure(), path),
-    "flagged.jsonl": lambda path: files.append_line(path, "x" * 5000),
+    "flagged.jsonl": lambda path: atomic_files.append_line(path, "x" * 5000),
 }
 
 
@@ -244,11 +246,11 @@ def write_talks(folder, _):
 
 def write_artifact(folder, tokenizer):
     model = SimpleNamespace(save_pretrained=lambda *_, **__: None)  # its tokenizer is what does not fit
-    artifacts.get(folder, "base", RECIPE, lambda temporary: models.save(model, tokenizer, temporary))
+    artifact_cache.get(folder, "base", RECIPE, lambda temporary: loading.save(model, tokenizer, temporary))
 
 
 def write_model(folder, tokenizer):
-    with files.atomic_folder(folder) as temporary:
+    with atomic_files.atomic_folder(folder) as temporary:
         save_file({"a": torch.zeros(1000)}, temporary / "model.safetensors")
 
 
@@ -274,14 +276,14 @@ def test_a_disk_that_is_found_full_only_at_the_end_is_full(tmp_path, monkeypatch
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    files.write_text(tmp_path / "a", "old")
+    atomic_files.write_text(tmp_path / "a", "old")
     monkeypatch.setattr(os, "fsync", full)
-    for write in (files.write_text, files.append_line):
+    for write in (atomic_files.write_text, atomic_files.append_line):
         with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/a'"):
             write(tmp_path / "a", "new")
     with (
         pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/folder'"),
-        files.atomic_folder(tmp_path / "folder") as temporary,
+        atomic_files.atomic_folder(tmp_path / "folder") as temporary,
     ):
         (temporary / "x").write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -294,7 +296,7 @@ def test_errors_that_have_nothing_to_do_with_the_disk_are_passed_on(tmp_path):
         FileNotFoundError(2, "gone", "other"),
         KeyError("x"),
     ):
-        with pytest.raises(type(error)) as info, files.atomic_path(tmp_path / "a"):
+        with pytest.raises(type(error)) as info, atomic_files.atomic_path(tmp_path / "a"):
             raise error
         assert "tmp" not in str(info.value)
 
@@ -321,7 +323,7 @@ def test_a_disk_that_fills_while_text_is_copied_is_not_the_fault_of_the_text(tmp
 def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file_are_named(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder" / "below").mkdir(parents=True)
-    for write in (files.write_text, files.append_line):
+    for write in (atomic_files.write_text, atomic_files.append_line):
         with pytest.raises(OSError, match=str(tmp_path / "file")):
             write(tmp_path / "file" / "a", "x")
         with pytest.raises(OSError, match=str(tmp_path / "folder")):
@@ -332,8 +334,8 @@ def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file_are_named(t
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="needs /proc, which even root can't write")
 def test_a_read_only_folder_is_named():
     with pytest.raises(OSError, match="/proc/self/fdinfo"):
-        files.write_text("/proc/self/fdinfo/a.txt", "x")
-    with pytest.raises(OSError, match="/proc/self/fdinfo"), files.atomic_folder(Path("/proc/self/fdinfo/a")):
+        atomic_files.write_text("/proc/self/fdinfo/a.txt", "x")
+    with pytest.raises(OSError, match="/proc/self/fdinfo"), atomic_files.atomic_folder(Path("/proc/self/fdinfo/a")):
         pass
 
 
@@ -342,7 +344,7 @@ def test_a_read_only_folder_is_named():
 
 def test_a_folder_replaces_the_older_one_when_it_is_whole_and_not_before(tmp_path):
     def fill(text, fail=False):
-        with files.atomic_folder(tmp_path / "model") as temporary:
+        with atomic_files.atomic_folder(tmp_path / "model") as temporary:
             (temporary / text).write_text(text)
             if fail:
                 raise RuntimeError("interrupted")
@@ -354,11 +356,11 @@ def test_a_folder_replaces_the_older_one_when_it_is_whole_and_not_before(tmp_pat
     fill("new")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o777 & ~files._umask()
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o777 & ~atomic_files._umask()
 
 
 def test_the_older_folder_comes_back_if_the_new_one_can_not_take_its_place(tmp_path, monkeypatch):
-    with files.atomic_folder(tmp_path / "model") as temporary:
+    with atomic_files.atomic_folder(tmp_path / "model") as temporary:
         (temporary / "old").touch()
     rename = Path.rename
 
@@ -368,7 +370,7 @@ def test_the_older_folder_comes_back_if_the_new_one_can_not_take_its_place(tmp_p
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError), files.atomic_folder(tmp_path / "model") as temporary:
+    with pytest.raises(PermissionError), atomic_files.atomic_folder(tmp_path / "model") as temporary:
         (temporary / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "old"]
 
@@ -396,33 +398,33 @@ def kill_inside(context, *arguments):
 @pytest.mark.parametrize("name", ["results.json", "no_suffix", "zh", "model [1].x"])
 def test_what_a_killed_process_leaves_goes_a_day_later_and_what_others_write_stays(tmp_path, name):
     before = time.time() - 25 * 3600
-    left = kill_inside(files.atomic_path, tmp_path / name)
+    left = kill_inside(atomic_files.atomic_path, tmp_path / name)
     others = [tmp_path / f".{name}.lock", tmp_path / f".{name}.x.abcdefgh.tmp", tmp_path / f".other{left.suffix}"]
     for path in others:
         path.touch()
         os.utime(path, (before, before))
-    files.write_text(tmp_path / name, "x")
+    atomic_files.write_text(tmp_path / name, "x")
     assert left.exists()  # it may belong to a living process
     os.utime(left, (before, before))
-    files.write_text(tmp_path / name, "y")
+    atomic_files.write_text(tmp_path / name, "y")
     assert not left.exists()
     assert all(path.exists() for path in others)
 
 
 def test_a_folder_that_a_killed_process_has_begun_goes_too(tmp_path):
-    left = kill_inside(files.atomic_folder, tmp_path / "model")
+    left = kill_inside(atomic_files.atomic_folder, tmp_path / "model")
     (left / "half").write_text("x")
-    with files.atomic_folder(tmp_path / "model") as temporary:
+    with atomic_files.atomic_folder(tmp_path / "model") as temporary:
         assert left.exists()
         (temporary / "whole").touch()
     os.utime(left, (0, 0))
-    with files.atomic_folder(tmp_path / "model") as temporary:
+    with atomic_files.atomic_folder(tmp_path / "model") as temporary:
         assert not left.exists()
 
 
 def build_slowly(root, name, begun, said, seconds):
     """Build an artifact; what is said goes to the queue."""
-    artifacts.say = said.put
+    artifact_cache.say = said.put
 
     def build(folder):
         (folder / "half").write_text("x")
@@ -430,7 +432,7 @@ def build_slowly(root, name, begun, said, seconds):
         time.sleep(seconds)
         (folder / "half").rename(folder / "whole")
 
-    artifacts.get(root, name, RECIPE, build)
+    artifact_cache.get(root, name, RECIPE, build)
 
 
 def test_a_killed_builder_leaves_no_lock_and_no_half_artifact_and_who_waits_for_it_builds(tmp_path):
@@ -446,7 +448,7 @@ def test_a_killed_builder_leaves_no_lock_and_no_half_artifact_and_who_waits_for_
     first.join(20)
     second.join(20)
     assert second.exitcode == 0
-    folder = artifacts.find(tmp_path, "base", RECIPE)
+    folder = artifact_cache.find(tmp_path, "base", RECIPE)
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.json", "whole"]
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [folder.name]
 
@@ -458,9 +460,9 @@ def test_what_a_killed_builder_leaves_is_removed_by_the_next_at_once(tmp_path):
     assert begun.wait(20)
     os.kill(first.pid, signal.SIGKILL)
     first.join(20)
-    assert artifacts.find(tmp_path, "base", RECIPE) is None
+    assert artifact_cache.find(tmp_path, "base", RECIPE) is None
     assert len(list(tmp_path.glob(".base-*.tmp/half"))) == 1
-    folder = artifacts.get(tmp_path, "base", RECIPE, lambda temporary: (temporary / "whole").touch())
+    folder = artifact_cache.get(tmp_path, "base", RECIPE, lambda temporary: (temporary / "whole").touch())
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [folder.name]
 
 
@@ -476,8 +478,8 @@ def test_packing_that_was_killed_begins_anew(tmp_path, tokenizer):
 
 def test_a_saved_model_can_be_saved_again_in_its_place(tmp_path, llama, tokenizer):
     for _ in range(2):
-        with files.atomic_folder(tmp_path / "model") as temporary:
-            models.save(llama, tokenizer, temporary)
-    loaded = models.load_model(tmp_path / "model")
+        with atomic_files.atomic_folder(tmp_path / "model") as temporary:
+            loading.save(llama, tokenizer, temporary)
+    loaded = loading.load_model(tmp_path / "model")
     assert all(torch.equal(p, dict(llama.named_parameters())[name]) for name, p in loaded.named_parameters())
     shutil.rmtree(tmp_path / "model")

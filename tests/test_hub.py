@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub import errors
 from pyarrow import parquet
 
-from lightning_langcore.data.hub import START, HubSource, open_dataset, shuffled_chunks
-from lightning_langcore.data.source import Document, Splitter
+from lightning_langcore.data.sources.base import Document, Splitter
+from lightning_langcore.data.sources.hub import START, HubSource, open_dataset, shuffled_chunks
 
 BOTH = pytest.mark.parametrize("streaming", [True, False], ids=["streamed", "downloaded"])
 

@@ -11,8 +11,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from lightning_langcore import hub, models
-from lightning_langcore.data.hub import dataset_version, open_dataset
+from lightning_langcore.data.sources.hub import dataset_version, open_dataset
+from lightning_langcore.models import loading
+from lightning_langcore.utils import hub_probe
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "a" * 40
@@ -21,7 +22,7 @@ COMMIT = "a" * 40
 QUESTIONS = """
 import json
 from lightning_langcore import models
-from lightning_langcore.data.hub import dataset_version, open_dataset
+from lightning_langcore.data.sources.hub import dataset_version, open_dataset
 found = {}
 for name, ask in {
     "model": lambda: models.load_model("some/model"),
@@ -83,7 +84,9 @@ def test_a_hub_that_hangs_costs_seconds_and_what_is_cached_is_used(tmp_path):
     assert found["cached folder"] == str(tmp_path / "hub" / "models--kept--model" / "snapshots" / COMMIT)
 
 
-@pytest.mark.parametrize("load", [models.load_model, models.load_config, models.load_tokenizer, models.local_folder])
+@pytest.mark.parametrize(
+    "load", [loading.load_model, loading.load_config, loading.load_tokenizer, loading.local_folder]
+)
 def test_offline_a_model_is_refused_at_once_with_the_reason(load, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: pytest.fail("it asks the hub"))
     with pytest.raises(ValueError, match=r"^model\.path=some/model: .*HF_HUB_OFFLINE=1 forbids asking the hub") as info:
@@ -97,7 +100,7 @@ def test_offline_a_cached_model_and_dataset_are_found_and_nothing_is_asked(tmp_p
     readme = keep(tmp_path, "datasets--kept--text", "README.md")
     folder = keep(tmp_path, "models--kept--model", "config.json").parent
     assert dataset_version("kept/text", None) == readme.parent.name
-    assert models.local_folder("kept/model") == folder
+    assert loading.local_folder("kept/model") == folder
     with pytest.raises(ValueError, match=r"HF_HUB_OFFLINE=1 forbids it; give the folder of a downloaded copy"):
         open_dataset("some/text", None, "train", True)
 
@@ -120,14 +123,14 @@ def test_any_answer_is_an_answer_and_a_folder_needs_none(tmp_path, monkeypatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 7)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
-    monkeypatch.setattr(hub, "_silent", {})
-    said = hub.silence("datasets", "some/text")
+    monkeypatch.setattr(hub_probe, "_silent", {})
+    said = hub_probe.silence("datasets", "some/text")
     assert session.asked == [(f"{constants.ENDPOINT}/api/datasets/some/text", 7)]
     if answer == 401:
         assert said is None
     else:
         assert f"does not answer within 7 s ({type(answer).__name__}" in said
-    assert hub.silence("models", tmp_path) is None
+    assert hub_probe.silence("models", tmp_path) is None
     assert len(session.asked) == 1
 
 
@@ -135,15 +138,15 @@ def test_a_hub_that_was_silent_is_asked_again_after_a_minute_only(monkeypatch):
     session, now = Session(TimeoutError("slow")), [1000.0]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
-    monkeypatch.setattr(hub, "_silent", {})
-    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
-    first = hub.silence("models", "some/model")
+    monkeypatch.setattr(hub_probe, "_silent", {})
+    monkeypatch.setattr(hub_probe.time, "monotonic", lambda: now[0])
+    first = hub_probe.silence("models", "some/model")
     now[0] += 59
-    assert hub.silence("datasets", "some/text") == first
+    assert hub_probe.silence("datasets", "some/text") == first
     monkeypatch.setattr(constants, "ENDPOINT", "http://elsewhere")
-    assert "http://elsewhere" in hub.silence("datasets", "some/text")
+    assert "http://elsewhere" in hub_probe.silence("datasets", "some/text")
     assert len(session.asked) == 2
     now[0] += 61
     session.answer = 200
-    assert hub.silence("datasets", "some/text") is None
+    assert hub_probe.silence("datasets", "some/text") is None
     assert len(session.asked) == 3

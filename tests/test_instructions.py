@@ -12,16 +12,16 @@ from itertools import islice
 
 import pytest
 
-from lightning_langcore.data import phrases
-from lightning_langcore.data.phrase_talks import PhrasebookConversations
-from lightning_langcore.data.phrasebook import LANGUAGES, scenes
+from lightning_langcore.data.phrasebook import LANGUAGES, concepts, document_planner
 from lightning_langcore.data.phrasebook import _grammar as grammar
-from lightning_langcore.data.phrasebook import meaning as m
-from lightning_langcore.data.phrasebook.asking import questions as q
-from lightning_langcore.data.phrasebook.asking.base import Asking
-from lightning_langcore.data.phrasebook.asking.plan import KINDS, plan
-from lightning_langcore.data.phrasebook.instructions import conversation
-from lightning_langcore.data.source import Conversation
+from lightning_langcore.data.phrasebook import propositions as m
+from lightning_langcore.data.phrasebook import questions as q
+from lightning_langcore.data.phrasebook.dialogue_planner import KINDS, plan
+from lightning_langcore.data.phrasebook.dialogues import conversation
+from lightning_langcore.data.phrasebook.question_grammars.base import Asking
+from lightning_langcore.data.sources import phrasebook
+from lightning_langcore.data.sources.base import Conversation
+from lightning_langcore.data.sources.phrasebook import PhrasebookConversations
 
 READ = 1200
 SEED = 5
@@ -34,7 +34,7 @@ def talks(lang: str) -> list[tuple[str, str]]:
 
 
 def asking(lang: str) -> Asking:
-    return import_module(f"lightning_langcore.data.phrasebook.asking.{lang}").ASKING
+    return import_module(f"lightning_langcore.data.phrasebook.question_grammars.{lang}").ASKING
 
 
 # --- the API ----------------------------------------------------------------------------------------------------------
@@ -62,11 +62,11 @@ def test_a_conversation_depends_on_seed_and_index_alone():
         "    module = types.ModuleType(name)\n"
         "    module.__path__ = [sys.argv[1] + '/' + name.replace('.', '/')]\n"
         "    sys.modules[name] = module\n"
-        "from lightning_langcore.data.phrasebook.instructions import conversation\n"
+        "from lightning_langcore.data.phrasebook.dialogues import conversation\n"
         "text = str([conversation('ru', i, seed=5) for i in reversed(range(200))][::-1])\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
     )
-    root = scenes.__file__.split("/lightning_langcore/")[0]
+    root = document_planner.__file__.split("/lightning_langcore/")[0]
     environment = {"PYTHONHASHSEED": "1", "PYTHONUTF8": "1"}
     command = [sys.executable, "-c", script, root]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -86,19 +86,36 @@ def test_conversations_source():
     assert source.digest() == PhrasebookConversations(seed=2).digest() != PhrasebookConversations(seed=3).digest()
 
 
+FILES = ("propositions.py", "grammars/en.py", "question_grammars/en.py", "dialogues.py")
+
+
 def test_talks_and_documents_have_digests_of_their_own(tmp_path, monkeypatch):
     """A change of the questions must not throw away what was trained on the documents."""
-    monkeypatch.setattr(phrases.resources, "files", lambda _: tmp_path)
-    for folder, file in (("", "meaning.py"), ("languages", "en.py"), ("asking", "en.py"), ("", "instructions.py")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / file).write_text("1")
-    documents, conversations = phrases.PhrasebookSource(), PhrasebookConversations()
+    monkeypatch.setattr(phrasebook.resources, "files", lambda _: tmp_path)
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(f'"""{file}."""\n1 + len("{file}")\n')
+    documents, conversations = phrasebook.PhrasebookSource(), PhrasebookConversations()
     digests = [(documents.digest(), conversations.digest())]
-    for path in ("asking/en.py", "instructions.py", "languages/en.py"):
-        (tmp_path / path).write_text("2")
+    for path in ("question_grammars/en.py", "dialogues.py", "grammars/en.py"):
+        (tmp_path / path).write_text("2 + 2")
         digests.append((documents.digest(), conversations.digest()))
     assert len({talk for _, talk in digests}) == 4
     assert [text == digests[0][0] for text, _ in digests] == [True, True, True, False]
+
+
+def test_the_digest_is_of_the_statements_whatever_the_files_are_called(tmp_path, monkeypatch):
+    """Cached base models are found by it: moving or describing a file must not throw them away."""
+    monkeypatch.setattr(phrasebook.resources, "files", lambda _: tmp_path)
+    (tmp_path / "grammars").mkdir()
+    file = tmp_path / "grammars" / "en.py"
+    file.write_text('"""English."""\n\nfrom a import b\n\nWORD = "a # b"\n')
+    before = phrasebook.PhrasebookSource().digest()
+    moved = file.rename(tmp_path / "english.py")
+    moved.write_text('"""The English grammar."""\n\nimport c\nfrom d import (\n    b,\n)\n# the word\nWORD = "a # b"\n')
+    assert phrasebook.PhrasebookSource().digest() == before
+    moved.write_text('WORD = "a # c"\n')
+    assert phrasebook.PhrasebookSource().digest() != before
 
 
 # --- what is asked ----------------------------------------------------------------------------------------------------
@@ -125,7 +142,7 @@ def test_scenes_have_two_to_five_sentences_and_are_not_those_of_the_documents():
         talk = plan(0, i)
         if talk.kind == "scene":
             assert 2 <= len(talk.scene) <= 5
-            assert not set(talk.scene) <= set(scenes.plan(0, i))
+            assert not set(talk.scene) <= set(document_planner.plan(0, i))
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -279,7 +296,8 @@ def test_other_languages_answer_as_english_does(lang):
             assert said(lang, "place", answer) == said("en", "place", english), user
         if isinstance(plan(SEED, i).question, q.Colour):
             colours = [
-                said(which, "adjective", text) & set(m.COLOURS) for which, text in ((lang, answer), ("en", english))
+                said(which, "adjective", text) & set(concepts.COLOURS)
+                for which, text in ((lang, answer), ("en", english))
             ]
             assert colours[0] == colours[1] != set(), user
 

@@ -17,8 +17,8 @@ from cli_helpers import ROOT, environment, run_door, words_for, write_samples
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from lightning_langcore.jobs import resume
-from lightning_langcore.results import Results
+from lightning_langcore.results.record import Results
+from lightning_langcore.training import resume
 
 CALLBACKS = {  # what looks at whole gradients can't under FSDP2
     "ddp": ["callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]"],

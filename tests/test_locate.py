@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_langcore import random_region, select
-from lightning_langcore.locate import Wanted, locate
-from lightning_langcore.selectors import Choice
+from lightning_langcore.importance.search import Wanted, locate
+from lightning_langcore.importance.selectors import Choice
 
 SHAPES = {"model.layers.0.a.weight": (12, 8), "model.layers.1.a.weight": (9, 14)}
 NORM = "model.norm.weight"

@@ -8,8 +8,8 @@ import wandb
 from hydra import compose, initialize_config_module
 from hydra.types import RunMode
 
-from lightning_langcore.jobs import loggers
-from lightning_langcore.results import Results
+from lightning_langcore.jobs.steps import loggers
+from lightning_langcore.results.record import Results
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torchmetrics.text
 from torch.nn import functional
 
 from lightning_langcore import BitsPerByte, Perplexity
-from lightning_langcore.metrics import IGNORE, TextLoss, next_token_mean, next_token_nats
+from lightning_langcore.metrics.functional import IGNORE, next_token_mean, next_token_nats
+from lightning_langcore.metrics.perplexity import TextLoss
 
 
 def batch(rows, length, vocabulary, ignored=0.3, seed=0, spread=3.0):

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
-from lightning_langcore import models
-from lightning_langcore.data.packing import encode
-from lightning_langcore.weights import Weights
+from lightning_langcore.data.tokenization import encode
+from lightning_langcore.models import from_scratch, loading
+from lightning_langcore.models.safetensors_reader import Weights
 
 CONFIG = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXTS = ["The cat  sleeps.", "Кошка\r\nспит", "猫 睡觉", "قطة", "🤖\u200d🔥 \x00 né e\u0301", " ", "\n\n\ttab"]
@@ -29,27 +29,27 @@ def equal(one, two):
 def test_the_same_seed_gives_the_same_weights_and_the_global_random_state_is_untouched(tokenizer):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first = models.new_llama(CONFIG, tokenizer, seed=1)
+    first = from_scratch.new_llama(CONFIG, tokenizer, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert equal(state(first), state(models.new_llama(CONFIG, tokenizer, seed=1)))
-    assert not equal(state(first), state(models.new_llama(CONFIG, tokenizer, seed=2)))
+    assert equal(state(first), state(from_scratch.new_llama(CONFIG, tokenizer, seed=1)))
+    assert not equal(state(first), state(from_scratch.new_llama(CONFIG, tokenizer, seed=2)))
     assert {p.dtype for p in first.parameters()} == {torch.float32}
 
 
 def test_a_new_llama_has_the_vocabulary_of_its_tokenizer_and_the_fields_of_its_config(tokenizer):
-    config = models.new_llama({**CONFIG, "num_key_value_heads": 1}, tokenizer, 0).config
+    config = from_scratch.new_llama({**CONFIG, "num_key_value_heads": 1}, tokenizer, 0).config
     assert (config.vocab_size, config.num_key_value_heads, config.hidden_size) == (300, 1, 32)
     special = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     assert tokenizer.convert_ids_to_tokens(special) == ["<s>", "</s>", "<pad>"]
 
 
 def test_a_saved_model_gives_equal_logits_in_transformers(tmp_path, llama, tokenizer):
-    models.save(llama, tokenizer, tmp_path)
+    loading.save(llama, tokenizer, tmp_path)
     assert not list(tmp_path.glob("*.bin"))
     ids = torch.tensor([tokenizer("The cat sleeps", add_special_tokens=False)["input_ids"]])
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
-    mine = models.load_model(tmp_path)
+    mine = loading.load_model(tmp_path)
     assert theirs.config.get_text_config().model_type == "llama"
     with torch.no_grad():
         expected = llama.eval()(ids).logits
@@ -62,17 +62,17 @@ def test_a_bfloat16_checkpoint_is_loaded_in_float32_and_in_train_mode(tmp_path):
     saved = tiny_llama().bfloat16()
     saved.save_pretrained(tmp_path)
     assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16  # what transformers does by itself
-    loaded = models.load_model(tmp_path)
+    loaded = loading.load_model(tmp_path)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     assert all(torch.equal(p, dict(saved.named_parameters())[name].float()) for name, p in loaded.named_parameters())
     assert all(module.training for module in loaded.modules())
-    assert models.load_model(tmp_path, "float16").dtype == torch.float16
+    assert loading.load_model(tmp_path, "float16").dtype == torch.float16
 
 
 def refusal(path, **options):
     """The message of the ValueError, which must be a single line that names the setting."""
     with pytest.raises(ValueError, match=r"^model\.") as caught:
-        models.load_model(path, **options)
+        loading.load_model(path, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -84,7 +84,7 @@ def test_what_is_not_a_model_is_refused_in_one_sentence(tmp_path, llama):
     assert "give a hub id that you can reach" in refusal("nobody/has-this")
     llama.save_pretrained(tmp_path)
     assert "model.dtype='int8' is none of float32" in refusal(tmp_path, dtype="int8")
-    assert isinstance(models.load_model(tmp_path), LlamaForCausalLM)
+    assert isinstance(loading.load_model(tmp_path), LlamaForCausalLM)
 
 
 def test_pickled_weights_are_not_read(tmp_path, llama):
@@ -99,7 +99,7 @@ def test_quantized_weights_are_refused_before_they_are_read(tmp_path, llama, met
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": method}}))
     assert "its weights are quantized" in refusal(tmp_path)
-    for look in (models.check_folder, models.load_config):
+    for look in (loading.check_folder, loading.load_config):
         with pytest.raises(
             ValueError, match=r"model\.path=.*: its weights are quantized .* give the unquantized model"
         ):
@@ -127,8 +127,8 @@ def test_broken_folders_are_refused_in_one_sentence(tmp_path, llama, broken):
 
 def test_any_text_is_written_in_the_tokenizer_and_read_back(tmp_path, llama, tokenizer):
     assert len(tokenizer) == 300
-    models.save(llama, tokenizer, tmp_path)
-    for reader in (tokenizer, models.load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+    loading.save(llama, tokenizer, tmp_path)
+    for reader in (tokenizer, loading.load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
         for text in TEXTS:
             ids = reader(text, add_special_tokens=False)["input_ids"]
             assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -137,21 +137,21 @@ def test_any_text_is_written_in_the_tokenizer_and_read_back(tmp_path, llama, tok
 
 
 def test_a_tokenizer_is_the_same_every_time_and_needs_room_for_all_bytes():
-    made = [models.train_tokenizer(TEXTS * 3, 280).get_vocab() for _ in range(2)]
+    made = [from_scratch.train_tokenizer(TEXTS * 3, 280).get_vocab() for _ in range(2)]
     assert made[0] == made[1]
-    assert len(models.train_tokenizer([], 259)) == 259
+    assert len(from_scratch.train_tokenizer([], 259)) == 259
     with pytest.raises(ValueError, match=r"model\.vocab_size=258 is too small"):
-        models.train_tokenizer(TEXTS, 258)
+        from_scratch.train_tokenizer(TEXTS, 258)
 
 
 def test_a_missing_begin_token_is_taken_from_the_end_token(tmp_path):
-    tokenizer = models.train_tokenizer(TEXTS, 260)
+    tokenizer = from_scratch.train_tokenizer(TEXTS, 260)
     for lacking, other in (("bos_token", "</s>"), ("eos_token", "<s>")):
         folder = tmp_path / lacking
-        changed = models.train_tokenizer(TEXTS, 260)
+        changed = from_scratch.train_tokenizer(TEXTS, 260)
         setattr(changed, lacking, None)
         changed.save_pretrained(folder)
-        loaded = models.load_tokenizer(folder)
+        loaded = loading.load_tokenizer(folder)
         both = tokenizer.convert_tokens_to_ids(other)
         assert (loaded.bos_token_id, loaded.eos_token_id) == (both, both)
 
@@ -159,21 +159,21 @@ def test_a_missing_begin_token_is_taken_from_the_end_token(tmp_path):
 def test_a_folder_without_a_tokenizer_or_without_an_end_token_is_refused(tmp_path, llama):
     llama.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match=r"model\.path=.*: no tokenizer there"):
-        models.load_tokenizer(tmp_path / "model")
-    neither = models.train_tokenizer(TEXTS, 260)
+        loading.load_tokenizer(tmp_path / "model")
+    neither = from_scratch.train_tokenizer(TEXTS, 260)
     neither.bos_token = neither.eos_token = None
     neither.save_pretrained(tmp_path / "neither")
     with pytest.raises(ValueError, match="has no end token"):
-        models.load_tokenizer(tmp_path / "neither")
+        loading.load_tokenizer(tmp_path / "neither")
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path, tokenizer):
-    models.save(tiny_llama(), tokenizer, tmp_path)
+    loading.save(tiny_llama(), tokenizer, tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lacks model\.layers\.1\.mlp\.up_proj\.weight"):
-        models.load_model(tmp_path)
+        loading.load_model(tmp_path)
 
 
 def test_an_end_token_written_in_the_text_is_text(tokenizer):
@@ -189,9 +189,9 @@ def test_a_hub_id_in_the_cache_is_a_folder_and_another_is_one_sentence(tmp_path,
     (tmp_path / "models--org--name" / "refs").mkdir()
     (tmp_path / "models--org--name" / "refs" / "main").write_text("a" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert models.local_folder("org/name") == snapshot
-    assert models.local_folder(snapshot) == snapshot
-    weights = Weights(models.local_folder("org/name"))
+    assert loading.local_folder("org/name") == snapshot
+    assert loading.local_folder(snapshot) == snapshot
+    weights = Weights(loading.local_folder("org/name"))
     assert all(torch.equal(weights[name], p) for name, p in llama.named_parameters())
     with pytest.raises(ValueError, match=r"model\.path=org/other: its weights can't be fetched \("):
-        models.local_folder("org/other")
+        loading.local_folder("org/other")

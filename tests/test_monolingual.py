@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from lightning_langcore.monolingual import own_and_others, write_csv
-from lightning_langcore.results import Results
+from lightning_langcore.results.record import Results
+from lightning_langcore.results.selectivity import own_and_others, write_csv
 
 BASE = {"zh": 1.0, "ar": 2.0, "en": 0.5}
 INCREASE = {

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from lightning_langcore.data.noise import InstructionNoise, NonwordNoise, RepeatNoise
 from lightning_langcore.data.phrasebook import LANGUAGES, document
-from lightning_langcore.data.source import Conversation, Document
-from lightning_langcore.repetition import longest_repeat
+from lightning_langcore.data.sources.base import Conversation, Document
+from lightning_langcore.metrics.repetition import longest_repeat
 
 CONF = Path(__file__).parents[1] / "conf" / "noise"
 BURSTS = [RepeatNoise, NonwordNoise]

@@ -13,12 +13,12 @@ from helpers import ClipBlocks, Plain, Rows, blocks, fit, loader, random_half, s
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore.callbacks.noise_judge import Evidence, Gradients, Judge, Rules
-from lightning_langcore.callbacks.noise_records import FlagFile
-from lightning_langcore.callbacks.noise_sensitivity import NoiseSensitivity
-from lightning_langcore.callbacks.noise_text import NO_TEXT
+from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
+from lightning_langcore.callbacks.noise_sensitivity.flag_log import FlagFile
 from lightning_langcore.data.datamodule import ResumableLoader
-from lightning_langcore.text_memory import CostMemory, Costs, PairMemory
+from lightning_langcore.monitoring.detector import Evidence, Gradients, Judge, Rules
+from lightning_langcore.monitoring.novelty import CostMemory, Costs, PairMemory
+from lightning_langcore.monitoring.text import NO_TEXT
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5)
 SGD = partial(torch.optim.SGD, lr=1e-1, momentum=0.9, weight_decay=0.1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_langcore import Region
-from lightning_langcore.overlap import Overlap, jaccard_matrix, overlap, overlaps, write_csv
+from lightning_langcore.regions.overlap import Overlap, jaccard_matrix, overlap, overlaps, write_csv
 
 SHAPES = {"a": (40, 50), "b": (30, 20)}
 GENERATOR = np.random.default_rng(7)

@@ -8,7 +8,7 @@ import torch
 from helpers import random_half, tiny_llama
 
 from lightning_langcore import ContinuedPretraining, Region, perturb_, perturbed
-from lightning_langcore.perturb import METHODS
+from lightning_langcore.regions.perturbation import METHODS
 
 UP = "model.layers.0.mlp.up_proj.weight"
 DOWN = "model.layers.1.mlp.down_proj.weight"

@@ -15,9 +15,10 @@ from functools import cache
 
 import pytest
 
-from lightning_langcore.data.phrasebook import LANGUAGES, document, lexicon, scenes, sentences
+from lightning_langcore.data.phrasebook import LANGUAGES, document, document_planner, lexicon, sentences
 from lightning_langcore.data.phrasebook import _grammar as grammar
-from lightning_langcore.data.phrasebook import meaning as m
+from lightning_langcore.data.phrasebook import concepts as known_concepts
+from lightning_langcore.data.phrasebook import propositions as m
 
 READ = 1200  # documents read by the grammar checks
 
@@ -80,7 +81,7 @@ def test_same_text_in_another_process():
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
     )
     text = "\n".join(document(lang, i, seed=3) for lang in LANGUAGES for i in range(100))
-    root = scenes.__file__.split("/lightning_langcore/")[0]
+    root = document_planner.__file__.split("/lightning_langcore/")[0]
     for hash_seed in ("1", "2"):
         result = subprocess.run(
             [sys.executable, "-c", script, root],
@@ -139,11 +140,12 @@ def concepts(value: object) -> Iterator[str]:
 
 
 def test_every_concept_and_proposition_is_planned():
-    said = [p for i in range(3000) for p in scenes.plan(0, i)]
+    said = [p for i in range(3000) for p in document_planner.plan(0, i)]
     used = {c for p in said for c in concepts(p)}
-    known = {*m.PORTABLE, *m.VEHICLES, *m.ANIMALS, *m.FURNITURE, *m.PRODUCE, *m.FOODS, *m.DRINKS, *m.JOBS, *m.COLOURS,
-             *m.QUALITIES, *m.STATES, *m.TRANSITIVE, *m.TRANSFERS, *m.MOTIONS, *m.RESTS, *m.PLACES, *m.TIMES,
-             *map(str, m.NUMERALS), *m.WOMEN, *m.MEN}  # fmt: skip
+    k = known_concepts
+    known = {*k.PORTABLE, *k.VEHICLES, *k.ANIMALS, *k.FURNITURE, *k.PRODUCE, *k.FOODS, *k.DRINKS, *k.JOBS, *k.COLOURS,
+             *k.QUALITIES, *k.STATES, *k.TRANSITIVE, *k.TRANSFERS, *k.MOTIONS, *k.RESTS, *k.PLACES, *k.TIMES,
+             *map(str, k.NUMERALS), *k.WOMEN, *k.MEN}  # fmt: skip
     assert not known - used
     assert {type(p) for p in said} == set(m.METHODS)
 
@@ -151,7 +153,7 @@ def test_every_concept_and_proposition_is_planned():
 def test_questions_are_answered_and_things_stay_as_they_are():
     answers = {m.WhichPlace: m.Located, m.WhoDid: m.NotBut, m.HowMany: m.Counts, m.WantQuestion: (m.WantYes, m.WantNo)}
     for i in range(1000):
-        plan = scenes.plan(0, i)
+        plan = document_planner.plan(0, i)
         for question, answer in zip(plan, (*plan[1:], None), strict=True):
             if type(question) in answers:
                 assert isinstance(answer, answers[type(question)])
@@ -187,7 +189,7 @@ def test_text_is_clean(lang):
         assert unicodedata.is_normalized("NFC", text)
         assert not re.search(r"\s\s|[{}_\[\]|]|None|\d|\s[.,。，]", text), text
     for i in range(300):
-        for p, sentence in zip(scenes.plan(0, i), sentences(lang, i), strict=True):
+        for p, sentence in zip(document_planner.plan(0, i), sentences(lang, i), strict=True):
             asked = isinstance(p, m.WhichPlace | m.WhoDid | m.HowMany | m.WantQuestion)
             assert sentence[-1] == ends[asked], sentence
             assert sum(sentence.count(mark) for mark in ends) == 1, sentence

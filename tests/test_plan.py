@@ -22,9 +22,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lightning_langcore import ContinuedPretraining, CoreGuard, models, random_region
-from lightning_langcore.callbacks.multilingual_perplexity import Scorer
-from lightning_langcore.footprint import (
+from lightning_langcore import ContinuedPretraining, CoreGuard, random_region
+from lightning_langcore.jobs.config import memory as planning
+from lightning_langcore.metrics.perplexity import TextLoss
+from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.models import loading
+from lightning_langcore.models.parameters import candidates, match, named_shapes
+from lightning_langcore.training.memory.footprint import (
     Guard,
     Model,
     Optimizer,
@@ -36,10 +40,7 @@ from lightning_langcore.footprint import (
     scoring_bytes,
     state_bytes,
 )
-from lightning_langcore.jobs import plan as planning
-from lightning_langcore.metrics import TextLoss
-from lightning_langcore.params import candidates, match, named_shapes
-from lightning_langcore.plan import GIB, plan
+from lightning_langcore.training.memory.planner import GIB, plan
 
 ADAMW = Optimizer(2, has_counter=True)
 SGD = Optimizer(1)
@@ -109,7 +110,7 @@ def fit(config: LlamaConfig, planned: Training) -> tuple[int, pl.Trainer]:
     with Held() as held:
         model = LlamaForCausalLM(config).train()
         if planned.checkpointing:
-            models.checkpoint_activations(model)
+            loading.checkpoint_activations(model)
         if planned.guard is not None:
             callbacks = [CoreGuard(random_region(planned.guard.candidates, planned.guard.fraction, seed=0))]
         module = ContinuedPretraining(model, BUILD[planned.optimizer], chunked_loss=planned.chunked_loss)
@@ -228,7 +229,7 @@ def saved_bytes(config: LlamaConfig, planned: Training) -> int:
     """Bytes of the distinct storages that the model's forward pass saves for backward, its own weights apart."""
     model = LlamaForCausalLM(config).to(torch.bfloat16 if planned.width == 2 else torch.float32).train()
     if planned.checkpointing:
-        models.checkpoint_activations(model)
+        loading.checkpoint_activations(model)
     own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
     saved = {}
 
@@ -289,7 +290,7 @@ def test_scoring_a_batch_holds_what_is_planned(what, precision):
 def test_seven_billion_weights_by_hand():
     """LLaMA 2 7B: the figures of its paper, of the arithmetic of DeepSpeed's (16 bytes a weight), and of the guard."""
     fields = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
-    shapes = named_shapes(models.model_without_weights(LlamaConfig(**fields, vocab_size=32000)))
+    shapes = named_shapes(loading.model_without_weights(LlamaConfig(**fields, vocab_size=32000)))
     model = Model(shapes, 32, 4096, 11008, 32, 32, 128, 32000)
     assert model.num_weights == 6_738_415_616
     full = Training(model, ADAMW, batch_size=1, block_size=2048, guard=Guard(candidates(shapes), 0.01))
@@ -328,7 +329,7 @@ def test_paged_states_and_the_start_of_a_damaged_model_lie_on_the_host():
 
 def checkpointed(seed: int = 0) -> LlamaForCausalLM:
     model = tiny_llama(seed)
-    models.checkpoint_activations(model)
+    loading.checkpoint_activations(model)
     return model
 
 
@@ -376,7 +377,7 @@ def test_a_model_that_can_not_checkpoint_is_refused():
     model = tiny_llama()
     model.supports_gradient_checkpointing = False
     with pytest.raises(ValueError, match=r"model\.activation_checkpointing=true: LlamaForCausalLM does not support it"):
-        models.checkpoint_activations(model)
+        loading.checkpoint_activations(model)
 
 
 def composed(*words: str):

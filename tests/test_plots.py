@@ -6,9 +6,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.image import imread
 
 from lightning_langcore import plots
-from lightning_langcore.arms import points
 from lightning_langcore.plots.style import colours
-from lightning_langcore.results import Results
+from lightning_langcore.results.conditions import points
+from lightning_langcore.results.record import Results
 
 
 def make(folder, kind="core", frozen=True, seed=0, values=None, stages=("base", "perturbed", "training", "final")):

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from lightning_langcore import plots
-from lightning_langcore.concentration import Concentration, Lines
+from lightning_langcore.regions.concentration import Concentration, Lines
 
 Q, DOWN = "model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.mlp.down_proj.weight"
 

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lightning_langcore import Region
-from lightning_langcore.params import candidates, match, named_shapes
-from lightning_langcore.region_file import fingerprint
+from lightning_langcore.models.parameters import candidates, match, named_shapes
+from lightning_langcore.regions.serialization import fingerprint
 
 SHAPES = {"model.layers.0.a.weight": (8, 16), "model.layers.0.b.weight": (5, 5), "model.layers.1.a.weight": (8, 16)}
 A, B, C = SHAPES

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore import Region, cli
-from lightning_langcore.region_command import labels, plots
+from lightning_langcore import Region
+from lightning_langcore.cli import main
+from lightning_langcore.cli.region import labels, plots
 
 SHAPES = {"model.layers.0.up.weight": (8, 16), "model.layers.0.down.weight": (16, 8)}
 UP, DOWN = SHAPES
@@ -28,7 +29,7 @@ def run(folder, *words, expect=0):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["langcore", "region", *words])
         try:
-            cli.main()
+            main.main()
         except SystemExit as end:
             status = end.code
             if isinstance(status, str):

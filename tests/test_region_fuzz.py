@@ -20,9 +20,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lightning_langcore import Region, region_file
-from lightning_langcore.region_file import fingerprint
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore import Region
+from lightning_langcore.regions import serialization
+from lightning_langcore.regions.serialization import fingerprint
+from lightning_langcore.regions.weight_set import WeightSet
 
 CASES = int(os.environ.get("FUZZ_CASES", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
@@ -396,7 +397,7 @@ def test_shapes_that_are_none_are_refused_by_name(tmp_path, shape, message):
 
 
 def test_a_header_beyond_all_measure_is_not_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr(region_file, "_LARGEST_HEADER", 1000)
+    monkeypatch.setattr(serialization, "_LARGEST_HEADER", 1000)
     monkeypatch.setattr(json, "loads", lambda _: pytest.fail("parsed"))
     about = json.dumps({"format": 1, "candidates": [[] for _ in range(300)]})
     (tmp_path / "r").write_bytes(assemble(json.dumps({"__metadata__": {"langcore": about}}), b""))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore.repetition import Repeat, longest_repeat, repeat_counts
+from lightning_langcore.metrics.repetition import Repeat, longest_repeat, repeat_counts
 
 
 def copies(tokens, start, period):

@@ -9,8 +9,10 @@ import pytest
 from cli_helpers import run as run_command
 from rich.console import Console
 
-from lightning_langcore import compare, report, report_table
-from lightning_langcore.results import Results
+from lightning_langcore.reports import config_diff, console
+from lightning_langcore.reports import page as page_
+from lightning_langcore.results import cost_of_freezing, number_format
+from lightning_langcore.results.record import Results
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -92,14 +94,14 @@ def family(folder, finals, lang="zh"):
     ],
 )  # fmt: skip
 def test_number(value, text):
-    assert compare.number(value) == text
+    assert number_format.number(value) == text
 
 
 def test_price_is_paired_by_seed(tmp_path):
     finals = {("core", True, 0): 4.0, ("core", False, 0): 2.0, ("core", True, 1): 3.5, ("core", False, 1): 2.5}
     finals |= {("core", True, 2): 9.0}  # no free partner
     finals |= {("random", True, 0): 2.25, ("random", False, 0): 2.0}
-    core, random, against = compare.price_of_freezing(family(tmp_path, finals))
+    core, random, against = cost_of_freezing.price_of_freezing(family(tmp_path, finals))
     assert (core.region, core.lang, core.nats) == ("core", "zh", {0: 2.0, 1: 1.0})
     assert (core.mean, core.low, core.high) == (1.5, 1.0, 2.0)
     assert core.ratio == pytest.approx(4.481689, rel=1e-6)
@@ -118,43 +120,48 @@ def test_price_is_paired_by_seed(tmp_path):
     [(2.5, "higher than", 1), (2.0, "the same", 0), (2.009, "the same", 0), (1.5, "lower than", -1)],
 )
 def test_price_reads_either_way(tmp_path, frozen, words, direction):
-    (price,) = compare.price_of_freezing(family(tmp_path, {("core", True, 0): frozen, ("core", False, 0): 2.0}))
+    (price,) = cost_of_freezing.price_of_freezing(
+        family(tmp_path, {("core", True, 0): frozen, ("core", False, 0): 2.0})
+    )
     assert price.direction == direction
     assert words in price.reading()
-    assert words in compare.summary([price])
+    assert words in cost_of_freezing.summary([price])
 
 
 def test_price_says_when_seeds_disagree(tmp_path):
     finals = {("core", True, 0): 3.0, ("core", False, 0): 2.0, ("core", True, 1): 1.9, ("core", False, 1): 2.0}
-    (price,) = compare.price_of_freezing(family(tmp_path, finals))
+    (price,) = cost_of_freezing.price_of_freezing(family(tmp_path, finals))
     assert "2 seeds disagree" in price.reading()
-    assert "In 1 the seeds disagree" in compare.summary([price])
+    assert "In 1 the seeds disagree" in cost_of_freezing.summary([price])
 
 
 def test_price_is_empty_where_an_arm_is_missing_or_unequal(tmp_path):
-    assert compare.price_of_freezing([]) == []
-    assert compare.price_of_freezing([make(tmp_path)]) == []
+    assert cost_of_freezing.price_of_freezing([]) == []
+    assert cost_of_freezing.price_of_freezing([make(tmp_path)]) == []
     unequal = [make(tmp_path), make(tmp_path, frozen=False, samples=900)]
-    assert compare.price_of_freezing(unequal) == []
+    assert cost_of_freezing.price_of_freezing(unequal) == []
     unfinished = [make(tmp_path), make(tmp_path, frozen=False, values={"zh": (2.0, 7.0, 4.0)})]
-    assert compare.price_of_freezing(unfinished) == []
+    assert cost_of_freezing.price_of_freezing(unfinished) == []
     both = {"zh": (2.0, 7.0, 4.0, math.inf)}
-    assert compare.price_of_freezing([make(tmp_path, values=both), make(tmp_path, frozen=False, values=both)]) == []
+    assert (
+        cost_of_freezing.price_of_freezing([make(tmp_path, values=both), make(tmp_path, frozen=False, values=both)])
+        == []
+    )
 
 
 def test_price_with_an_infinite_side_is_infinite(tmp_path):
     runs = family(tmp_path, {("core", True, 0): math.inf, ("core", False, 0): 2.0})
-    (price,) = compare.price_of_freezing(runs)
-    assert compare.number(price.ratio) == "∞"
+    (price,) = cost_of_freezing.price_of_freezing(runs)
+    assert number_format.number(price.ratio) == "∞"
     assert price.direction == 1
-    report.write_html(runs, tmp_path / "report.html")
+    page_.write_html(runs, tmp_path / "report.html")
 
 
 def test_without_damage_any_free_run_is_the_partner(tmp_path):
     frozen = make(tmp_path, "core", values={"zh": (2.0, None, 2.0, 1.9)}, method=None)
     control = make(tmp_path, "random", values={"zh": (2.0, None, 2.0, 1.6)}, method=None)
     free = make(tmp_path, None, frozen=False, values={"zh": (2.0, None, 2.0, 1.5)}, method=None)
-    prices = compare.price_of_freezing([frozen, control, free])
+    prices = cost_of_freezing.price_of_freezing([frozen, control, free])
     assert [(price.what, price.nats[0]) for price in prices] == [
         ("core, frozen against free", pytest.approx(0.4)),
         ("random, frozen against free", pytest.approx(0.1)),
@@ -170,7 +177,7 @@ def test_table_fits_80_columns_and_cuts_nothing(tmp_path):
             values = {lang: (math.log(10), math.log(100000) + shift, 5.0, math.log(8) + shift) for lang in languages}
             runs.append(make(tmp_path, frozen=frozen, seed=seed, values=values))
     out = io.StringIO()
-    Console(width=80, file=out, color_system=None).print(report.table(runs))
+    Console(width=80, file=out, color_system=None).print(page_.table(runs))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -184,7 +191,7 @@ def test_print_table_is_plain_without_a_terminal(tmp_path, capsys, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "20")
     assert not sys.stdout.isatty()
-    report.print_table([make(tmp_path, values={"zh": (2.0, math.log(123456), 4.0)}), make(tmp_path, None, False)])
+    page_.print_table([make(tmp_path, values={"zh": (2.0, math.log(123456), 4.0)}), make(tmp_path, None, False)])
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "123,456" in text
@@ -205,7 +212,7 @@ def test_page_is_self_contained_and_its_numbers_are_right(tmp_path):
         guard = "{core_guard: {region: '${region}'}}" if run.guard else "{}"
         config = f"seed: {run.seed}\nlr: 1e-4\nregion: {{kind: {run.region['kind']}}}\ncallbacks: {guard}\n"
         (run.folder / ".hydra" / "config.yaml").write_text(config)
-    path = report.write_html([tmp_path / "runs"], tmp_path / "out" / "report.html")
+    path = page_.write_html([tmp_path / "runs"], tmp_path / "out" / "report.html")
     page = Page(path.read_text(encoding="utf-8"))
     assert len(page.sources) == 4  # curves, bars, two heat maps
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
@@ -238,7 +245,7 @@ def test_page_marks_what_did_not_finish(tmp_path):
     cut.add(earlier | {"samples": 50, "nats_per_token": 5.0})
     moved = make(tmp_path / "c", "random")
     moved.guard = {"num_frozen": 3}  # a drift that was not finite
-    page = Page(report.write_html([failed, cut, moved], tmp_path / "r.html").read_text(encoding="utf-8"))
+    page = Page(page_.write_html([failed, cut, moved], tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "2 of 3 runs did not finish" in page.text
     assert "ValueError: <b>no & such file" in page.text
     assert "54.6 at 100, unfinished" in page.text
@@ -265,7 +272,7 @@ def test_page_passes_over_what_is_broken(tmp_path):
     assert ["1", "good"] in [row[:2] for row in page.rows]
     assert not any(row[:1] == ["2"] for row in page.rows)
     with pytest.raises(ValueError, match=r"passed over: .*cut/results.json: no valid JSON"):
-        report.write_html([tmp_path / "a/cut"], tmp_path / "r.html")
+        page_.write_html([tmp_path / "a/cut"], tmp_path / "r.html")
 
 
 def test_the_command_reports_the_others_and_says_what_it_passes_over(tmp_path):
@@ -296,7 +303,7 @@ def test_frozen_weights_of_a_run_that_did_not_finish(tmp_path, guard, told, move
 
 def test_page_warns_of_runs_that_it_averages(tmp_path):
     runs = [make(tmp_path / name) for name in "ab"] + [make(tmp_path / "c", seed=1)]
-    page = Page(report.write_html(runs, tmp_path / "r.html").read_text(encoding="utf-8"))
+    page = Page(page_.write_html(runs, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "averaged, though their configs may differ in other ways: #1, #2." in page.text
 
 
@@ -313,18 +320,18 @@ def test_page_warns_of_runs_that_it_averages(tmp_path):
 )
 def test_page_of_any_single_run(tmp_path, change):
     run = make(tmp_path / "run", **change)
-    text = report.write_html([run], tmp_path / "r.html").read_text(encoding="utf-8")
+    text = page_.write_html([run], tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "http" not in text
     assert "nan" not in page.text
-    assert report.table([run]).columns
+    assert page_.table([run]).columns
 
 
 def test_page_of_no_run_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no runs"):
-        report.write_html([], tmp_path / "r.html")
+        page_.write_html([], tmp_path / "r.html")
     with pytest.raises(ValueError, match="no run to report"):
-        report.write_html([tmp_path], tmp_path / "r.html")
+        page_.write_html([tmp_path], tmp_path / "r.html")
 
 
 def test_config_differences(tmp_path):
@@ -335,7 +342,7 @@ def test_config_differences(tmp_path):
         (folders[-1] / ".hydra").mkdir(parents=True)
         if text:
             (folders[-1] / ".hydra" / "config.yaml").write_text(text)
-    assert report.config_differences(folders) == {"a.b": ["1", "2", "–"], "e": ["–", "null", "–"]}
+    assert config_diff.config_differences(folders) == {"a.b": ["1", "2", "–"], "e": ["–", "null", "–"]}
 
 
 def grid(folder, variants=("core", "random", "peripheral"), fractions=(0.01, 0.05), experiment="perturb_core"):
@@ -353,7 +360,7 @@ def grid(folder, variants=("core", "random", "peripheral"), fractions=(0.01, 0.0
 
 
 def test_damage_is_printed_in_the_talks_layout(tmp_path, capsys):
-    report.print_table([grid(tmp_path)])
+    page_.print_table([grid(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[1].strip() for line in lines if "perturbation" in line] == ["1 %", "5 %"]
     heads = [line for line in lines if "lang" in line]
@@ -363,7 +370,7 @@ def test_damage_is_printed_in_the_talks_layout(tmp_path, capsys):
 
 
 def test_too_many_regions_for_a_line_are_printed_as_a_list(tmp_path, capsys):
-    report.print_table([grid(tmp_path, variants=[f"mono:{n}" for n in "abcdefghij"])])
+    page_.print_table([grid(tmp_path, variants=[f"mono:{n}" for n in "abcdefghij"])])
     out = capsys.readouterr().out
     assert "damaged" in out
     assert "mono:a (1 %)" in out
@@ -375,9 +382,9 @@ def test_runs_of_single_weights_have_their_picture_and_their_sentence_and_no_bar
     weights.write()
     (tmp_path / "w" / "plots").mkdir()
     (tmp_path / "w" / "plots" / "dimensions.png").write_bytes(PIXEL)
-    report.print_table([weights])
+    page_.print_table([weights])
     assert capsys.readouterr().out == ""
-    page = Page(report.write_html([weights, grid(tmp_path / "g")], tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = Page(page_.write_html([weights, grid(tmp_path / "g")], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "no massive activation" in page.text
     assert "norm.weight" not in page.text
     assert "The price of freezing" not in page.text
@@ -412,7 +419,7 @@ def mix(folder, others=(0.6, 0.1)):
 
 
 def page_of(runs, folder):
-    return Page(report.write_html(runs, folder / "page.html").read_text(encoding="utf-8"))
+    return Page(page_.write_html(runs, folder / "page.html").read_text(encoding="utf-8"))
 
 
 NEW = ("Adapting: gain against loss", "What the mix did", "What epochs did", "What noise did", "The text that was read")
@@ -540,7 +547,7 @@ def test_a_line_counts_what_its_own_monitors_saw(tmp_path):
 
 def test_rows_that_a_monitor_masked_are_shown_where_there_are_some(tmp_path, capsys):
     runs = noisy(tmp_path)
-    report.print_table(runs)
+    page_.print_table(runs)
     assert "masked" not in capsys.readouterr().out
     for run in runs:
         noise = bool(run.data["noise"])
@@ -550,7 +557,7 @@ def test_rows_that_a_monitor_masked_are_shown_where_there_are_some(tmp_path, cap
     assert next(row for row in page.rows if "rows masked" in row)[7] == "rows masked"
     assert caught in page.rows
     assert "A step whose rows are all masked counts as skipped." in page.text
-    report.print_table(runs)
+    page_.print_table(runs)
     out = capsys.readouterr().out
     (row,) = [line.replace("│", " ").split() for line in out.splitlines() if "96.8 %" in line]
     assert row[-10:] == ["1,200", "186", "4", "14", "90", "%", "96.8", "%", "0.6", "%"]
@@ -568,7 +575,7 @@ def test_a_run_that_did_not_leave_is_told_so(tmp_path, capsys):
         in page.text
     )
     assert ["", "20 %", "1.000", "1.000", "1.000", "did not leave", "2"] in page.rows
-    report.print_table(runs)
+    page_.print_table(runs)
     out = " ".join(capsys.readouterr().out.split())
     assert "documents until back within 1 % of the clean run" in out
 
@@ -581,7 +588,7 @@ def test_recovery_without_a_clean_run_is_from_the_value_before_the_noise(tmp_pat
     text = page_of([run], tmp_path).text
     assert "and is back within 1 % of the value before the noise 500 documents after the noise" in text
     assert "documents until back within 1 % of the value before the noise" in text
-    report.print_table([run])
+    page_.print_table([run])
     assert "back within 1 % of the value before the noise" in " ".join(capsys.readouterr().out.split())
 
 
@@ -594,9 +601,9 @@ def test_a_run_that_its_monitor_stopped_is_named_and_compared_with_nothing(tmp_p
     assert "NoiseSensitivity stopped the training before step 9" in page.text
     assert "1 of 2 runs did not finish" in page.text
     assert "20 %" not in page.text.partition("The text that was read")[0]
-    report.print_table(runs)
+    page_.print_table(runs)
     assert "20 %" not in capsys.readouterr().out
-    report.print_table(runs[1:])
+    page_.print_table(runs[1:])
     assert "1 of 1 runs did not finish" in capsys.readouterr().out
 
 
@@ -618,10 +625,10 @@ def test_after_conversations_answers_come_first_and_the_rest_is_general_text(tmp
     assert "trained on" not in page.text
     assert ["region and text", "epochs", "answers", "general text", "seeds"] in page.rows
     assert ["", "3", "0.549", "1.350", "1"] in page.rows
-    report.print_table(runs)
+    page_.print_table(runs)
     head = capsys.readouterr().out
     assert head.index("answers") < head.index("general")
-    report.print_table([*runs, *mix(tmp_path)])
+    page_.print_table([*runs, *mix(tmp_path)])
     assert "trained on / general text" in " ".join(capsys.readouterr().out.replace("┃", " ").split())
 
 
@@ -670,10 +677,10 @@ def test_runs_that_are_named_as_averaged_differ_in_nothing_that_is_told(tmp_path
 def test_effects_fit_the_terminal_and_nothing_is_cut(tmp_path, monkeypatch, width):
     out = io.StringIO()
     monkeypatch.setattr(
-        report_table, "Console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None)
+        console, "Console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None)
     )
     runs = [*mix(tmp_path), *noisy(tmp_path)]
-    report.print_table(runs)
+    page_.print_table(runs)
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -690,9 +697,9 @@ def test_many_arms_are_not_told_language_by_language(tmp_path, capsys):
         reading(tmp_path / f"{n}", "adapt_frozen", {"zh": -1.0, "en": 0.1}, kind="core", fraction=n / 100)
         for n in range(1, 8)
     ]
-    report.print_table(runs[:6])
+    page_.print_table(runs[:6])
     assert "20.1" in capsys.readouterr().out
-    report.print_table(runs)
+    page_.print_table(runs)
     out = capsys.readouterr().out
     assert "20.1" not in out
     assert "core, frozen (7 %)" in out

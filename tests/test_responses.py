@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lightning_langcore import courses, effects, plots
-from lightning_langcore.arms import labels, over_seeds
-from lightning_langcore.results import Results
+from lightning_langcore import plots
+from lightning_langcore.results import effects, trajectories
+from lightning_langcore.results.conditions import labels, over_seeds
+from lightning_langcore.results.record import Results
 
 BASE = {"zh": 3.0, "en": 2.0, "ar": 4.0}
 BITS = 0.5  # bits per byte to a nat per token, in these rows
@@ -138,16 +139,16 @@ WINDOW = {"kind": "repeat", "rate": 0.1, "window": [0.2, 0.5]}
 def test_time_to_recover(tmp_path, course, final, expected):
     inner = {samples: even(above) for samples, above in course.items()}
     run = make(tmp_path, course=inner, finals=even(final), noise=WINDOW)
-    assert courses.time_to_recover(run) == pytest.approx(expected)
+    assert trajectories.time_to_recover(run) == pytest.approx(expected)
 
 
 def test_time_to_recover_can_not_be_told_without_noise_or_a_milestone_behind_it(tmp_path):
-    assert courses.time_to_recover(make(tmp_path)) is None
-    assert courses.time_to_recover(make(tmp_path, noise=WINDOW | {"window": [0.5, 1.0]})) is None
-    assert courses.time_to_recover(make(tmp_path, noise=WINDOW | {"rate": 0.0})) is None
+    assert trajectories.time_to_recover(make(tmp_path)) is None
+    assert trajectories.time_to_recover(make(tmp_path, noise=WINDOW | {"window": [0.5, 1.0]})) is None
+    assert trajectories.time_to_recover(make(tmp_path, noise=WINDOW | {"rate": 0.0})) is None
     untrained = make(tmp_path, course={400: even(0.9), 501: even(0.0)}, finals=even(0.0), noise=WINDOW)
-    assert courses.time_to_recover(untrained) is None, "the base is no level to come back to"
-    assert courses.phases(untrained) == pytest.approx((None, 0.9, 0.0))
+    assert trajectories.time_to_recover(untrained) is None, "the base is no level to come back to"
+    assert trajectories.phases(untrained) == pytest.approx((None, 0.9, 0.0))
 
 
 def reached(*places):
@@ -159,23 +160,23 @@ LONGER = reached((0, 0.0), (100, 0.125), (400, 0.65), (1000, 1.0))  # the docume
 
 def test_shares_of_the_tokens_are_no_shares_of_the_documents(tmp_path):
     run = make(tmp_path, noise=WINDOW)
-    assert courses.window(run) == (200, 500)
+    assert trajectories.window(run) == (200, 500)
     run.data["course"] = LONGER[::-1]  # in any order
-    assert courses.window(run) == pytest.approx((100 + 300 * 0.075 / 0.525, 100 + 300 * 0.375 / 0.525))
-    assert courses.window(run, (0.0625, 1.0)) == pytest.approx((50, 1000))
+    assert trajectories.window(run) == pytest.approx((100 + 300 * 0.075 / 0.525, 100 + 300 * 0.375 / 0.525))
+    assert trajectories.window(run, (0.0625, 1.0)) == pytest.approx((50, 1000))
 
 
 def test_a_run_that_ended_early_has_the_window_of_the_planned_one(tmp_path):
     inner = {300: even(0.1), 600: even(0.8)}
     run = make(tmp_path, course=inner, finals=even(0.9), noise=WINDOW)
     run.data["course"] = reached((300, 0.12), (600, 0.24), (1000, 0.4))
-    assert courses.window(run) == pytest.approx((500, 1000))
-    assert courses.phases(run) == pytest.approx((0.1, 0.9, 0.9))
-    assert courses.time_to_recover(run) is None, "nothing was measured behind the noise"
+    assert trajectories.window(run) == pytest.approx((500, 1000))
+    assert trajectories.phases(run) == pytest.approx((0.1, 0.9, 0.9))
+    assert trajectories.time_to_recover(run) is None, "nothing was measured behind the noise"
     run.perplexity = [row for row in run.perplexity if row["stage"] != "final"]
-    assert courses.window(run) == pytest.approx((500, 1000)), "not even a final row is needed"
+    assert trajectories.window(run) == pytest.approx((500, 1000)), "not even a final row is needed"
     run.data["course"] = reached((1000, 0.19))
-    assert courses.window(run) is None
+    assert trajectories.window(run) is None
 
 
 @pytest.mark.parametrize(
@@ -191,18 +192,18 @@ def test_recovery_beside_a_clean_run_is_from_its_drift(tmp_path, above, expected
     clean = make(tmp_path, course={250: even(0.1), 500: even(0.2)}, finals=even(0.4), noise=WINDOW | {"rate": 0.0})
     inner = {samples: even(value) for samples, value in above.items()}
     run = make(tmp_path, course=inner, finals=even(0.4), noise=WINDOW)
-    assert courses.time_to_recover(run, clean) == pytest.approx(expected)
+    assert trajectories.time_to_recover(run, clean) == pytest.approx(expected)
 
 
 def test_a_clean_run_is_read_where_it_had_read_as_many_tokens(tmp_path):
     clean = make(tmp_path, course={500: even(1.0)}, finals=even(0.0))
     run = make(tmp_path, course={100: even(0.0), 300: even(2.0), 400: even(0.7)}, finals=even(0.0), noise=WINDOW)
     run.data["course"] = LONGER
-    assert courses.time_to_recover(run, clean) == pytest.approx(400 - (100 + 300 * 0.375 / 0.525)), "0.7 at 65 %"
+    assert trajectories.time_to_recover(run, clean) == pytest.approx(400 - (100 + 300 * 0.375 / 0.525)), "0.7 at 65 %"
     run.data["course"] = reached((0, 0.0), (100, 0.125), (400, 0.66), (1000, 1.0))
-    assert courses.time_to_recover(run, clean) == pytest.approx(1000 - (100 + 300 * 0.375 / 0.535)), "0.68 at 66 %"
+    assert trajectories.time_to_recover(run, clean) == pytest.approx(1000 - (100 + 300 * 0.375 / 0.535)), "0.68 at 66 %"
     clean.data["course"] = reached((500, 0.3), (1000, 0.6))
-    assert courses.time_to_recover(run, clean) is None, "the clean run did not come that far"
+    assert trajectories.time_to_recover(run, clean) is None, "the clean run did not come that far"
 
 
 def test_the_partner_of_a_run_with_noise_is_equal_but_for_it(tmp_path):
@@ -237,24 +238,24 @@ def test_runs_are_grouped_by_what_was_asked_for(tmp_path):
 def test_phases_before_during_and_after(tmp_path):
     inner = {150: even(-0.1), 300: {"zh": 0.6, "en": 0.9, "ar": 0.3}, 400: even(0.2), 600: even(2.0)}
     run = make(tmp_path, course=inner, finals=even(0.1), noise=WINDOW)
-    assert courses.phases(run) == pytest.approx((-0.1, 0.6, 0.1))  # the mean of three languages
-    assert courses.phases(run, languages=["en"]) == pytest.approx((-0.1, 0.9, 0.1))
+    assert trajectories.phases(run) == pytest.approx((-0.1, 0.6, 0.1))  # the mean of three languages
+    assert trajectories.phases(run, languages=["en"]) == pytest.approx((-0.1, 0.9, 0.1))
     clean = make(tmp_path, course=inner, finals=even(0.1))
-    assert courses.phases(clean) is None
-    assert courses.phases(clean, (0.5, 0.9)) == pytest.approx((0.2, 2.0, 0.1))
+    assert trajectories.phases(clean) is None
+    assert trajectories.phases(clean, (0.5, 0.9)) == pytest.approx((0.2, 2.0, 0.1))
 
 
 def test_validation_is_of_answers_where_there_are_some_and_turns_where_it_is_lowest(tmp_path):
     inner = {200: {"zh": -0.5, "en": 9.0, "ar": 9.0}, 500: {"zh": -0.2, "en": -9.0, "ar": -9.0}}
     run = make(tmp_path, course=inner, finals=even(0.0), split="validation", epochs=10.0)
-    assert dict(courses.validation(run)) == pytest.approx({0: 0.0, 200: -0.5, 500: -0.2, 1000: 0.0})
-    assert courses.turn(run) == pytest.approx(2.0)  # epochs
+    assert dict(trajectories.validation(run)) == pytest.approx({0: 0.0, 200: -0.5, 500: -0.2, 1000: 0.0})
+    assert trajectories.turn(run) == pytest.approx(2.0)  # epochs
     for samples, nats in ((0, 4.0), (200, 3.0), (500, 2.0), (1000, 2.5)):
         stage = {0: "base", 1000: "final"}.get(samples, "training")
         add(run, stage, samples, "en", nats, "validation_answers")
-    assert dict(courses.validation(run)) == pytest.approx({0: 0.0, 200: -1.0, 500: -2.0, 1000: -1.5})
-    assert courses.turn(run) == pytest.approx(5.0)
-    assert courses.turn(make(tmp_path)) is None, "the ends alone say nothing about a turn"
+    assert dict(trajectories.validation(run)) == pytest.approx({0: 0.0, 200: -1.0, 500: -2.0, 1000: -1.5})
+    assert trajectories.turn(run) == pytest.approx(5.0)
+    assert trajectories.turn(make(tmp_path)) is None, "the ends alone say nothing about a turn"
 
 
 def test_adapting_leaves_out_what_is_read_elsewhere(tmp_path):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from lightning_langcore.arms import labels, mixed_in, nominal, points, spread
-from lightning_langcore.results import Results, find_runs
+from lightning_langcore.results.conditions import labels, mixed_in, nominal, points, spread
+from lightning_langcore.results.record import Results, find_runs
 
 
 def make(folder, **changes):

@@ -5,9 +5,9 @@ import torch
 from helpers import VOCAB, Largest, tiny_llama
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from lightning_langcore import chunked_loss as room
-from lightning_langcore.callbacks.multilingual_perplexity import Scorer
-from lightning_langcore.metrics import TextLoss
+from lightning_langcore.metrics import chunked_cross_entropy as room
+from lightning_langcore.metrics.perplexity import TextLoss
+from lightning_langcore.metrics.text_scorer import Scorer
 
 SMALL = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 

@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore import params, scores
-from lightning_langcore.params import rms
-from lightning_langcore.scores import (
+from lightning_langcore.importance.scores import (
     SCORES,
     RandomScores,
-    absolute_change,
     fisher,
     magnitude,
     relative_change,
     taylor,
     taylor_per_batch,
-    union_shares,
     wanda,
     weight_change,
-    weight_scale,
 )
+from lightning_langcore.regions import weight_change as changes
+from lightning_langcore.regions.weight_change import absolute_change, rms, union_shares, weight_scale
 
 RNG = np.random.default_rng(0)
 THETA = RNG.normal(0, 0.02, (6, 4)).astype(np.float32)
@@ -35,8 +32,8 @@ def test_the_absolute_change_of_bfloat16_weights_is_computed_in_float32():
 
 @pytest.mark.parametrize("chunk", [5, 1 << 20])
 def test_change_and_scale_do_not_depend_on_the_chunks(monkeypatch, chunk):
-    monkeypatch.setattr(scores, "_CHUNK", chunk)
-    monkeypatch.setattr(params, "_CHUNK", chunk)
+    monkeypatch.setattr(changes, "CHUNK", chunk)
+    monkeypatch.setattr(changes, "_DOUBLES", chunk)
     base, end = (torch.from_numpy(RNG.normal(0, 1, (7, 9)).astype(np.float32)) for _ in range(2))
     assert torch.equal(absolute_change(base, end.T.contiguous().T), (end - base).abs())
     np.testing.assert_allclose(

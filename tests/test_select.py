@@ -5,11 +5,12 @@ import pytest
 import torch
 from helpers import tiny_llama
 
-from lightning_langcore import kth, random_region, select
-from lightning_langcore.kth import choose, keys_of, kth_key
-from lightning_langcore.params import candidates, named_shapes
-from lightning_langcore.select import matched_region
-from lightning_langcore.selectors import check_fraction
+from lightning_langcore import random_region, select
+from lightning_langcore.importance import top_k
+from lightning_langcore.importance.selection import matched_region
+from lightning_langcore.importance.selectors import check_fraction
+from lightning_langcore.importance.top_k import choose, keys_of, kth_key
+from lightning_langcore.models.parameters import candidates, named_shapes
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 
@@ -61,7 +62,7 @@ def test_the_kth_smallest_equals_that_of_a_sort(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sample", [1 << 16, 64])  # without and with a bound read off a sample
 def test_the_chosen_scores_are_those_of_a_sort(kind, end, sample, monkeypatch):
-    monkeypatch.setattr(kth, "_SAMPLE", sample)
+    monkeypatch.setattr(top_k, "_SAMPLE", sample)
     values = scores_of(kind)
     ordered = np.sort(values) if end == "lowest" else np.sort(values)[::-1]
     for k in {0, 1, round(0.05 * len(values)), len(values) // 2, len(values)}:

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lightning_langcore.params import candidates, named_shapes
-from lightning_langcore.sensitivity import GRADIENTS, STATISTICS, groups, num_bytes, record
+from lightning_langcore.importance.recording import GRADIENTS, STATISTICS, groups, num_bytes, record
+from lightning_langcore.models.parameters import candidates, named_shapes
 
 PLENTY = 1 << 40
 FIRST, LAST = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"

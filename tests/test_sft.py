@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from lightning_langcore import ContinuedPretraining
-from lightning_langcore.metrics import next_token_mean
-from lightning_langcore.modules import SupervisedFineTuning
+from lightning_langcore.metrics.functional import next_token_mean
+from lightning_langcore.training.modules import SupervisedFineTuning
 
 IGNORE = -100
 LENGTHS = [[7, 1, 5, 3], [16], [4, 9]]  # conversations of each row; what is left of 16 is padding

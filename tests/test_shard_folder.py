@@ -9,7 +9,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata
 
-from lightning_langcore.jobs import shard_folder
+from lightning_langcore.training import checkpoint_safety
 
 STATE = {
     "state_dict": {"w": torch.ones(3, 4), "h": torch.ones(2, dtype=torch.bfloat16)},
@@ -42,7 +42,7 @@ def folder(saved, tmp_path):
 
 def refused(folder, reason):
     with pytest.raises(ValueError, match=rf"step=3.ckpt is no whole checkpoint \({reason}"):
-        shard_folder.check(folder)
+        checkpoint_safety.check(folder)
 
 
 def listed(folder):
@@ -50,7 +50,7 @@ def listed(folder):
 
 
 def test_a_whole_folder_is_let_through(folder):
-    shard_folder.check(folder)
+    checkpoint_safety.check(folder)
 
 
 def test_what_is_missing_or_cut_off_is_named(folder):
@@ -65,7 +65,7 @@ def test_what_is_missing_or_cut_off_is_named(folder):
     (folder / ".metadata").write_bytes(metadata[:-20])
     refused(folder, "")
     (folder / ".metadata").write_bytes(metadata)
-    shard_folder.check(folder)
+    checkpoint_safety.check(folder)
 
 
 @pytest.mark.parametrize("hostile", [Runs(os.mkdir, "made"), Runs(eval, "1"), Runs(torch.load, "made")])

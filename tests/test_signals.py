@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import tiny_llama
 
-from lightning_langcore.signals import Window, adam_ratio, energy_within, gradient_norms, widened
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.monitoring.gradients import adam_ratio, energy_within, gradient_norms
+from lightning_langcore.monitoring.rolling_window import Window, widened
+from lightning_langcore.regions.weight_set import WeightSet
 
 
 def tail_of_t(t: float, freedom: int) -> float:

@@ -17,10 +17,10 @@ from texts import ListSource
 from torch import distributed
 
 from lightning_langcore import ContinuedPretraining
-from lightning_langcore.data.hub import HubSource
 from lightning_langcore.data.mixing import Part
-from lightning_langcore.data.source import Document, Splitter, identity
-from lightning_langcore.data.streaming import StreamedBlocks, StreamedLoader
+from lightning_langcore.data.sources.base import Document, Splitter, identity
+from lightning_langcore.data.sources.hub import HubSource
+from lightning_langcore.data.streaming.blocks import StreamedBlocks, StreamedLoader
 
 BEGIN, END = 1, 2
 RUN = Splitter(0.1, 0.1, {"base": 1, "run": 3})

@@ -16,10 +16,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from lightning_langcore import cli, models
-from lightning_langcore.jobs import process
-from lightning_langcore.jobs.saving import StepCheckpoint
-from lightning_langcore.results import Results
+from lightning_langcore.cli import main
+from lightning_langcore.jobs.process import lifecycle
+from lightning_langcore.models import loading
+from lightning_langcore.results.record import Results
+from lightning_langcore.training.checkpointing import StepCheckpoint
 
 SHORT = ["data.num_tokens=3000", "data.batch_size=2", "data.eval_languages=[es,zh]"]
 BOTH = ["-m", "+experiment=recovery_frozen,recovery_unfrozen", *SHORT, "callbacks.checkpoint.every_n_train_steps=100"]
@@ -126,7 +127,7 @@ def test_a_job_that_fails_in_any_way_leaves_a_record_and_does_not_stop_the_rest(
         results.write()
         return results
 
-    monkeypatch.setattr(cli, "run", job)
+    monkeypatch.setattr(main, "run", job)
     name = f"failing_{type(error).__name__}"
     done = run(work, "-m", "+experiment=recovery_frozen", "seed=0,1", f"hydra.sweep.dir={name}", expect=1)
     first, second = (Results.load(path) for path in folders(work, name))
@@ -143,7 +144,7 @@ def test_a_job_that_fails_in_any_way_leaves_a_record_and_does_not_stop_the_rest(
 
 
 def test_models_of_earlier_jobs_are_freed_those_of_failed_ones_too(work, monkeypatch):
-    load, seen, alive = models.load_model, [], []
+    load, seen, alive = loading.load_model, [], []
 
     def watched(*args, **more):
         alive.append(sum(reference() is not None for reference in seen))
@@ -152,7 +153,7 @@ def test_models_of_earlier_jobs_are_freed_those_of_failed_ones_too(work, monkeyp
         return model
 
     gc.disable()  # nobody else collects the rings of a Trainer
-    monkeypatch.setattr(models, "load_model", watched)
+    monkeypatch.setattr(loading, "load_model", watched)
     try:
         words = ["-m", "+experiment=recovery_frozen", *SHORT, "region=random", "hydra.sweep.dir=freed"]
         done = run(work, *words, "optimizer.lr=1e-3,1e30,2e-3", expect=1)
@@ -219,14 +220,14 @@ def test_strategies_that_start_the_command_again_are_refused_by_name(monkeypatch
     monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
     cfg = OmegaConf.create({"trainer": {"accelerator": "cpu", **trainer}})
     if named is None:
-        process.refuse_restarts(cfg)
+        lifecycle.refuse_restarts(cfg)
         return
     with pytest.raises(
         ValueError, match=rf"trainer.strategy={named} .*hydra/launcher=joblib.* leave -m away.*torchrun"
     ):
-        process.refuse_restarts(cfg)
+        lifecycle.refuse_restarts(cfg)
     monkeypatch.setenv("SLURM_PROCID", "1")
-    process.refuse_restarts(cfg)
+    lifecycle.refuse_restarts(cfg)
 
 
 def test_several_processes_do_not_each_do_the_whole_job(monkeypatch, capsys):
@@ -236,16 +237,16 @@ def test_several_processes_do_not_each_do_the_whole_job(monkeypatch, capsys):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     alone, two = {"strategy": "auto", "devices": 1}, {"strategy": "ddp", "devices": 2}
     for job, trainer in (("fit", alone), ("fit", two), ("locate", alone)):
-        process.refuse_ranks(cfg(job, **trainer))
+        lifecycle.refuse_ranks(cfg(job, **trainer))
     assert not capsys.readouterr().err
-    process.refuse_ranks(cfg("perturb", **two))
+    lifecycle.refuse_ranks(cfg("perturb", **two))
     assert "job=perturb runs on one device" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
-    process.refuse_ranks(cfg("fit", **two))
+    lifecycle.refuse_ranks(cfg("fit", **two))
     with pytest.raises(ValueError, match=r"2 processes were started.*trainer.devices=1 would train alone in each"):
-        process.refuse_ranks(cfg("fit", **alone))
+        lifecycle.refuse_ranks(cfg("fit", **alone))
     with pytest.raises(ValueError, match="job=locate runs on one device, and 2 processes were started"):
-        process.refuse_ranks(cfg("locate", **two))
+        lifecycle.refuse_ranks(cfg("locate", **two))
 
 
 # --- what counts as completed
@@ -258,7 +259,7 @@ def test_a_run_without_its_model_is_not_completed_and_is_made_by_the_same_comman
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models, "save", full)
+    monkeypatch.setattr(loading, "save", full)
     assert "No space left" in run(work, *words, expect=1).stderr
     assert Results.load(work / "unsaved").status == "failed"
     monkeypatch.undo()

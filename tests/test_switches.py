@@ -21,9 +21,11 @@ from test_sft import packed, with_documents
 from torch import distributed
 from torch._dynamo.backends.common import aot_autograd
 
-from lightning_langcore import ContinuedPretraining, CoreGuard, chunked_loss, fsdp2, models
-from lightning_langcore.chunked_loss import LossHead
-from lightning_langcore.modules import SupervisedFineTuning
+from lightning_langcore import ContinuedPretraining, CoreGuard
+from lightning_langcore.metrics import chunked_cross_entropy
+from lightning_langcore.metrics.chunked_cross_entropy import LossHead
+from lightning_langcore.models import fsdp2, loading
+from lightning_langcore.training.modules import SupervisedFineTuning
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
 ROWS = 4  # of 16 tokens
@@ -102,7 +104,7 @@ def train(case, base=None, num_ranks=1):
     with pytest.MonkeyPatch.context() as patch:
         torch.compiler.reset()
         patch.setattr(torch, "compile", lambda f, **more: compile_(f, **({"backend": compiler} | more)))
-        patch.setattr(chunked_loss, "_ROWS", 8)
+        patch.setattr(chunked_cross_entropy, "_ROWS", 8)
         patch.setattr(LossHead, "__call__", watched)
         patch.setattr(distributed, "_DEFAULT_FIRST_BUCKET_BYTES", BUCKET)
         model = make_model(case, base)
@@ -142,7 +144,7 @@ def make_model(case, base):
     else:
         model = fsdp2.empty_model(base, "float32", case.get("attention", "sdpa"))
     if case.get("checkpointing"):
-        models.checkpoint_activations(model)
+        loading.checkpoint_activations(model)
     return model
 
 

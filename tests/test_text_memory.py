@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lightning_langcore.text_memory import CostMemory, Costs, PairMemory, text_places, unseen
+from lightning_langcore.monitoring.novelty import CostMemory, Costs, PairMemory, text_places, unseen
 
 
 def worst_stretch(marks):

@@ -8,8 +8,9 @@ import torch
 from helpers import tiny_llama
 from safetensors.torch import load_file, save_file
 
-from lightning_langcore.files import write_safetensors
-from lightning_langcore.weights import Checkpoints, Recorded, Weights
+from lightning_langcore.importance.statistics import Checkpoints, Recorded
+from lightning_langcore.models.safetensors_reader import Weights
+from lightning_langcore.utils.atomic_files import write_safetensors
 
 UP = "model.layers.0.mlp.up_proj.weight"
 

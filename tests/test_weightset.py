@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.regions.weight_set import WeightSet
 
 SHAPE = (7, 13)
 NUMEL = 91

@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from lightning_langcore.data.windows import eval_batches, rolling_windows
-from lightning_langcore.metrics import next_token_nats
+from lightning_langcore.data.evaluation_batches import eval_batches, rolling_windows
+from lightning_langcore.metrics.functional import next_token_nats
 
 IGNORE = -100
 BEGIN = 999

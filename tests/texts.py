@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lightning_langcore.data.source import Document
+from lightning_langcore.data.sources.base import Document
 
 
 class ListSource:

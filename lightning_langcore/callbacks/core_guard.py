@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from lightning_langcore import shards
 from lightning_langcore.callbacks.strategies import refuse_8bit_states, refuse_flat_shards
-from lightning_langcore.params import refuse_quantized
-from lightning_langcore.region import Region
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.models import sharding
+from lightning_langcore.models.parameters import refuse_quantized
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.weight_set import WeightSet
 
 
 class CoreGuard(Callback):
@@ -72,8 +72,8 @@ class CoreGuard(Callback):
         refuse_8bit_states(trainer)
         self._guarded = []
         for name, part in self.region.parts.items():
-            mine = shards.local(parameters[name])
-            here = part.within(*shards.box(parameters[name])).for_speed().to(mine.device)
+            mine = sharding.local(parameters[name])
+            here = part.within(*sharding.box(parameters[name])).for_speed().to(mine.device)
             self._guarded.append((parameters[name], here, here.gather(mine)))
         self._check_resumed(trainer)
         self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
@@ -88,7 +88,7 @@ class CoreGuard(Callback):
             if parameter.grad is not None:
                 if not parameter.grad.is_contiguous():
                     parameter.grad = parameter.grad.contiguous()
-                part.fill_(shards.local(parameter.grad), 0.0)
+                part.fill_(sharding.local(parameter.grad), 0.0)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -132,17 +132,17 @@ class CoreGuard(Callback):
         """
         worst = 0.0
         for parameter, part, values in self._guarded:
-            now = part.gather(shards.local(parameter))
+            now = part.gather(sharding.local(parameter))
             changed = _bits(now) != _bits(values)
             if bool(changed.any()):
                 difference = (now[changed].double() - values[changed].double()).abs()
                 worst = max(worst, float(difference.nan_to_num(nan=float("inf")).max()), 5e-324)
-        return shards.max_over_ranks(worst, [parameter for parameter, _, _ in self._guarded])
+        return sharding.max_over_ranks(worst, [parameter for parameter, _, _ in self._guarded])
 
     @torch.no_grad()
     def _write_back(self, *_: Any) -> None:
         for parameter, part, values in self._guarded:
-            part.scatter_(shards.local(parameter), values)
+            part.scatter_(sharding.local(parameter), values)
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:
@@ -171,7 +171,7 @@ class CoreGuard(Callback):
         h = hashlib.sha256()
         for part, (parameter, _, mine) in zip(self.region.parts.values(), self._guarded, strict=True):
             # the same digest on any number of ranks
-            values = part.gather(shards.whole(parameter).cpu()) if shards.is_sharded(parameter) else mine
+            values = part.gather(sharding.whole(parameter).cpu()) if sharding.is_sharded(parameter) else mine
             h.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
 

@@ -1,6 +1,6 @@
 """Perplexity of several languages at chosen numbers of training documents."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,19 +8,17 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
-from lightning_langcore.chunked_loss import loss_head
-from lightning_langcore.metrics import IGNORE, TextLoss, next_token_nats
-from lightning_langcore.params import evaluation_mode
-from lightning_langcore.progress import track
+from lightning_langcore.metrics.functional import IGNORE
+from lightning_langcore.metrics.perplexity import TextLoss
+from lightning_langcore.metrics.text_scorer import Batch, Scorer
+from lightning_langcore.models.parameters import evaluation_mode
+from lightning_langcore.utils.progress import track
 
 LOGGED = {"validation": "val", "validation_answers": "val_answers"}
 """Split -> what loggers call it."""
 
-Batch = Mapping[str, Any]
 Row = dict[str, Any]
 
 
@@ -142,51 +140,6 @@ class MultilingualPerplexity(Callback):
                 " eval_loaders()"
             )
         return datamodule.eval_loaders()
-
-
-class Scorer:
-    """Adds batches to a metric, without ever holding all their logits if the model's head allows it.
-
-    Args:
-        module: a model, or what holds one; in evaluation mode.
-        forward: input ids (B, T) -> logits (B, T, V), as they are or as ``.logits``.
-    """
-
-    def __init__(self, module: nn.Module, forward: Callable[[Tensor], Any]) -> None:
-        self._forward = forward
-        self._head = loss_head(module, self._logits)
-
-    def __call__(self, metric: TextLoss, batch: Batch) -> None:
-        """Add a batch, as :class:`MultilingualPerplexity` describes it.
-
-        Raises:
-            ValueError: the batch has no labels, or they don't fit.
-        """
-        labels = shift_labels(batch)
-        if self._head is None:
-            nats, num_tokens = next_token_nats(self._logits(batch["input_ids"]), labels)
-        else:
-            with self._head.lent(labels):
-                self._logits(batch["input_ids"])
-            nats, num_tokens = self._head.nats.double().sum(), (labels != IGNORE).sum()
-        metric.update(nats, num_tokens, batch.get("num_bytes", 0))
-
-    def _logits(self, input_ids: Tensor) -> Tensor:
-        output = self._forward(input_ids)
-        return output if isinstance(output, Tensor) else output.logits
-
-
-def shift_labels(batch: Batch) -> Tensor:
-    """The token after each position (B, T), -100 where nothing is scored.
-
-    Raises:
-        ValueError: the batch has no labels.
-    """
-    if "shift_labels" in batch:
-        return batch["shift_labels"]
-    if "labels" in batch:
-        return F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
-    raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
 
 
 def _text_loss(trainer: pl.Trainer, score: Scorer, loader: Iterable[Batch]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
-from lightning_langcore.progress import LINE_SECONDS, say
+from lightning_langcore.utils.progress import LINE_SECONDS, say
 
 
 class PlainProgress(Callback):

@@ -10,15 +10,15 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_langcore import shards
 from lightning_langcore.callbacks.strategies import refuse_flat_shards
-from lightning_langcore.drift import Drift, drift
-from lightning_langcore.files import write_safetensors
-from lightning_langcore.params import group_names, match, saved_parameters
-from lightning_langcore.region import Region
-from lightning_langcore.scores import absolute_change, scale_floor, weight_scale
-from lightning_langcore.weights import Weights
-from lightning_langcore.weightset import WeightSet
+from lightning_langcore.models import sharding
+from lightning_langcore.models.parameters import group_names, match, saved_parameters
+from lightning_langcore.models.safetensors_reader import Weights
+from lightning_langcore.regions.drift import Drift, drift
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.weight_change import absolute_change, scale_floor, weight_scale
+from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.atomic_files import write_safetensors
 
 _UNMOVED, _REGION, _REST = "diff/unmoved", "diff/relative/region", "diff/relative/rest"
 
@@ -96,7 +96,7 @@ class WeightDiff(Callback):
             self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
         else:
             self._parameters = saved_parameters(pl_module)
-            if any(map(shards.is_sharded, self._parameters.values())):
+            if any(map(sharding.is_sharded, self._parameters.values())):
                 raise ValueError(
                     "WeightDiff under FSDP2 needs reference=, a file or folder with the starting weights, for instance"
                     " callbacks.weight_diff.reference=${paths.base}"
@@ -106,7 +106,7 @@ class WeightDiff(Callback):
         if self.region is not None:
             self.region.match(pl_module)
             parts, known = self.region.parts.items(), self._parameters
-            self._inside = {name: part.within(*shards.box(known[name])) for name, part in parts if name in known}
+            self._inside = {name: part.within(*sharding.box(known[name])) for name, part in parts if name in known}
         if 0 in self.snapshot_steps and trainer.global_step == 0:
             self._snapshot(trainer)
         self._last_step = trainer.global_step
@@ -144,7 +144,7 @@ class WeightDiff(Callback):
         Raises:
             KeyError: no such parameter, or training has not begun.
         """
-        return shards.gathered(absolute_change(self._start(name), self._now(name)), self._parameters[name])
+        return sharding.gathered(absolute_change(self._start(name), self._now(name)), self._parameters[name])
 
     def means(self) -> dict[str, float]:
         """The logged figures now, means over weights: see the class. Under FSDP2 all ranks must ask together."""
@@ -156,7 +156,7 @@ class WeightDiff(Callback):
                 entry[1] += count
         keys = sorted(sums)  # alike on every rank
         totals = torch.tensor([sums[key] for key in keys], dtype=torch.float64)
-        totals = shards.sum_over_ranks(totals, self._parameters.values())
+        totals = sharding.sum_over_ranks(totals, self._parameters.values())
         return {key: total / count for key, (total, count) in zip(keys, totals.tolist(), strict=True) if count}
 
     def drift(self) -> Drift:
@@ -185,14 +185,14 @@ class WeightDiff(Callback):
             yield _REST, float(relative.sum(dtype=torch.float64)) - inside, change.numel() - own.numel()
 
     def _now(self, name: str) -> Tensor:
-        return shards.local(self._parameters[name])
+        return sharding.local(self._parameters[name])
 
     def _start(self, name: str) -> Tensor:
         """This rank's part of a parameter as it was; a file may have more digits than the model."""
         theta_0, parameter = self._theta_0, self._parameters[name]
         assert theta_0 is not None
         if isinstance(theta_0, Weights):
-            return theta_0.part(name, *shards.box(parameter)).to(parameter.dtype)
+            return theta_0.part(name, *sharding.box(parameter)).to(parameter.dtype)
         return theta_0[name]
 
     def _floor(self, name: str) -> float:
@@ -210,7 +210,7 @@ class WeightDiff(Callback):
     def _snapshot(self, trainer: pl.Trainer) -> None:
         folder = self.dirpath or Path(trainer.default_root_dir) / "snapshots"
         shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}
-        wholes = (shards.whole(p).to("cpu", torch.float32) for p in self._parameters.values())
+        wholes = (sharding.whole(p).to("cpu", torch.float32) for p in self._parameters.values())
         self._write(trainer, folder / f"step_{trainer.global_step:06d}.safetensors", shapes, wholes)
 
     def _write(
@@ -219,6 +219,6 @@ class WeightDiff(Callback):
         """Rank 0 writes; where weights are sharded the others help it to put each together."""
         if trainer.is_global_zero:
             write_safetensors(file, shapes, tensors, {"format": "pt"})
-        elif any(map(shards.is_sharded, self._parameters.values())):
+        elif any(map(sharding.is_sharded, self._parameters.values())):
             for _ in tensors:
                 pass

@@ -10,17 +10,16 @@ from torch.utils.data import DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_langcore.data.chat import encode_conversation
-from lightning_langcore.data.loading import PackedRows, ResumableLoader
+from lightning_langcore.data.chat_encoding import encode_conversation
+from lightning_langcore.data.evaluation_batches import answer_batches, eval_batches
 from lightning_langcore.data.mixing import Offer, make_parts
 from lightning_langcore.data.noise import Noise
-from lightning_langcore.data.packing import Repetition
-from lightning_langcore.data.source import ConversationSource, Source, Splitter
-from lightning_langcore.data.streaming import StreamedLoader
-from lightning_langcore.data.talk_rows import answer_batches
+from lightning_langcore.data.packing.dataset import PackedRows, ResumableLoader
+from lightning_langcore.data.packing.documents import Repetition
+from lightning_langcore.data.sources.base import ConversationSource, Source, Splitter
+from lightning_langcore.data.streaming.blocks import StreamedLoader
 from lightning_langcore.data.training_text import WHOLE, TrainingText
-from lightning_langcore.data.windows import eval_batches
-from lightning_langcore.progress import track
+from lightning_langcore.utils.progress import track
 
 EVAL_SPLITS = ("validation", "test")
 
@@ -110,7 +109,7 @@ class TextDataModule(pl.LightningDataModule):
         general: languages that ``general`` in ``mix`` stands for; ``None``: those that it does not name.
         conversations: for fine-tuning; without a ``mix`` they are what is trained on. Batches then have
             ``position_ids``, which begin anew in each conversation.
-        template: how conversations are written, see :func:`lightning_langcore.data.chat.encode_conversation`.
+        template: how conversations are written, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`.
         num_documents: at most so many documents are used, all parts together; ``None``: as many as needed.
         epochs: passes over the documents, instead of ``num_tokens``.
         repetition: which documents are left out of the training text.

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from lightning_langcore.data.source import ConversationSource, Source
+from lightning_langcore.data.sources.base import ConversationSource, Source
 
 TARGET = "target"
 GENERAL = "general"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Literal, NamedTuple, Protocol
 
-from lightning_langcore.data.source import Conversation, Document
+from lightning_langcore.data.sources.base import Conversation, Document
 
 Position = Literal["start", "middle", "end", "random"]
 Form = Literal["mangled", "foreign"]

@@ -13,15 +13,15 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from lightning_langcore.data.chat import Encoded, encode_conversation
-from lightning_langcore.data.loading import Packed, PackedRows
+from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
 from lightning_langcore.data.mixing import Part, deal, numbers
 from lightning_langcore.data.noise import InstructionNoise, Noise
-from lightning_langcore.data.packing import Repetition, pack, within
-from lightning_langcore.data.source import Conversation, ConversationSource, Source, Splitter
-from lightning_langcore.data.streaming import StreamedBlocks
-from lightning_langcore.data.talk_rows import PackedConversations, pack_conversations
-from lightning_langcore.progress import say
+from lightning_langcore.data.packing.conversations import PackedConversations, pack_conversations
+from lightning_langcore.data.packing.dataset import Packed, PackedRows
+from lightning_langcore.data.packing.documents import Repetition, pack, within
+from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter
+from lightning_langcore.data.streaming.blocks import StreamedBlocks
+from lightning_langcore.utils.progress import say
 
 WHOLE = (0.0, 1.0)
 

@@ -11,22 +11,22 @@ from omegaconf import DictConfig, open_dict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_langcore import fsdp2, models
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, WeightDiff
-from lightning_langcore.files import atomic_folder
-from lightning_langcore.jobs import prepare, regions
-from lightning_langcore.jobs.check import needs_region
-from lightning_langcore.jobs.loggers import close, label, make_loggers
-from lightning_langcore.jobs.plan import precision
-from lightning_langcore.jobs.recording import Recorder
-from lightning_langcore.jobs.settings import is_sharded
-from lightning_langcore.jobs.training import fit, make_callbacks, make_module, make_trainer
-from lightning_langcore.perturb import perturb_
+from lightning_langcore.jobs.config.checks import needs_region
+from lightning_langcore.jobs.config.memory import precision
+from lightning_langcore.jobs.config.validators import is_sharded
+from lightning_langcore.jobs.steps import prepare, regions
+from lightning_langcore.jobs.steps.loggers import close, label, make_loggers
+from lightning_langcore.jobs.steps.recorder import Recorder
+from lightning_langcore.jobs.steps.trainer import fit, make_callbacks, make_module, make_trainer
+from lightning_langcore.models import fsdp2, loading
 from lightning_langcore.plots import recovery_curves, region_heatmap
-from lightning_langcore.progress import say
-from lightning_langcore.region import Region
-from lightning_langcore.results import ROUNDED_AWAY, Results
-from lightning_langcore.weightset import Indices
+from lightning_langcore.regions.perturbation import perturb_
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.weight_set import Indices
+from lightning_langcore.results.record import ROUNDED_AWAY, Results
+from lightning_langcore.utils.atomic_files import atomic_folder
+from lightning_langcore.utils.progress import say
 
 
 class Damage(Callback):
@@ -64,8 +64,8 @@ def run(cfg: DictConfig) -> Results:
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
     region = _region(cfg, source, base_path, output)
-    cfg.paths.base = str(models.local_folder(base_path))
-    tokenizer = models.load_tokenizer(base_path)
+    cfg.paths.base = str(loading.local_folder(base_path))
+    tokenizer = loading.load_tokenizer(base_path)
     model = prepare.load(cfg, base_path)
     results = Results(
         output,
@@ -112,7 +112,7 @@ def _save(cfg: DictConfig, trainer: pl.Trainer, model: PreTrainedModel, tokenize
     whole = fsdp2.full_state(model) if is_sharded(cfg) else None
     if trainer.is_global_zero:
         with atomic_folder(Path(cfg.paths.output) / "model") as temporary:
-            models.save(model, tokenizer, temporary, whole)
+            loading.save(model, tokenizer, temporary, whole)
 
 
 def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:

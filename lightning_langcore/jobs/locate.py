@@ -11,19 +11,19 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from lightning_langcore.files import atomic_path
-from lightning_langcore.jobs import prepare
-from lightning_langcore.jobs.check import locate_languages
-from lightning_langcore.jobs.checkpoints import compared, work_folder
-from lightning_langcore.jobs.loggers import logged
-from lightning_langcore.jobs.pictures import overlap_picture, where_it_lies
-from lightning_langcore.jobs.regions import assemble, basis, describe
-from lightning_langcore.jobs.variants import KINDS, WITH_LANGUAGE, Request, statistics
-from lightning_langcore.overlap import overlaps, write_csv
-from lightning_langcore.progress import say
-from lightning_langcore.region import Region
-from lightning_langcore.results import Results
-from lightning_langcore.scores import SCORES
+from lightning_langcore.importance.scores import SCORES
+from lightning_langcore.jobs.config.checks import locate_languages
+from lightning_langcore.jobs.config.region_kinds import KINDS, WITH_LANGUAGE, Request, statistics
+from lightning_langcore.jobs.steps import prepare
+from lightning_langcore.jobs.steps.checkpoints import compared, work_folder
+from lightning_langcore.jobs.steps.loggers import logged
+from lightning_langcore.jobs.steps.regions import assemble, basis, describe
+from lightning_langcore.plots.region_gallery import overlap_picture, where_it_lies
+from lightning_langcore.regions.overlap import overlaps, write_csv
+from lightning_langcore.regions.region import Region
+from lightning_langcore.results.record import Results
+from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.progress import say
 
 
 def run(cfg: DictConfig) -> Results:

@@ -9,20 +9,20 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
-from lightning_langcore import models
-from lightning_langcore.dimensions import outlier_region
-from lightning_langcore.files import write_text
-from lightning_langcore.jobs import outliers, prepare
-from lightning_langcore.jobs.loggers import logged
-from lightning_langcore.jobs.regions import build
-from lightning_langcore.jobs.scoring import Figures, add_rows, make_fabric, score_languages, timed
-from lightning_langcore.jobs.variants import WITHOUT_FRACTION, Request
-from lightning_langcore.monolingual import own_and_others, write_csv
-from lightning_langcore.perturb import perturb_
+from lightning_langcore.importance.outliers import outlier_region
+from lightning_langcore.jobs.config.region_kinds import WITHOUT_FRACTION, Request
+from lightning_langcore.jobs.steps import outliers, prepare
+from lightning_langcore.jobs.steps.evaluation import Figures, add_rows, make_fabric, score_languages, timed
+from lightning_langcore.jobs.steps.loggers import logged
+from lightning_langcore.jobs.steps.regions import build
+from lightning_langcore.models import loading
 from lightning_langcore.plots import damage_bars, pair_heatmap
-from lightning_langcore.progress import say, track
-from lightning_langcore.region import Region
-from lightning_langcore.results import Results
+from lightning_langcore.regions.perturbation import perturb_
+from lightning_langcore.regions.region import Region
+from lightning_langcore.results.record import Results
+from lightning_langcore.results.selectivity import own_and_others, write_csv
+from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.progress import say, track
 
 
 class Damage(NamedTuple):
@@ -46,8 +46,8 @@ def run(cfg: DictConfig) -> Results:
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
     fabric = make_fabric(cfg)
-    tokenizer = models.load_tokenizer(base_path)
-    model = models.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
+    tokenizer = loading.load_tokenizer(base_path)
+    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
     results = Results(
         output,
         experiment=cfg.name,

@@ -1,17 +1,17 @@
 """Pictures of runs and of regions. Each function writes one file, atomically."""
 
-from lightning_langcore.plots.courses import time_course, validation_course
-from lightning_langcore.plots.curves import NothingToDrawError
+from lightning_langcore.plots.axes import NothingToDrawError
 from lightning_langcore.plots.damage import damage, damage_bars
-from lightning_langcore.plots.dimensions import dimension_grid
-from lightning_langcore.plots.lines import line_histograms
+from lightning_langcore.plots.dose_response import drift_curves, response_curves
+from lightning_langcore.plots.heatmap import pair_heatmap
 from lightning_langcore.plots.overviews import concentration_overview, density_overview
-from lightning_langcore.plots.pairs import pair_heatmap
 from lightning_langcore.plots.recovery import milestones, recovery_curves
 from lightning_langcore.plots.regions import density, region_heatmap
-from lightning_langcore.plots.responses import drift_curves, response_curves
+from lightning_langcore.plots.row_column_profiles import line_histograms
+from lightning_langcore.plots.single_weights import dimension_grid
 from lightning_langcore.plots.style import COLOURS
 from lightning_langcore.plots.tradeoff import tradeoff
+from lightning_langcore.plots.trajectories import time_course, validation_course
 
 __all__ = [
     "COLOURS",

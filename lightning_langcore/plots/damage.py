@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_langcore.arms import Arm, Point, labels, points, spread
 from lightning_langcore.plots.style import LARGEST, colours, perplexity_axis, root_kind, save, tidy
-from lightning_langcore.results import Results
+from lightning_langcore.results.conditions import Arm, Point, labels, points, spread
+from lightning_langcore.results.record import Results
 
 _WIDEST = 15.0  # inches; what does not fit goes to a second line of the panel
 _BAR = 0.085  # inches, the thinnest bar on which a hatch can be seen

@@ -11,10 +11,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lightning_langcore.concentration import Concentration, Lines
-from lightning_langcore.plots.cells import draw_cells, write_numbers
-from lightning_langcore.plots.places import Places, matrices, places, refuse_unknown
+from lightning_langcore.plots.heatmap import draw_cells, write_numbers
+from lightning_langcore.plots.layer_grid import Places, matrices, places, refuse_unknown
 from lightning_langcore.plots.style import COLOURS, percent, save
+from lightning_langcore.regions.concentration import Concentration, Lines
 
 _HATCH = "#B8B8B8"
 _CELL = 0.5  # inches wide, and half as high

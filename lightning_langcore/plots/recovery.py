@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from lightning_langcore.arms import Arm, Point, Spread, labels, points, spread
 from lightning_langcore.plots.style import GREY, LARGEST, colours, perplexity_axis, save, short, tidy
-from lightning_langcore.results import Results
+from lightning_langcore.results.conditions import Arm, Point, Spread, labels, points, spread
+from lightning_langcore.results.record import Results
 
 _MARKERS = "osD^vPX"
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lightning_langcore.plots.places import evenly, matrices, places, refuse_unknown
+from lightning_langcore.plots.layer_grid import evenly, matrices, places, refuse_unknown
 from lightning_langcore.plots.style import percent, save
 
 

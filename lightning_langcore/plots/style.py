@@ -14,8 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lightning_langcore.arms import Point
-from lightning_langcore.files import atomic_path
+from lightning_langcore.results.conditions import Point
+from lightning_langcore.utils.atomic_files import atomic_path
 
 COLOURS = {
     "core": "#D55E00",

@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from lightning_langcore.arms import Spread, labels
-from lightning_langcore.effects import Series, adapted, exchanges, gain, loss, spread_of, target_name
-from lightning_langcore.plots.curves import NothingToDrawError, add_legend
+from lightning_langcore.plots.axes import NothingToDrawError, add_legend
 from lightning_langcore.plots.recovery import arm_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
-from lightning_langcore.results import Results
+from lightning_langcore.results.conditions import Spread, labels
+from lightning_langcore.results.effects import Series, adapted, exchanges, gain, loss, spread_of, target_name
+from lightning_langcore.results.record import Results
 
 _FONT = 8.5  # points
 

@@ -1,15 +1,16 @@
 """The phrasebook: an embedded parallel corpus, unlimited and deterministic, in eight real languages.
 
-The same ``(seed, index)`` means the same thing in every language: ``scenes`` plans a document as propositions
-(``meaning``), and one grammar for each language (``languages``) says them.
+The same ``(seed, index)`` means the same thing in every language: ``document_planner`` plans a document as
+``propositions`` about ``concepts``, and one grammar for each language (``grammars``) says them. Conversations:
+``dialogue_planner`` plans ``questions``, and ``dialogues`` has them asked by ``question_grammars``.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from lightning_langcore.data.phrasebook.languages.base import Grammar
-from lightning_langcore.data.phrasebook.scenes import plan
+from lightning_langcore.data.phrasebook.document_planner import plan
+from lightning_langcore.data.phrasebook.grammars.base import Grammar
 
 LANGUAGES: tuple[str, ...] = ("en", "zh", "es", "ru", "ar", "ko", "vi", "fr")
 
@@ -23,7 +24,7 @@ def _grammar(lang: str) -> Grammar:
     if found is None:
         if lang not in LANGUAGES:
             raise ValueError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
-        found = _GRAMMARS[lang] = import_module(f"{__name__}.languages.{lang}").GRAMMAR
+        found = _GRAMMARS[lang] = import_module(f"{__name__}.grammars.{lang}").GRAMMAR
     return found
 
 

@@ -1,0 +1,139 @@
+"""What the monitor writes down: flagged steps as JSON lines, and counts against noise that is known."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_langcore.callbacks.noise_sensitivity.micro_batches import Entry
+from lightning_langcore.monitoring.detector import Verdict
+from lightning_langcore.utils.atomic_files import append_line, write_text
+from lightning_langcore.utils.progress import say
+
+
+class FlagFile:
+    """JSON lines, one a flagged step, in the order of the steps.
+
+    Args:
+        path: the file.
+        last_step: lines of later steps are dropped: a resumed run writes them again. So is one that was not finished.
+            0: a new run, which moves the file of another out of the way, and says so.
+
+    Raises:
+        ValueError: a line is not of such a file.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        self.path = path
+        if last_step == 0 and path.exists() and path.stat().st_size:
+            older = path.with_name(f"{path.stem}.old{path.suffix}")
+            path.replace(older)
+            say(f"NoiseSensitivity: the flagged steps of an earlier run are now in {older}")
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [(number, line) for number, line in enumerate(lines, 1) if line.endswith("\n")]
+            write_text(path, "".join(line for number, line in whole if self._step(number, line) <= last_step))
+
+    def append(
+        self,
+        step: int,
+        action: str,
+        verdict: Verdict,
+        names: Sequence[str],
+        documents: Sequence[Entry],
+        heads: Sequence[str | list[int]],
+    ) -> None:
+        """Add a line and have it on the disk before returning; numbers that are not finite become strings.
+
+        Args:
+            step: that is flagged, counted from 1.
+            action: what was done.
+            verdict: on the step.
+            names: of the tensors.
+            documents: of the suspicious rows, each once.
+            heads: of the suspicious rows.
+        """
+        record: dict[str, Any] = {
+            "step": step,
+            "action": action,
+            "signals": verdict.signals,
+            "reasons": verdict.reasons,
+            "worst_tensor": None if verdict.worst_tensor is None else names[verdict.worst_tensor],
+            "documents": documents,
+            "heads": heads,
+        }
+        if verdict.restarted:
+            record["restarted"] = True
+        append_line(self.path, json.dumps(_finite(record), ensure_ascii=False, allow_nan=False))
+
+    def _step(self, number: int, line: str) -> int:
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{self.path}, line {number}, is no flagged step: move the file away") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Tally:
+    """Counts of a run: what was flagged, and what of the noise that tags tell of."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(
+            ("num_steps", "num_flagged", "num_skipped", "num_masked_rows", "num_clean_steps", "num_false_alarms"), 0
+        )
+        self._tags_known = False
+        self._tagged: set[str] = set()
+        self._caught: set[str] = set()
+
+    def add(self, flagged: bool, skipped: bool, num_masked_rows: int, tagged: Iterable[str] | None) -> None:
+        """Count a step.
+
+        Args:
+            flagged: whether it was.
+            skipped: whether the weights stayed.
+            num_masked_rows: rows whose labels were taken.
+            tagged: identities of its documents with a tag; ``None``: not known.
+        """
+        counts = self.counts
+        counts["num_steps"] += 1
+        counts["num_flagged"] += flagged
+        counts["num_skipped"] += skipped
+        counts["num_masked_rows"] += num_masked_rows
+        if tagged is None:
+            return
+        tagged = set(tagged)
+        self._tags_known = True
+        self._tagged |= tagged
+        if flagged:
+            self._caught |= tagged
+        if not tagged:
+            counts["num_clean_steps"] += 1
+            counts["num_false_alarms"] += flagged
+
+    def summary(self) -> dict[str, float]:
+        """See :meth:`NoiseSensitivity.summary`."""
+        if not self._tags_known:
+            return {k: v for k, v in self.counts.items() if k not in ("num_clean_steps", "num_false_alarms")}
+        found: dict[str, float] = {**self.counts, "num_tagged": len(self._tagged), "num_caught": len(self._caught)}
+        if found["num_flagged"]:
+            found["precision"] = 1 - found["num_false_alarms"] / found["num_flagged"]
+        if self._tagged:
+            found["recall"] = len(self._caught) / len(self._tagged)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: ints and lists of strings."""
+        known = {"tags_known": int(self._tags_known), "tagged": sorted(self._tagged), "caught": sorted(self._caught)}
+        return {"counts": dict(self.counts), **known}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was taken."""
+        self.counts = dict(state["counts"])
+        self._tags_known = bool(state["tags_known"])
+        self._tagged, self._caught = set(state["tagged"]), set(state["caught"])

@@ -1,0 +1,95 @@
+"""Figures of a step's gradients, and what can be done to the gradients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_langcore.models.parameters import canonical_name
+from lightning_langcore.monitoring.detector import Gradients
+from lightning_langcore.monitoring.gradients import adam_ratio, energy_within, gradient_norms
+from lightning_langcore.regions.region import Region
+
+
+class GradientWatch:
+    """Measures on the device, without waiting for it, and reads what was measured.
+
+    Args:
+        module: whose parameters.
+        region: whose share of the squared gradients is wanted.
+        adam_every_n_steps: optimizer steps between two looks at Adam's second moments; 0: never.
+
+    Attributes:
+        names: of the parameters, in the order of the norms.
+
+    Raises:
+        ValueError: the region belongs to another model.
+    """
+
+    def __init__(self, module: nn.Module, region: Region | None, adam_every_n_steps: int) -> None:
+        parameters = {canonical_name(name): p for name, p in module.named_parameters()}
+        self.names = list(parameters)
+        self._parameters = list(parameters.values())
+        self._adam_every_n_steps = adam_every_n_steps
+        self._region = region
+        if region is not None:
+            found = region.match(module)
+            candidates = {id(parameter) for parameter in found.values()}
+            self._candidates = [i for i, p in enumerate(self._parameters) if id(p) in candidates]
+            self._parts = [(found[n], part.for_speed().to(found[n].device)) for n, part in region.parts.items()]
+
+    def measure(self, optimizer: Optimizer, step: int) -> dict[Any, Tensor]:
+        """Scalars on the device, for :meth:`read`."""
+        present = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
+        figures: dict[Any, Tensor] = {}
+        if present:
+            norms = gradient_norms([gradient for _, gradient in present])
+            figures = {("norm", i): norm for (i, _), norm in zip(present, norms, strict=True)}
+        if self._region is not None and present:
+            parts = [(parameter.grad, part) for parameter, part in self._parts if parameter.grad is not None]
+            figures["core"] = energy_within(parts, present[0][1].device)
+        if self._adam_every_n_steps and step % self._adam_every_n_steps == 0:
+            ratio = adam_ratio(optimizer)
+            if ratio is not None:
+                figures["adam"] = ratio
+            elif optimizer.state:
+                rank_zero_warn(
+                    f"NoiseSensitivity: adam_every_n_steps={self._adam_every_n_steps} is idle, for"
+                    f" {type(optimizer).__name__} keeps no exp_avg_sq; set it to 0"
+                )
+                self._adam_every_n_steps = 0
+        return figures
+
+    def read(self, values: Mapping[Any, float], scale: float) -> Gradients:
+        """The figures, of gradients that were ``scale`` times too large."""
+        norms = [values.get(("norm", i), 0.0) / scale for i in range(len(self.names))]
+        core, adam = values.get("core"), values.get("adam")
+        share = None
+        if core is not None and self._region is not None:
+            energy = sum(norms[i] ** 2 for i in self._candidates)
+            share = core / scale**2 / energy / self._region.fraction if energy and self._region.fraction else 0.0
+        return Gradients(norms, share, None if adam is None else adam / scale**2)
+
+
+def to_floats(figures: Mapping[Any, Tensor]) -> dict[Any, float]:
+    """Scalars to the host, all together: one wait for the device."""
+    if not figures:
+        return {}
+    device = next(iter(figures.values())).device
+    return dict(zip(figures, torch.stack([f.float().to(device) for f in figures.values()]).tolist(), strict=True))
+
+
+def drop_gradients(optimizer: Optimizer) -> None:
+    """Leave the optimizer's step nothing to do."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def scale_gradients(optimizer: Optimizer, factor: float) -> None:
+    """Multiply all gradients."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    torch._foreach_mul_(gradients, factor)

@@ -1,0 +1,147 @@
+"""Test text as rolling windows: each document by itself, begin token first, every token scored once."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_langcore.data.chat_encoding import Encoded
+from lightning_langcore.data.sources.base import Conversation
+from lightning_langcore.data.tokenization import encode
+from lightning_langcore.metrics.functional import IGNORE
+
+Window = tuple[list[int], list[int]]
+
+
+def rolling_windows(tokens: Sequence[int], begin: int, context: int) -> list[Window]:
+    """Cut one document as lm-eval's ``loglikelihood_rolling`` does.
+
+    The first window is the begin token and the text; each later one ends where the text goes on, reaches back a whole
+    context, and scores only what no window before it has scored::
+
+        context 4, tokens a b c d e f      inputs  B a b c    labels  a b c d
+                                                   b c d e            . . e f
+
+    Args:
+        tokens: the document's tokens without special ones.
+        begin: id of the begin token.
+        context: length of the longest input.
+
+    Returns:
+        Pairs of input ids and labels of equal length, labels -100 where nothing is scored.
+
+    Raises:
+        ValueError: a context below 1.
+    """
+    if context < 1:
+        raise ValueError(f"data.block_size={context} must be at least 1")
+    row = [begin, *tokens]
+    windows = []
+    scored = 0
+    while scored < len(tokens):
+        end = min(scored + context, len(tokens))
+        start = max(0, end - context)
+        labels = [IGNORE] * (scored - start) + list(tokens[scored:end])
+        windows.append((row[start:end], labels))
+        scored = end
+    return windows
+
+
+def take_tokens(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, num_tokens: int | None
+) -> Iterator[tuple[list[int], int]]:
+    """Tokens and UTF-8 bytes of whole documents until ``num_tokens`` are reached; ``None`` takes all."""
+    total = 0
+    bytes_of: list[int] = []
+
+    def watched() -> Iterator[str]:
+        for text in documents:
+            bytes_of.append(len(text.encode()))
+            yield text
+
+    for number, tokens in enumerate(encode(watched(), tokenizer, batch_size=16)):
+        if num_tokens is not None and total >= num_tokens:
+            return
+        total += len(tokens)
+        yield tokens, bytes_of[number]
+
+
+def eval_batches(
+    documents: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    context: int,
+    num_tokens: int | None = None,
+    batch_tokens: int = 4096,
+) -> list[dict[str, Any]]:
+    """Batches of windows, the longest first, so that little is padded.
+
+    Args:
+        documents: texts, taken whole until ``num_tokens`` are reached.
+        tokenizer: see :func:`rolling_windows`.
+        context: length of the longest input.
+        num_tokens: ``None`` takes all the text.
+        batch_tokens: largest batch, in tokens with padding; at least one window.
+
+    Returns:
+        Dicts of ``input_ids`` and ``shift_labels`` (B, T) int64, padded on the right, and ``num_bytes`` int: the bytes
+        of the documents whose first window is in the batch.
+    """
+    windows: list[tuple[Window, int]] = []
+    for tokens, num_bytes in take_tokens(documents, tokenizer, num_tokens):
+        for i, window in enumerate(rolling_windows(tokens, tokenizer.bos_token_id, context)):
+            windows.append((window, num_bytes if i == 0 else 0))
+    return batches_of(windows, batch_tokens)
+
+
+def batches_of(windows: Iterable[tuple[Window, int]], batch_tokens: int) -> list[dict[str, Any]]:
+    """Batches as :func:`eval_batches` gives them, of windows that each bring some bytes."""
+    left = sorted(windows, key=lambda item: -len(item[0][0]))
+    batches = []
+    while left:
+        size = max(1, batch_tokens // len(left[0][0][0]))
+        chosen, left = left[:size], left[size:]
+        batches.append(_padded(chosen))
+    return batches
+
+
+def _padded(chosen: Sequence[tuple[Window, int]]) -> dict[str, Any]:
+    width = len(chosen[0][0][0])
+    ids = torch.zeros(len(chosen), width, dtype=torch.int64)
+    labels = torch.full((len(chosen), width), IGNORE, dtype=torch.int64)
+    for row, ((inputs, targets), _) in enumerate(chosen):
+        ids[row, : len(inputs)] = torch.tensor(inputs)
+        labels[row, : len(targets)] = torch.tensor(targets)
+    return {"input_ids": ids, "shift_labels": labels, "num_bytes": sum(b for _, b in chosen)}
+
+
+def answer_batches(
+    conversations: Iterable[Conversation],
+    encode: Callable[[Conversation], Encoded],
+    num_tokens: int | None = None,
+    batch_tokens: int = 4096,
+) -> list[dict[str, Any]]:
+    """Batches to score answers with, each conversation by itself; the end token that closes an answer is scored too.
+
+    Args:
+        conversations: taken whole until ``num_tokens`` tokens of answers are reached.
+        encode: see :func:`pack_conversations`.
+        num_tokens: ``None`` takes all.
+        batch_tokens: largest batch, in tokens with padding; at least one conversation.
+
+    Returns:
+        As :func:`eval_batches`; ``num_bytes`` are those of the answers, and where an answer
+        was cut, as large a share of them as of its tokens.
+    """
+    windows: list[tuple[Window, int]] = []
+    total = 0
+    for conversation in conversations:
+        if num_tokens is not None and total >= num_tokens:
+            break
+        encoded = encode(conversation)
+        labels = [t if flag else IGNORE for t, flag in zip(encoded.ids, encoded.is_answer, strict=True)]
+        size = sum(len(m["content"].encode()) for m in conversation.messages if m["role"] == "assistant")
+        kept = sum(encoded.is_answer)
+        windows.append(((encoded.ids, [*labels[1:], IGNORE]), round(size * kept / (kept + encoded.num_cut_answer))))
+        total += kept
+    return batches_of(windows, batch_tokens)

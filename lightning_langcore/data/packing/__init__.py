@@ -1,0 +1,1 @@
+"""Documents and conversations, packed once into rows of tokens on disk."""

@@ -1,0 +1,208 @@
+"""Questions and answers to learn from: one's own files, or a dataset of the hub."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_langcore.data.sources.base import Conversation
+from lightning_langcore.data.sources.files import files_by_language
+from lightning_langcore.data.sources.hub import dataset_version, open_dataset, read_columns
+from lightning_langcore.data.sources.messages import check_messages
+from lightning_langcore.utils.progress import say
+
+
+class ConversationFiles:
+    """Conversations in ``<root>/<lang>.jsonl`` or ``<root>/<lang>/*.jsonl``, one a line, in either form.
+
+    As::
+
+        {"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]}
+        {"inputs": "Two and two?", "targets": "Four."}
+
+    Empty lines are left out. Memory: a line.
+
+    Args:
+        root: the folder.
+        inputs: column of the question.
+        targets: column of the answer.
+
+    Raises:
+        ValueError: no such folder, or no language in it. When read, with file and line: no JSON, neither form, or a
+            conversation without an answer; a file without a conversation.
+    """
+
+    def __init__(self, root: Path | str, inputs: str = "inputs", targets: str = "targets") -> None:
+        self.root = Path(root)
+        self.inputs = inputs
+        self.targets = targets
+        self._digest: str | None = None
+        if not self.root.is_dir():
+            raise ValueError(f"data.root={root}: there is no such folder")
+        found = {
+            language: [file for file in files if file.suffix == ".jsonl"]
+            for language, files in files_by_language(self.root).items()
+        }
+        self._files = {language: files for language, files in found.items() if files}
+        if not self._files:
+            raise ValueError(f"data.root={root}: no <lang>.jsonl or folder <lang>/ with such files")
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages found, sorted."""
+        return sorted(self._files)
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The key is the text: the content decides the split."""
+        for file in self._files[language]:
+            found = False
+            for conversation in self._read(file):
+                found = True
+                yield conversation
+            if not found:
+                raise ValueError(f"{file} has no conversation: remove it or fill it")
+
+    def digest(self) -> str:
+        """Of the files' names and bytes and of the columns; the files are read once for it."""
+        if self._digest is None:
+            h = hashlib.sha256(json.dumps([self.inputs, self.targets]).encode())
+            for file in (file for language in self.languages for file in self._files[language]):
+                h.update(str(file.relative_to(self.root)).encode())
+                with file.open("rb") as handle:
+                    h.update(hashlib.file_digest(handle, "sha256").digest())
+            self._digest = h.hexdigest()
+        return self._digest
+
+    def _read(self, file: Path) -> Iterator[Conversation]:
+        with file.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    yield self._conversation(line, f"{file}, line {number}")
+
+    def _conversation(self, line: bytes, where: str) -> Conversation:
+        try:
+            row = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
+        except ValueError as error:
+            raise ValueError(f"{where} is not JSON ({error}): mend or remove it") from error
+        if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
+            messages: Any = _messages(row[self.inputs], row[self.targets])
+        elif isinstance(row, Mapping) and "messages" in row:
+            messages = row["messages"]
+        else:
+            about = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is no object"
+            raise ValueError(
+                f"{where} has neither messages nor data.inputs={self.inputs!r} with data.targets={self.targets!r},"
+                f" {about}"
+            )
+        check_messages(messages, where)
+        return _conversation([{"role": m["role"], "content": m["content"]} for m in messages], where)
+
+
+class HubConversations:
+    """Questions and answers of a dataset whose rows say their language, as ``CohereLabs/aya_dataset`` on the hub.
+
+    Rows without a question or an answer are left out, and their number said. The order is the dataset's own. For each
+    language all rows are read, a thousand at a time.
+
+    Args:
+        path: id on the hub, or a folder laid out as there.
+        codes: language -> what ``language_column`` holds for it, as ``{"zh": "zho"}``.
+        inputs: column of the question.
+        targets: column of the answer.
+        language_column: see above.
+        split: of the dataset, all of whose rows are divided anew.
+        streaming: see :func:`lightning_langcore.data.sources.hub.open_dataset`.
+        cache_dir: of ``datasets``; by default its own.
+        config: of the dataset; ``None``: its default.
+        revision: branch, tag or commit on the hub; ``None``: its main branch.
+
+    Raises:
+        ValueError: no codes. When read: what ``open_dataset`` refuses, no such column, one that holds no text, a
+            language that no row is in, or a stream that breaks off.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        codes: Mapping[str, str],
+        inputs: str = "inputs",
+        targets: str = "targets",
+        language_column: str = "language_code",
+        split: str = "train",
+        streaming: bool = True,
+        cache_dir: Path | str | None = None,
+        config: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        if not codes or not all(isinstance(part, str) for pair in codes.items() for part in pair):
+            raise ValueError(
+                f"data.codes={dict(codes)} must say what data.language_column={language_column!r} holds for each"
+                " language, as {zh: zho}; put one that YAML reads as something else, as no, in quotes"
+            )
+        self.path = str(path)
+        self.codes = dict(codes)
+        self.columns = {"data.language_column": language_column, "data.inputs": inputs, "data.targets": targets}
+        self.split = split
+        self.streaming = streaming
+        self.cache_dir = cache_dir
+        self.config = config
+        self.revision = revision
+        self._told: set[str] = set()
+
+    @property
+    def languages(self) -> list[str]:
+        """Those that ``codes`` names, in its order."""
+        return list(self.codes)
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The key is the text: the content decides the split."""
+        others: set[str] = set()
+        num_found = num_empty = 0
+        for code, question, answer in self._read():
+            if code != self.codes[language]:
+                others.add(code)
+            elif not question.strip() or not answer.strip():
+                num_empty += 1
+            else:
+                num_found += 1
+                yield _conversation(_messages(question, answer), f"{self._what}: {question[:40]!r}")
+        if num_found == 0:
+            raise ValueError(
+                f"{self._what} has no conversation where data.language_column={self.columns['data.language_column']!r}"
+                f" is {self.codes[language]!r} (data.codes, for {language!r}); it has {', '.join(sorted(others)[:10])}"
+            )
+        if num_empty and language not in self._told:
+            self._told.add(language)
+            say(f"{self._what}: left out {num_empty} {language!r} row(s) without a question or an answer")
+
+    def digest(self) -> str:
+        """Of how the rows are read and of what they are: the version of the data set on the hub or on disk."""
+        about = [self.path, self.config, self.split, self.streaming, self.codes, self.columns, self.revision]
+        text = json.dumps([*about, dataset_version(self.path, self.revision)], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def _what(self) -> str:
+        return f"data.path={self.path} (split {self.split!r})"
+
+    def _read(self) -> Iterator[tuple[str, str, str]]:
+        """Language code, question and answer of every row; nothing is an empty text."""
+        rows = open_dataset(self.path, self.config, self.split, self.streaming, self.cache_dir, revision=self.revision)
+        for code, question, answer in read_columns(rows, self.columns, self._what):
+            yield code or "", question or "", answer or ""
+
+
+def _messages(question: Any, answer: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversation:
+    key = "\n".join(message["content"] for message in messages)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds half a surrogate pair, which is no text: mend or remove it") from error
+    return Conversation(key, messages)

@@ -1,0 +1,39 @@
+"""Shuffle a stream of documents in chunks, from any position."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+
+from lightning_langcore.data.sources.base import Document
+
+Position: TypeAlias = tuple[int, int]
+"""Where a reader stands: the shard of its order, and the rows of it that are read."""
+
+
+START: Position = (0, 0)
+
+
+_BATCH = 256
+
+
+def shuffled_chunks(
+    reads: Iterable[tuple[Position, Document]], start: Position, size: int, seed: Sequence[int]
+) -> Iterator[tuple[Position, list[Document]]]:
+    """Documents shuffled in chunks, so that the order after a chunk does not depend on what was before.
+
+    Args:
+        reads: documents, each with the position behind it.
+        start: the position before the first.
+        size: documents a chunk, which are held in memory; 0 leaves them in their order.
+        seed: of the order, with the position where the chunk begins.
+
+    Yields:
+        Where each chunk begins, and its documents.
+    """
+    reads = iter(reads)
+    while chunk := list(islice(reads, size or _BATCH)):
+        order = np.random.default_rng([*seed, *start]).permutation(len(chunk)) if size else range(len(chunk))
+        yield start, [chunk[i][1] for i in order]
+        start = chunk[-1][0]

@@ -1,0 +1,58 @@
+"""Documents to tokens, in this process or in several."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from transformers import PreTrainedTokenizerBase
+
+_BATCH = 256
+
+
+_CHUNK = 8192  # documents that each process gets at a time
+
+
+def encode(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH, num_proc: int = 1
+) -> Iterator[list[int]]:
+    """Each document's tokens, without special ones, in their order; a ``</s>`` that stands in the text is text.
+
+    Args:
+        documents: texts.
+        tokenizer: see above.
+        batch_size: documents that are read and tokenized at a time.
+        num_proc: processes that tokenize, through ``datasets.map``; each holds up to 8192 documents. With 1 it is done
+            here, in the tokenizer's own threads.
+    """
+    documents = iter(documents)
+    if num_proc > 1:
+        yield from _encode_in_processes(documents, tokenizer, batch_size, num_proc)
+        return
+    while batch := list(islice(documents, batch_size)):
+        yield from _token_ids(batch, tokenizer)
+
+
+def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def _encode_in_processes(
+    documents: Iterator[str], tokenizer: PreTrainedTokenizerBase, batch_size: int, num_proc: int
+) -> Iterator[list[int]]:
+    import datasets  # a second of import that only this way needs
+
+    def tokenize(texts: list[str]) -> dict[str, list[list[int]]]:
+        return {"ids": _token_ids(texts, tokenizer)}
+
+    datasets.disable_progress_bars()
+    while chunk := list(islice(documents, _CHUNK * num_proc)):
+        rows = datasets.Dataset.from_dict({"text": chunk}).map(
+            tokenize,
+            input_columns="text",
+            remove_columns="text",
+            batched=True,
+            batch_size=batch_size,
+            num_proc=min(num_proc, len(chunk)),
+            new_fingerprint="tokens",  # in memory, never looked up: hashing the tokenizer would cost more
+        )
+        for batch in rows.iter(batch_size):
+            yield from batch["ids"]

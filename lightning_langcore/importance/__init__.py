@@ -1,0 +1,1 @@
+"""A number for every weight, and the regions that these numbers select."""

@@ -1,0 +1,323 @@
+r"""What text at fixed weights tells about each weight: raw statistics, from which importance scores are made.
+
+:math:`g_b` is the gradient of batch b's mean loss (nats per scored token), :math:`g_s` that of sample s, a row of a
+batch; a row or batch without a scored token does not count. :math:`x_t` is a linear layer's input at token t.
+
+* ``gradient_sum`` :math:`|\sum_b g_b|`, 4 bytes a weight: what the code of Zhang et al., ACL 2024 (arXiv 2402.14700)
+  multiplies by the weight.
+* ``gradient_abs`` :math:`\mathrm{mean}_b |g_b|`, 4 bytes a weight, 8 beside ``gradient_square``.
+* ``gradient_square`` :math:`\mathrm{mean}_s g_s^2`, 4 bytes a weight: the diagonal of the empirical Fisher matrix, per
+  sample and not of the batch's mean.
+* ``input_norm`` :math:`\sqrt{\mathrm{mean}_t x_t^2}`, shape (in_features,), 8 bytes a column: what Wanda (Sun et al.
+  2023, arXiv 2306.11695) multiplies by the weight, up to the constant :math:`\sqrt{\text{tokens}}`.
+
+The gradient being folded in and its float32 copy take 8 bytes a weight of the largest tensor, where there is one.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_langcore.metrics.functional import IGNORE, next_token_mean
+from lightning_langcore.models.parameters import evaluation_mode, refuse_quantized, saved_parameters
+from lightning_langcore.utils.atomic_files import write_safetensors
+from lightning_langcore.utils.progress import track
+
+GRADIENTS = ("gradient_sum", "gradient_abs", "gradient_square")
+STATISTICS = (*GRADIENTS, "input_norm")
+
+Batch = Mapping[str, Tensor]
+Shapes = Mapping[str, Sequence[int]]
+
+
+def num_bytes(shapes: Shapes, statistics: Iterable[str]) -> int:
+    """Bytes that one pass over the text needs besides the model and its activations; see the head of the module.
+
+    Raises:
+        ValueError: a statistic is unknown, or there is none.
+    """
+    statistics = _checked(statistics)
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    num_buffers = sum(s in GRADIENTS for s in statistics) + _needs_batch_buffer(statistics)
+    total = 4 * num_buffers * sum(sizes)
+    if num_buffers:
+        total += 8 * max(sizes, default=0)
+    if "input_norm" in statistics:
+        total += sum(8 * math.prod(shape[1:]) for shape in shapes.values())
+    return total
+
+
+def groups(shapes: Shapes, statistics: Iterable[str], limit: int) -> list[list[str]]:
+    """Split the names, in their order, so that no group's :func:`num_bytes` exceeds ``limit``.
+
+    Raises:
+        ValueError: a tensor alone needs more, or a statistic is unknown.
+    """
+    statistics = _checked(statistics)
+    found: list[list[str]] = []
+    for name, shape in shapes.items():
+        alone = num_bytes({name: shape}, statistics)
+        if alone > limit:
+            raise ValueError(f"region.memory allows {limit:,} bytes, but {name} alone needs {alone:,}: allow more")
+        if found and num_bytes({n: shapes[n] for n in [*found[-1], name]}, statistics) <= limit:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return found
+
+
+def record(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    shapes: Shapes,
+    statistics: Iterable[str],
+    path: Path | str,
+    limit: int,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> None:
+    """Record statistics over a text, in a safetensors file: ``NAME|statistic``, float32; the model stays as it was.
+
+    The text is read once to count it, then once for each of the :func:`groups`, with dropout off and gradients for that
+    group alone. With ``gradient_square`` each row takes a forward and a backward pass of its own, else each batch one;
+    ``input_norm`` alone takes no backward pass. Positions behind a row's last label are padding: not in ``input_norm``.
+    Beside a group's buffers one finished tensor, on its way to the file, is in memory. The metadata key
+    ``langcore_statistics`` is JSON: ``statistics``, ``num_batches``, ``num_samples``, ``num_tokens`` (scored ones) and
+    ``digest``, a checksum of the text.
+
+    Args:
+        model: called as ``model(input_ids=ids)``; gives logits (B, T, V), as they are or as ``.logits``. Its weights
+            are whole, not sharded.
+        batches: dicts of ``input_ids`` and ``shift_labels`` (the token after each position, -100 where nothing is
+            scored), both (B, T) int64. Read several times; the same each time.
+        shapes: name, as ``save_pretrained`` gives it, and shape of each parameter to record.
+        statistics: some of ``STATISTICS``.
+        path: the file.
+        limit: bytes for :func:`num_bytes`.
+        autocast: makes the context of a forward pass.
+
+    Raises:
+        ValueError: before the first pass: an unknown statistic, a parameter that the model lacks or that is quantized,
+            ``input_norm`` of what is no weight of a ``nn.Linear``, a text without scored tokens, a tensor too large for
+            ``limit``. Later, and then no file is left: a loss or statistic that is not finite, a text that changes
+            between passes, a parameter that takes no part in the loss.
+    """
+    statistics = _checked(statistics)
+    found = _find(model, shapes, "input_norm" in statistics)
+    plan = groups(shapes, statistics, limit)
+    text = _Text()
+    for _ in text.read(batches):
+        pass
+    if not text.num_tokens:
+        raise ValueError("the text to record statistics on has no scored token")
+
+    def tensors() -> Iterator[Tensor]:
+        for number, names in enumerate(plan, start=1):
+            tallies = [_Tally(name, *found[name], statistics) for name in names]
+            again = _Text()
+            shown = track(batches, f"statistics of the weights, pass {number} of {len(plan)}", unit="batches")
+            _one_pass(model, again.read(shown), tallies, statistics, autocast)
+            if again != text:
+                raise ValueError("the text to record statistics on changes between passes: give it in a fixed order")
+            yield from _finished(tallies, statistics, text)
+
+    layout = {f"{n}|{s}": tuple(shapes[n][1:] if s == "input_norm" else shapes[n]) for n in shapes for s in statistics}
+    metadata = {"langcore_statistics": json.dumps({"statistics": statistics, **asdict(text)})}
+    write_safetensors(path, layout, tensors(), metadata)
+
+
+@dataclass
+class _Text:
+    """Counts of what has been read; equal for equal texts."""
+
+    num_batches: int = 0
+    num_samples: int = 0
+    num_tokens: int = 0
+    digest: int = 0
+
+    def read(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Position, input ids and labels of each batch that has a scored token."""
+        for number, batch in enumerate(batches):
+            ids, labels = batch["input_ids"], batch["shift_labels"]
+            for part in (ids, labels):
+                self.digest = zlib.crc32(part.cpu().numpy().tobytes(), self.digest)
+            per_row = (labels != IGNORE).sum(1)
+            if per_row.any():
+                self.num_batches += 1
+                self.num_samples += int((per_row > 0).sum())
+                self.num_tokens += int(per_row.sum())
+                yield number, ids, labels
+
+
+class _Tally:
+    """The running statistics of one parameter, on its device; ``linears`` are the layers whose inputs it adds up."""
+
+    def __init__(self, name: str, parameter: nn.Parameter, linears: list[nn.Linear], statistics: list[str]) -> None:
+        self.name, self.parameter, self.linears = name, parameter, linears
+        zeros = partial(torch.zeros, parameter.shape, dtype=torch.float32, device=parameter.device)
+        self.sums = {s: zeros() for s in statistics if s in GRADIENTS}
+        self.batch = zeros() if _needs_batch_buffer(statistics) else None
+        self.columns: Tensor | float = 0.0
+        self.num_gradients = self.num_inputs = 0
+
+    def fold(self, gradient: Tensor, share: float) -> None:
+        """Add the gradient of a piece that holds this share of its batch's tokens."""
+        gradient = gradient.to(torch.float32, copy=True)  # autograd may share its memory with another parameter's
+        self.num_gradients += 1
+        if "gradient_square" in self.sums:
+            self.sums["gradient_square"].addcmul_(gradient, gradient)
+        if "gradient_sum" in self.sums:
+            self.sums["gradient_sum"].add_(gradient, alpha=share)
+        if self.batch is not None:
+            self.batch.add_(gradient, alpha=share)
+        elif "gradient_abs" in self.sums:
+            self.sums["gradient_abs"].add_(gradient.abs_())
+
+    def end_batch(self) -> None:
+        """The rows' gradients have become the batch's."""
+        if self.batch is not None:
+            self.sums["gradient_abs"].add_(self.batch.abs_())
+            self.batch.zero_()
+
+    def see(self, inputs: Tensor, counted_BT: Tensor) -> None:
+        """Add the inputs, (B, T, in_features) or with B and T flattened, of the tokens that count."""
+        inputs = inputs.detach().flatten(0, -2)
+        if len(inputs) != counted_BT.numel():
+            raise ValueError(f"input_norm: {self.name} sees {len(inputs)} inputs for {counted_BT.numel()} tokens")
+        inputs = inputs[counted_BT.flatten().to(inputs.device)].float()
+        self.columns = self.columns + inputs.square().sum(0, dtype=torch.float64)
+        self.num_inputs += len(inputs)
+
+    def result(self, statistic: str, text: _Text) -> Tensor:
+        """The finished statistic, float32 on the CPU; its buffer is used up."""
+        if statistic == "input_norm":
+            return torch.as_tensor(self.columns / self.num_inputs).sqrt().float().cpu()
+        total = self.sums.pop(statistic)
+        if statistic == "gradient_sum":
+            return total.abs_().cpu()
+        return total.div_(text.num_samples if statistic == "gradient_square" else text.num_batches).cpu()
+
+
+def _one_pass(
+    model: nn.Module,
+    text: Iterable[tuple[int, Tensor, Tensor]],
+    tallies: Sequence[_Tally],
+    statistics: Sequence[str],
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    device = next(model.parameters()).device
+    wanted = [tally.parameter for tally in tallies if tally.sums]
+    with _borrowed(model, wanted), torch.set_grad_enabled(bool(wanted)):
+        for number, ids, labels in text:
+            for rows, share in _pieces(labels, "gradient_square" in statistics):
+                piece = labels[rows].to(device)
+                with _hooks(tallies, piece, share):
+                    with autocast():
+                        output = model(input_ids=ids[rows].to(device))
+                    logits = output if isinstance(output, Tensor) else output.logits
+                    loss = next_token_mean(logits, piece.to(logits.device))
+                    if not math.isfinite(loss.item()):
+                        raise ValueError(f"the loss of batch {number} (the first is 0) is {loss.item()}")
+                    if loss.requires_grad:
+                        loss.backward()
+            for tally in tallies:
+                tally.end_batch()
+
+
+def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
+    """What goes through the model at once: rows, and their share of the batch's scored tokens."""
+    if not by_row:
+        return [(slice(None), 1.0)]
+    scored = (labels != IGNORE).sum(1).tolist()
+    return [(slice(row, row + 1), num / sum(scored)) for row, num in enumerate(scored) if num]
+
+
+@contextmanager
+def _borrowed(model: nn.Module, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Dropout off and gradients for ``wanted`` alone; afterwards the model is as it was."""
+    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _, _ in before:
+            parameter.requires_grad_(False)
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+            parameter.grad = None
+        with evaluation_mode(model):
+            yield
+    finally:
+        for parameter, required, gradient in before:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+
+
+@contextmanager
+def _hooks(tallies: Sequence[_Tally], labels: Tensor, share: float) -> Iterator[None]:
+    """Fold each gradient as soon as it is there and let go of it: never two of them at once."""
+    counted = (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
+
+    def fold(tally: _Tally, parameter: Tensor) -> None:
+        gradient, parameter.grad = parameter.grad, None
+        assert gradient is not None
+        tally.fold(gradient, share)
+
+    def see(tally: _Tally, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        tally.see(args[0], counted)
+
+    with ExitStack() as stack:
+        for tally in tallies:
+            if tally.sums:
+                stack.callback(tally.parameter.register_post_accumulate_grad_hook(partial(fold, tally)).remove)
+            for linear in tally.linears:
+                stack.callback(linear.register_forward_pre_hook(partial(see, tally)).remove)
+        yield
+
+
+def _finished(tallies: list[_Tally], statistics: Sequence[str], text: _Text) -> Iterator[Tensor]:
+    """The statistics in order, each buffer dropped when the next is asked for."""
+    while tallies:
+        tally = tallies.pop(0)
+        if (tally.sums and not tally.num_gradients) or (tally.linears and not tally.num_inputs):
+            raise ValueError(f"{tally.name} takes no part in the loss of the text: leave it out of region.parameters")
+        for statistic in statistics:
+            tensor = tally.result(statistic, text)
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"{statistic} of {tally.name} is not finite")
+            yield tensor
+
+
+def _checked(statistics: Iterable[str]) -> list[str]:
+    """The statistics in the order of ``STATISTICS``."""
+    wanted = set(statistics)
+    if not wanted or not wanted <= set(STATISTICS):
+        raise ValueError(f"statistics={sorted(wanted)} must be some of {', '.join(STATISTICS)}")
+    return [s for s in STATISTICS if s in wanted]
+
+
+def _needs_batch_buffer(statistics: Iterable[str]) -> bool:
+    """Whether the gradients of rows have to become a batch's before they are used."""
+    return {"gradient_abs", "gradient_square"} <= set(statistics)
+
+
+def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[nn.Parameter, list[nn.Linear]]]:
+    """Each parameter, and the layers whose weight it is if their inputs are wanted."""
+    parameters = saved_parameters(model)
+    layers = [module for module in model.modules() if inputs and isinstance(module, nn.Linear)]
+    found = {}
+    for name, shape in shapes.items():
+        if name not in parameters or tuple(parameters[name].shape) != tuple(shape):
+            first = {n: tuple(p.shape) for n, p in list(parameters.items())[:2]}
+            raise ValueError(f"the model has no parameter {name} of shape {tuple(shape)}; it begins with {first}")
+        parameter = parameters[name]
+        refuse_quantized(name, parameter, "recording statistics")
+        found[name] = parameter, [layer for layer in layers if layer.weight is parameter]
+        if inputs and not found[name][1]:
+            raise ValueError(f"input_norm is of the weights of nn.Linear, and {name} is none: leave it out")
+    return found

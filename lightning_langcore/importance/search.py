@@ -1,0 +1,203 @@
+"""Many regions from one reading of the data: every tensor is read once a pass, whatever is wanted of it.
+
+Read, per tensor, are the weights and one statistic a language and score; memory is a few tensors. What a tensor says
+can be kept in a folder as it is found, so that an interrupted search goes on where it was.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lightning_langcore.importance.scores import SCORES, RandomScores
+from lightning_langcore.importance.selection import finish
+from lightning_langcore.importance.selectors import Choice, Found, Selector, selector
+from lightning_langcore.importance.statistics import Evidence
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.weight_change import union_shares, weight_scale
+from lightning_langcore.utils.atomic_files import atomic_path
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One region to find.
+
+    Args:
+        score: a name in ``SCORES``, or ``random``.
+        choice: fraction, end and so on.
+        language: only what this language says; ``None``: all languages added up.
+    """
+
+    score: str
+    choice: Choice
+    language: str | None = None
+
+    @property
+    def statistic(self) -> str | None:
+        """What must be known of each language, if anything."""
+        return None if self.score == "random" else SCORES[self.score].statistic
+
+
+@dataclass
+class Located:
+    """What a search has found.
+
+    Attributes:
+        regions: by the keys under which they were wanted.
+        still: key -> parameter -> share of weights (or lines, 0..1) that did not change at all, where the score is a
+            change.
+        union: parameter -> shares of the union table; only if thresholds were given.
+    """
+
+    regions: dict[str, Region] = field(default_factory=dict)
+    still: dict[str, dict[str, float]] = field(default_factory=dict)
+    union: dict[str, list[float]] = field(default_factory=dict)
+
+
+def locate(
+    theta_0: Mapping[str, Tensor],
+    evidence: Evidence | None,
+    shapes: Mapping[str, Sequence[int]],
+    wanted: Mapping[str, Wanted],
+    thresholds: Sequence[float] = (),
+    others: Sequence[str] = (),
+    kept: Path | None = None,
+    track: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> Located:
+    """Find all wanted regions.
+
+    Args:
+        theta_0: the base's weights by name.
+        evidence: the languages' statistics; needed for every score but ``magnitude`` and ``random``.
+        shapes: name and shape of each candidate.
+        wanted: key -> region to find.
+        thresholds: of the union table; empty: none is made.
+        others: parameters outside the candidates for the union table, norms for one.
+        kept: folder in which each tensor's findings are kept, for a search that may be interrupted; it must belong to
+            exactly this search.
+        track: wraps the names of a pass, to show progress.
+
+    Raises:
+        ValueError: a fraction that chooses nothing, a broken score, a weight that is not finite.
+    """
+    selectors = {key: selector(want.choice) for key, want in wanted.items()}
+    result = Located(still={key: {} for key, want in wanted.items() if want.statistic == "change"})
+    for number in range(max((s.num_passes for s in selectors.values()), default=1)):
+        live = {key: want for key, want in wanted.items() if number < selectors[key].num_passes}
+        first = number == 0
+        names = [*shapes, *(others if thresholds and first else ())]
+        for position, name in enumerate(track(names)):
+            asked = live if name in shapes else {}
+            reading = _Reading(theta_0[name], evidence, name, asked, thresholds if first else ())
+            found = _remembered(kept, f"{number}-{position}", partial(reading.look, number, selectors))
+            for key in asked:
+                selectors[key].absorb(number, name, shapes[name], found[key])
+                if "still" in found[key]:
+                    result.still[key][name] = float(found[key]["still"])
+            if "union" in found:
+                result.union[name] = found["union"]["shares"].tolist()
+    for key, want in wanted.items():
+        languages = [want.language] if want.language else (evidence.languages if evidence and want.statistic else None)
+        about = {"score": want.score, **({"languages": languages} if languages else {})}
+        result.regions[key] = finish(want.choice, selectors[key], shapes, about)
+    return result
+
+
+Group = tuple[str, str | None, int | None]
+"""Wanted regions that share their scores: name of the score, language, and the seed where the score is random."""
+
+
+def _group(want: Wanted) -> Group:
+    return want.score, want.language, want.choice.seed if want.score == "random" else None
+
+
+@dataclass
+class _Reading:
+    """One tensor in one pass."""
+
+    theta_0: Tensor
+    evidence: Evidence | None
+    name: str
+    wanted: Mapping[str, Wanted]
+    thresholds: Sequence[float]
+    _largest: Tensor = field(init=False)
+    _made: dict[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
+
+    def look(self, number: int, selectors: Mapping[str, Selector]) -> dict[str, Found]:
+        """Compute each score once, show it to whoever wants it, and let it go."""
+        groups: dict[Group, list[str]] = {}
+        for key, want in self.wanted.items():
+            groups.setdefault(_group(want), []).append(key)
+        found: dict[str, Found] = {}
+        for statistic, language, values in self._statistics():
+            for group, keys in groups.items():
+                if self.wanted[keys[0]].statistic != statistic or group[1] != language:
+                    continue
+                scored = self._score(group, values)
+                for key in keys:
+                    found[key] = selectors[key].look(number, self.name, scored)
+                    if statistic == "change":
+                        units = found[key].get("means", scored)  # whole lines where these are chosen
+                        still = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
+                        found[key]["still"] = torch.tensor(still, dtype=torch.float64)
+        if self.thresholds:
+            shares = union_shares(self._made_of_weights(weight_scale), self._largest, self.thresholds)
+            found["union"] = {"shares": torch.tensor(shares, dtype=torch.float64)}
+        return found
+
+    def _score(self, group: Group, values: Tensor) -> Tensor:
+        score, _, seed = group
+        if seed is not None:
+            return RandomScores({self.name: tuple(self.theta_0.shape)}, seed)[self.name]
+        made = SCORES[score]
+        return made.combine(self._made_of_weights(made.of_weights), values)
+
+    def _made_of_weights(self, make: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """What scores need of the weights alone, once for all languages."""
+        if make is None:
+            return self.theta_0
+        if make not in self._made:
+            self._made[make] = make(self.theta_0)
+        return self._made[make]
+
+    def _statistics(self) -> Iterator[tuple[str | None, str | None, Tensor]]:
+        """(statistic, language or None for all of them added up, its values); keeps the largest change on the way."""
+        yield None, None, torch.empty(0)
+        needed = dict.fromkeys(w.statistic for w in self.wanted.values() if w.statistic)
+        for statistic in dict.fromkeys(["change", *needed]) if self.thresholds else needed:
+            assert statistic is not None
+            assert self.evidence is not None
+            total = torch.zeros(())
+            for number, language in enumerate(self.evidence.languages):
+                values = self.evidence.statistic(language, self.name, statistic)
+                yield statistic, language, values
+                if self.thresholds and statistic == "change":
+                    self._largest = values if number == 0 else torch.maximum(self._largest, values)
+                total = values if number == 0 else total + values
+            yield statistic, None, total
+
+
+def _remembered(folder: Path | None, key: str, look: Callable[[], dict[str, Found]]) -> dict[str, Found]:
+    """What ``look`` says, from the folder if it has been asked before."""
+    if folder is None:
+        return look()
+    file = folder / f"{key}.safetensors"
+    if file.exists():
+        try:
+            stored = load_file(file)
+        except SafetensorError as error:
+            raise ValueError(f"{file} is broken: remove {folder} to begin anew ({error})") from error
+        found: dict[str, Found] = {}
+        for name, tensor in stored.items():
+            owner, _, kind = name.rpartition("|")
+            found.setdefault(owner, {})[kind] = tensor
+        return found
+    found = look()
+    with atomic_path(file) as temporary:
+        save_file({f"{owner}|{kind}": t for owner, own in found.items() for kind, t in own.items()}, temporary)
+    return found

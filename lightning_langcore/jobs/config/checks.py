@@ -1,0 +1,241 @@
+"""What can be refused before any work is done: all errors at once, each with its setting."""
+
+import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from omegaconf import DictConfig, OmegaConf
+from transformers.utils import is_flash_attn_2_available, is_kernels_available
+
+from lightning_langcore.data import Source
+from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.jobs.config.data import base_languages, check_text
+from lightning_langcore.jobs.config.memory import WIDTHS, accelerator, num_devices, precision
+from lightning_langcore.jobs.config.region import check_region
+from lightning_langcore.jobs.config.region_kinds import statistics
+from lightning_langcore.jobs.config.validators import (
+    is_finite,
+    is_sharded,
+    is_text,
+    is_whole,
+    listed,
+    make,
+    one_line,
+    one_of,
+    positive,
+    together,
+)
+from lightning_langcore.regions.perturbation import METHODS
+from lightning_langcore.regions.region import Region
+
+LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
+MIN_LOCATE_LANGUAGES = 3
+NO_PRECISIONS = {
+    "16-true": "trains nonsense, for float16 loses small gradients and updates",
+    "transformer-engine": "replaces the layers by its own, in which no weight can be named or kept",
+}
+NO_OPTIMIZERS = {
+    "LBFGS": "runs the model again within a step, which is not done here",
+    "SparseAdam": "steps sparse gradients only, and those here are dense",
+}
+
+
+def check(cfg: DictConfig, source: Source) -> None:
+    """Look at the whole configuration.
+
+    Raises:
+        ValueError: one line for each setting that can't be honoured.
+    """
+    together(
+        [
+            lambda: check_text(cfg, source),
+            lambda: check_region(cfg, locate_languages(cfg, source) if needs_evidence(cfg) else None),
+            lambda: _dimension(cfg) if cfg.job.name == "perturb_dimension" else None,
+            lambda: check_training(cfg),
+            lambda: check_machine(cfg),
+            lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
+        ]
+    )
+
+
+def check_training(cfg: DictConfig) -> None:
+    """What can be said of a training without its text and on any machine, as ``langcore plan`` must.
+
+    Raises:
+        ValueError: one line for each setting that can't be honoured.
+    """
+    together(
+        [
+            lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
+            lambda: _length(cfg),
+            lambda: _callbacks(cfg),
+            lambda: _counts(cfg),
+            lambda: _precision(cfg),
+            lambda: _strategy(cfg),
+            lambda: _attention(cfg),
+            lambda: _optimizer(cfg) if cfg.job.name == "fit" else None,
+        ]
+    )
+
+
+def needs_region(cfg: DictConfig) -> bool:
+    """Whether anything of the run touches the region."""
+    callbacks = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
+    assert isinstance(callbacks, dict)
+    asked = any(isinstance(node, dict) and node.get("region") == "${region.file}" for node in callbacks.values())
+    fits = cfg.perturbation.method != "none" or asked
+    return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
+
+
+def needs_evidence(cfg: DictConfig) -> bool:
+    """Whether a region comes from what is recorded of several languages."""
+    if cfg.job.name == "perturb":
+        return bool(statistics(cfg, [variant for variant in cfg.job.variants or [] if isinstance(variant, str)]))
+    return needs_region(cfg) and bool(cfg.job.name == "locate" or statistics(cfg, [cfg.region.kind]))
+
+
+def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
+    """The languages whose changes are added up.
+
+    Raises:
+        ValueError: a named one is missing, or there are fewer than three.
+    """
+    wanted = cfg.region.recipe.languages
+    if wanted is None:
+        known = base_languages(cfg, source)
+        wanted = [language for language in LOCATE_LANGUAGES if language in known]
+        if len(wanted) < MIN_LOCATE_LANGUAGES:
+            raise ValueError(
+                f"region.recipe.languages: the base has only {wanted} of {list(LOCATE_LANGUAGES)}, and a core needs at"
+                f" least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
+            )
+    return check_languages("region.recipe.languages", wanted, source)
+
+
+def _dimension(cfg: DictConfig) -> None:
+    for setting in ("num_dimensions", "num_weights", "num_new_tokens"):
+        positive(f"job.{setting}", cfg.job[setting])
+    if cfg.job.targets != "auto":
+        listed("job.targets", cfg.job.targets, is_text, "auto, or a list of weights as NAME[INDEX]")
+    if cfg.job.prompts is not None:
+        listed("job.prompts", cfg.job.prompts, is_text, "null, or a list of texts")
+    listed("job.norms", cfg.job.norms, is_text, "a list of names or patterns")
+    for setting in ("set", "scale", "grid"):
+        listed(f"job.{setting}", cfg.job[setting], is_finite, "a list of finite numbers")
+
+
+def _callbacks(cfg: DictConfig) -> None:
+    for name, node in (cfg.callbacks or {}).items():
+        if not OmegaConf.is_dict(node) or not OmegaConf.select(node, "_target_"):
+            raise ValueError(
+                f"callbacks.{name} has no _target_, so it would do nothing: write its class there, or remove it with"
+                f" ~callbacks.{name}"
+            )
+        if str(node._target_).endswith("NoiseSensitivity") and "core_share" not in (node.get("signals") or []):
+            make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
+
+
+def _counts(cfg: DictConfig) -> None:
+    together(
+        [
+            *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "block_size")),
+            *(
+                lambda name=name: positive(f"trainer.{name}", cfg.trainer.get(name, 1))
+                for name in ("accumulate_grad_batches", "num_nodes")
+            ),
+            lambda: _devices(cfg),
+        ]
+    )
+
+
+def _devices(cfg: DictConfig) -> None:
+    devices = cfg.trainer.devices
+    fit = devices == "auto" or (is_whole(devices) and devices > 0)
+    if accelerator(cfg) == "cuda":
+        parts = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else []
+        numbers = [str(number).strip() for number in parts if str(number).strip()]
+        fit = fit or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
+    if not fit:
+        raise ValueError(f"trainer.devices={devices} must be a whole number of at least 1, or on GPUs a list of them")
+
+
+def _precision(cfg: DictConfig) -> None:
+    setting, asked = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
+    if asked not in WIDTHS:
+        why = NO_PRECISIONS.get(asked.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
+        raise ValueError(f"{setting} {why}: say trainer.precision=bf16-true or bf16-mixed")
+    if asked == "16-mixed" and accelerator(cfg) != "cuda":
+        raise ValueError(
+            f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} here Lightning would take"
+            " bf16-mixed on the CPU: say trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
+        )
+
+
+def _strategy(cfg: DictConfig) -> None:
+    node = cfg.trainer.strategy
+    name = str(node._target_ if OmegaConf.is_dict(node) else node).lower().rpartition(".")[2]
+    if "deepspeed" in name or "fsdp" in name:
+        raise ValueError(
+            f"trainer.strategy={node} holds weights in flat or private buffers, where single ones can't be kept: use"
+            " trainer=fsdp2"
+        )
+    if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
+        raise ValueError(
+            f"optimizer.build._target_={cfg.optimizer.build._target_} can't step the shards of trainer=fsdp2: use"
+            " optimizer=adamw, or trainer=gpu or ddp"
+        )
+    if cfg.job.name == "fit" and any(word in str(cfg.trainer.strategy) for word in ("spawn", "fork", "notebook")):
+        raise ValueError(
+            f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"
+            " trainer=ddp, or start the ranks with torchrun"
+        )
+
+
+def _optimizer(cfg: DictConfig) -> None:
+    """Make the optimizer for two weights, as the module will for its own: it is a partial, which any keyword passes."""
+    setting = f"optimizer.build._target_={cfg.optimizer.build._target_}"
+    why = NO_OPTIMIZERS.get(str(cfg.optimizer.build._target_).rpartition(".")[2])
+    if why is not None:
+        raise ValueError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
+    build = make(cfg.optimizer.build)
+    matrix, vector = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,)))
+    try:
+        build([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{setting} can't be made of the settings beside it ({one_line(error)}): change them, as with"
+            " ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
+        ) from error
+
+
+def _attention(cfg: DictConfig) -> None:
+    name = str(cfg.model.attention)
+    if name.startswith(("flash_attention", "flex_attention")) and accelerator(cfg) != "cuda":
+        raise ValueError(f"model.attention={name} needs a GPU: use model.attention=sdpa, or trainer=gpu")
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """What this machine must have."""
+    named, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
+    one_of("trainer.accelerator", named, ("auto", "gpu", *sorted(known)))
+    kinds = known if named == "auto" else ("cuda", "mps") if named == "gpu" else (named,)
+    if not any(AcceleratorRegistry[kind]["accelerator"].is_available() for kind in kinds):
+        raise ValueError(
+            f"trainer.accelerator={named}: this machine has none that PyTorch can use: use trainer=cpu, or look at the"
+            " driver and at the build of PyTorch"
+        )
+    num_gpus = torch.cuda.device_count() if accelerator(cfg) == "cuda" else 0
+    if num_gpus and num_devices(cfg) > num_gpus:
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: ask for fewer")
+    packages = is_flash_attn_2_available() or is_kernels_available()
+    if cfg.model.attention == "flash_attention_2" and num_gpus and not packages:
+        raise ValueError(
+            "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: pip install"
+            " flash-attn, or use model.attention=sdpa"
+        )
+
+
+def _length(cfg: DictConfig) -> None:
+    if "max_epochs" in cfg.trainer:
+        raise ValueError(
+            "trainer.max_epochs has no meaning here: data.num_tokens says how long, data.max_epochs how often the text"
+            " may be repeated"
+        )

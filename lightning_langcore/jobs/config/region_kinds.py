@@ -1,0 +1,162 @@
+"""The regions that a configuration can name, and how each is made of what is located.
+
+core, peripheral      the core end of region.score, and the other end
+random                the control
+matched               the control for size: random weights of each matrix, as large as the core's
+taylor, magnitude ... the core end of that score
+language:zh           the core end by what Chinese alone says
+mono:zh               of that, what is in no other language's
+family:NAME           what is in the core end of every language of region.families.NAME and of no other language
+outliers              the weights that read and write the model's outlier dimensions, and its super weights
+X-outliers            X without the outlier dimensions and super weights of the model
+file                  region.file
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lightning_langcore.importance.scores import SCORES
+from lightning_langcore.importance.search import Wanted
+from lightning_langcore.importance.selection import matched_region
+from lightning_langcore.importance.selectors import Choice
+from lightning_langcore.importance.top_k import End
+from lightning_langcore.regions.region import Region
+
+KINDS = ("core", "peripheral", "random")
+MATCHED = "matched"
+OUTLIERS_KIND = "outliers"
+WITHOUT_FRACTION = ("file", OUTLIERS_KIND)
+"""Regions that are what they are, whatever fraction is asked for."""
+WITH_LANGUAGE = ("language", "mono")
+OUTLIERS = "-outliers"
+SCORE_NAMES = (*SCORES, "random")
+
+
+class Request(NamedTuple):
+    """A region that is asked for: a name as in the head of the module, a share of the candidates, a seed."""
+
+    variant: str
+    fraction: float
+    seed: int
+
+
+def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequence[str] | None) -> None:
+    """Look at one name.
+
+    Args:
+        setting: for the message.
+        variant: see the head of the module; without ``file``.
+        cfg: the whole configuration.
+        languages: of the recipe; ``None`` where they are not known yet.
+
+    Raises:
+        ValueError: it names nothing that can be made.
+    """
+    kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
+    if kind in WITH_LANGUAGE and argument:
+        if languages is not None and argument not in languages:
+            raise ValueError(f"{setting}={variant}: {argument} is none of the located {', '.join(languages)}")
+        if SCORES.get(cfg.region.score) is None or SCORES[cfg.region.score].statistic is None:
+            raise ValueError(f"{setting}={variant}: region.score={cfg.region.score} says nothing of single languages")
+    elif kind == "family" and argument:
+        members = (cfg.region.families or {}).get(argument)
+        if not OmegaConf.is_list(members) or not members:
+            raise ValueError(f"{setting}={variant}: region.families has no list of languages named {argument}")
+        for member in members:
+            check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
+    elif kind == MATCHED and not argument and cfg.region.granularity != "element":
+        raise ValueError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
+    elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES):
+        file = ["file"] if setting == "region.kind" else []
+        known = ", ".join(
+            [*KINDS, *file, MATCHED, OUTLIERS_KIND, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES]
+        )
+        raise ValueError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
+
+
+def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
+    """What must be known of each language to make these variants, in a fixed order."""
+    names = {_score(cfg, variant) for variant in variants if variant not in WITHOUT_FRACTION}
+    found = {SCORES[name].statistic for name in names if name in SCORES}
+    return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
+
+
+def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Wanted]:
+    """What must be located for a variant; :func:`combine` makes the variant of it.
+
+    Args:
+        cfg: its region node gives score, granularity and scope.
+        variant: see the head of the module.
+        fraction: of the candidates, 0..1.
+        seed: of ties, and of a random region.
+        languages: all that are known.
+    """
+    score = _score(cfg, variant)
+    kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
+    end: End = SCORES[score].core_end if score in SCORES else "lowest"
+    if kind == "peripheral":
+        end = "highest" if end == "lowest" else "lowest"
+    if kind == OUTLIERS_KIND:
+        return []
+    choice = Choice(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
+    if kind == "language":
+        return [Wanted(score, choice, argument)]
+    if kind in ("mono", "family"):
+        inside = _members(cfg, kind, argument)
+        ordered = [*inside, *(language for language in languages if language not in inside)]
+        return [Wanted(score, choice, language) for language in ordered]
+    return [Wanted(score, choice)]
+
+
+def combine(
+    cfg: DictConfig,
+    request: Request,
+    found: Sequence[Region],
+    theta_0: Mapping[str, Tensor],
+    outliers: Region | None,
+) -> Region:
+    """The variant that is asked for, from its located ingredients in their order.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    variant = request.variant
+    kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
+    if kind == OUTLIERS_KIND:
+        assert outliers is not None
+        if len(outliers) == 0:
+            raise ValueError("region.kind=outliers is empty: the model has no massive activation and no super weight")
+        return Region(outliers.shapes, outliers.parts, {"kind": OUTLIERS_KIND, "num_ties": 0})
+    made = found[0]
+    if kind == MATCHED:
+        made = matched_region(made, theta_0, request.seed)
+    if kind in ("mono", "family"):
+        count = len(_members(cfg, kind, argument))
+        made = reduce(Region.__and__, found[:count])
+        made = reduce(Region.__sub__, found[count:], made)
+    if variant.endswith(OUTLIERS):
+        assert outliers is not None
+        made = made - outliers
+    if len(made) == 0:
+        raise ValueError(f"{variant} is empty at region.fraction={found[0].meta['fraction']}: take a larger fraction")
+    about = {**found[0].meta, "kind": variant, "num_ties": sum(part.meta["num_ties"] for part in found)}
+    if kind in ("random", MATCHED):
+        about.update(order="random", num_ties=0)
+    if kind == "random":
+        about.update(score="random")
+    return Region(made.shapes, made.parts, about)
+
+
+def _members(cfg: DictConfig, kind: str, argument: str) -> list[str]:
+    return [argument] if kind == "mono" else list(cfg.region.families[argument])
+
+
+def _score(cfg: DictConfig, variant: str) -> str:
+    kind = variant.removesuffix(OUTLIERS).partition(":")[0]
+    if kind in SCORE_NAMES:
+        return kind
+    return str(cfg.region.score)

@@ -1,0 +1,290 @@
+"""Set or scale one norm dimension or one weight, score all languages, generate, and undo it; nothing is trained."""
+
+import csv
+import math
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_langcore.data import Source
+from lightning_langcore.data.tokenization import encode
+from lightning_langcore.importance.outliers import Outliers
+from lightning_langcore.jobs.steps import outliers, prepare
+from lightning_langcore.jobs.steps.evaluation import add_rows, make_fabric, score_languages, timed
+from lightning_langcore.jobs.steps.loggers import logged
+from lightning_langcore.models import loading, parameters
+from lightning_langcore.plots import dimension_grid
+from lightning_langcore.regions.perturbation import perturb_
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.single_weight import dimension_region
+from lightning_langcore.results.number_format import exp, number
+from lightning_langcore.results.record import Results
+from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.progress import track
+
+CONTROL = "control"
+BELOW = "largest, below the criterion"
+_NUM_PROMPTS = 3
+_PROMPT_CHARACTERS = 100
+_SHOWN_LANGUAGES = 2
+_GREEDY = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "temperature": 1.0, "top_p": 1.0}
+"""Whatever the model's own generation_config says."""
+
+
+class Target(NamedTuple):
+    """One weight: its name as :func:`dimension_region` reads it, why it is looked at, and its intact value."""
+
+    name: str
+    role: str
+    region: Region
+    value: float
+
+
+class Change(NamedTuple):
+    """What is done to a target."""
+
+    method: str
+    value: float
+
+    @property
+    def text(self) -> str:
+        """``=0`` or ``x4``."""
+        return f"{'=' if self.method == 'set' else 'x'}{self.value:g}"
+
+
+class Seen(NamedTuple):
+    """The model at one moment; without target and change it is intact."""
+
+    target: Target | None
+    change: Change | None
+    nats: dict[str, float]
+    texts: list[str]
+
+
+def run(cfg: DictConfig) -> Results:
+    """Score the intact base, then every change of every target; rows and generations are written as they come.
+
+    Writes ``dimensions.csv`` (what stands out in the model), ``generations.csv`` and ``plots/dimensions.png``.
+
+    Raises:
+        ValueError: something in the configuration can't be honoured.
+    """
+    started = time.monotonic()
+    output, source, base_path = prepare.begin(cfg)
+    tokenizer = loading.load_tokenizer(base_path)
+    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
+    named = _named(cfg, model)
+    norms = [] if named else _norms(cfg, model)
+    bench = _Bench(cfg, source, model, tokenizer)
+    found = outliers.find(cfg, source, model, tokenizer)
+    _write_found(found, output / "dimensions.csv")
+    targets = [_target(model, *each) for each in named or _auto(cfg, norms, model, found)]
+    bench.results.notes = [outliers.summary(found)]
+    results = bench.results
+    with logged(cfg, "perturb_dimension", results):
+        bench.measure(None, None)
+        for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
+            with timed(results.seconds, "perturbing"):
+                undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
+            try:
+                bench.measure(target, change)
+            finally:
+                with timed(results.seconds, "perturbing"):
+                    undo.restore()
+        results.status = "completed"
+    results.seconds["total"] = time.monotonic() - started
+    results.write()
+    dimension_grid([results], output / "plots" / "dimensions.png", {target.name: target.role for target in targets})
+    _print(bench.seen, bench.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
+    return results
+
+
+class _Bench:
+    """Scores and generates with the model as it is, and writes both down."""
+
+    def __init__(
+        self, cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        self.cfg = cfg
+        self.model = model
+        self.tokenizer = tokenizer
+        self.fabric = make_fabric(cfg)
+        self.loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
+        self.prompts = list(cfg.job.prompts or _first_words(cfg, source))
+        self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
+        longest = max(map(len, self.ids)) + cfg.job.num_new_tokens
+        if longest > getattr(model.config, "max_position_embeddings", longest):
+            raise ValueError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
+        self.seen: list[Seen] = []
+        about = {"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())}
+        self.results = Results(Path(cfg.paths.output), experiment=cfg.name, seed=cfg.seed, model=about)
+        self.results.seconds = {"evaluating": 0.0, "generating": 0.0, "perturbing": 0.0}
+
+    def measure(self, target: Target | None, change: Change | None) -> None:
+        """Add the rows and generations of this moment, and write everything."""
+        about: dict[str, Any] = {"stage": "base", "seed": self.cfg.seed}
+        if target and change:
+            about |= {"stage": "perturbed", "variant": target.name, "method": change.method, "strength": change.value}
+        with timed(self.results.seconds, "evaluating"):
+            figures = score_languages(self.model, self.loaders, self.fabric)
+        with timed(self.results.seconds, "generating"):
+            texts = [self._generate(ids) for ids in self.ids]
+        add_rows(self.results, figures, **about)
+        nats = {language: row["nats_per_token"] for language, row in figures.items()}
+        self.seen.append(Seen(target, change, nats, texts))
+        self.results.write()
+        _write_generations(self.seen, self.prompts, self.results.folder / "generations.csv")
+
+    def _generate(self, ids: list[int]) -> str:
+        """The greedy continuation, special tokens included."""
+        before = torch.tensor([ids], device=self.model.device)
+        pad = self.tokenizer.pad_token_id
+        with self.fabric.autocast(), parameters.evaluation_mode(self.model):
+            after = self.model.generate(  # type: ignore[operator]
+                input_ids=before,
+                attention_mask=torch.ones_like(before),
+                max_new_tokens=self.cfg.job.num_new_tokens,
+                pad_token_id=self.tokenizer.eos_token_id if pad is None else pad,
+                **_GREEDY,
+            )
+        return str(self.tokenizer.decode(after[0, len(ids) :], clean_up_tokenization_spaces=False))
+
+
+def _first_words(cfg: DictConfig, source: Source) -> list[str]:
+    """About half of the first test document of each of the first languages."""
+    splitter = prepare.make_splitter(cfg)
+    languages = (cfg.data.eval_languages or source.languages)[:_NUM_PROMPTS]
+    texts = [next(splitter.texts(source, language, "test")) for language in languages]
+    halves = (text[: min(len(text) // 2, _PROMPT_CHARACTERS)] for text in texts)
+    return [(half.rsplit(None, 1) or [text])[0] for half, text in zip(halves, texts, strict=True)]
+
+
+def _changes(cfg: DictConfig) -> list[Change]:
+    values = sorted({float(value) for value in (*cfg.job["set"], *cfg.job.grid)})
+    return [*(Change("set", value) for value in values), *(Change("scale", float(value)) for value in cfg.job.scale)]
+
+
+def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
+    """Name and role of each target of a list, none with ``auto``; refuse what the model does not have."""
+    targets = [] if cfg.job.targets == "auto" else list(cfg.job.targets)
+    for target in targets:
+        try:
+            dimension_region(model, target)
+        except ValueError as error:
+            raise ValueError(f"job.targets: {error}") from error
+    return [(target, "named") for target in targets]
+
+
+def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
+    """The norms that job.norms names, each once, in the model's order for each pattern."""
+    size = model.config.hidden_size
+    known = [name for name, shape in parameters.named_shapes(model).items() if shape == (size,)]
+    found: dict[str, None] = {}
+    for pattern in cfg.job.norms:
+        hits = [name for name in known if parameters.is_candidate(name, (size,), [pattern])]
+        if not hits:
+            raise ValueError(f"job.norms: {pattern} matches no norm of {size} dimensions; the first are {known[:3]}")
+        found.update(dict.fromkeys(hits))
+    return list(found)
+
+
+def _auto(cfg: DictConfig, norms: Sequence[str], model: PreTrainedModel, found: Outliers) -> Iterator[tuple[str, str]]:
+    """Name and role of what was found, or comes closest, each beside a control drawn from the seed."""
+    rng = np.random.default_rng(cfg.seed)
+    dimensions = found.dimensions[: cfg.job.num_dimensions] or found.ranking[:1]
+    best = () if found.best_weight is None else (found.best_weight,)
+    weights = found.super_weights[: cfg.job.num_weights] or best
+    outlying = {d.dimension for d in (*found.dimensions, *dimensions)}
+    outlying |= {w.row for w in (*found.super_weights, *weights)}
+    others = [d for d in range(found.hidden_size) if d not in outlying]
+    controls = rng.choice(others, min(len(dimensions), len(others)), replace=False)
+    for norm in norms:
+        for dimension in dimensions:
+            yield f"{norm}[{dimension.dimension}]", "massive dimension" if dimension.layers else BELOW
+        yield from ((f"{norm}[{dimension}]", CONTROL) for dimension in controls)
+    shapes = parameters.named_shapes(model)
+    for weight in weights:
+        yield f"{weight.name}[{weight.row},{weight.column}]", "super weight" if weight.found else BELOW
+        columns = [column for column in range(shapes[weight.name][1]) if column != weight.column]
+        yield f"{weight.name}[{rng.choice(others)},{rng.choice(columns)}]", CONTROL
+
+
+def _target(model: PreTrainedModel, name: str, role: str) -> Target:
+    region = dimension_region(model, name)
+    ((parameter, part),) = region.parts.items()
+    weights = parameters.saved_parameters(model)[parameter]
+    return Target(name, role, region, float(part.to(weights.device).gather(weights)))
+
+
+def _write_found(found: Outliers, path: Path) -> None:
+    """What stands out: dimensions, largest ratio first, then weights of down projections.
+
+    ``layers``: where a dimension is massive; ``layer``: where it, or the weight, stands out most.
+    """
+    rows: list[list[Any]] = []
+    for d in sorted({*found.dimensions, *found.ranking}, key=lambda d: (-d.ratio, d.dimension)):
+        layers = " ".join(map(str, d.layers))
+        figures = [f"{d.value:.6g}", f"{d.ratio:.6g}", "", ""]
+        rows.append(["dimension", d.dimension, layers, d.layer, *figures, bool(d.layers)])
+    for w in found.super_weights or ([found.best_weight] if found.best_weight else []):
+        figures = [f"{figure:.6g}" for figure in (w.value, w.output_spike, w.input_spike, w.explained)]
+        rows.append(["weight", f"{w.name}[{w.row},{w.column}]", "", w.layer, *figures, w.found])
+    head = ["kind", "name", "layers", "layer", "value", "ratio", "input_ratio", "explained", "meets_criterion"]
+    _write_csv(head, ([*row[:-1], str(row[-1]).lower()] for row in rows), path)
+
+
+def _write_generations(seen: Sequence[Seen], prompts: Sequence[str], path: Path) -> None:
+    rows: list[list[Any]] = []
+    for one in seen:
+        about = [one.target.name, one.target.role] if one.target else ["base", "base"]
+        about += list(one.change or ("", ""))  # type: ignore[arg-type]
+        rows += [[*about, prompt, text] for prompt, text in zip(prompts, one.texts, strict=True)]
+    _write_csv(["variant", "role", "method", "strength", "prompt", "text"], rows, path)
+
+
+def _write_csv(head: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+def _print(seen: Sequence[Seen], prompt: str, sets: set[Change]) -> None:
+    """The intact base and each target, without the values that stand in the grid alone."""
+    languages = list(seen[0].nats)[:_SHOWN_LANGUAGES]
+    title = f"Test perplexity after changing one weight, and what follows: {prompt}"
+    shown = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("target, role (intact value)", overflow="fold", min_width=30)
+    shown.add_column("change", no_wrap=True)
+    for name in (*languages, "mean"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("text", no_wrap=True, overflow="ellipsis")
+    rows = [one for one in seen if one.change is None or one.change.method == "scale" or one.change in sets]
+    for target, group in groupby(rows, lambda one: one.target):
+        own = list(group)
+        names = [_short(target.name), f"{target.role} ({target.value:.3g})"] if target else ["base"]
+        for name, one in zip([*names, *[""] * len(own)], own, strict=False):
+            nats = [*(one.nats[language] for language in languages), math.fsum(one.nats.values()) / len(one.nats)]
+            text = escape(" ".join(one.texts[0].split())[:40])
+            shown.add_row(name, one.change and one.change.text, *(number(exp(value)) for value in nats), text)
+        shown.add_section()
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(shown)
+
+
+def _short(name: str) -> str:
+    """``model.layers.1.mlp.down_proj.weight[3,4]`` -> ``layers.1.down_proj[3,4]``, which fits the table."""
+    return re.sub(r"^model\.|(mlp|self_attn)\.|\.weight(?=\[)", "", name)

@@ -1,0 +1,1 @@
+"""The process a job runs in, and the folder it writes."""

@@ -1,0 +1,70 @@
+"""The base's massive-activation dimensions and super weights, found by one forward pass over the run's own text."""
+
+from itertools import islice
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_langcore.data import Source
+from lightning_langcore.data.tokenization import encode
+from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
+from lightning_langcore.jobs.steps import prepare
+from lightning_langcore.jobs.steps.evaluation import make_fabric
+from lightning_langcore.models import loading
+from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.progress import say
+
+
+def find(cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Outliers:
+    """Look at one block of validation text of each scored language, the begin token first."""
+    with make_fabric(cfg).autocast():
+        found = find_outliers(model, _blocks(cfg, source, tokenizer).to(model.device), **cfg.region.outliers)
+    say(summary(found))
+    return found
+
+
+def region_of_base(cfg: DictConfig, source: Source, base_path: str) -> Region:
+    """The weights that read and write the base's outlier dimensions, and its super weights."""
+    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
+    return outlier_region(model, find(cfg, source, model, loading.load_tokenizer(base_path)))
+
+
+def summary(found: Outliers) -> str:
+    """What was found, or how far the model is from having any, in one line."""
+    if found.dimensions:
+        told = ", ".join(f"{d.dimension} (|h| {abs(d.value):.0f}, {d.ratio:,.0f} x median)" for d in found.dimensions)
+        dimensions = f"massive-activation dimensions: {told}"
+    else:
+        top = found.ranking[0]
+        dimensions = (
+            f"no massive activation: the largest is |h| {abs(top.value):.3g} in dimension {top.dimension},"
+            f" {top.ratio:,.1f} x the median"
+        )
+    if found.super_weights:
+        weights = ", ".join(f"{w.name}[{w.row},{w.column}]" for w in found.super_weights)
+        return f"{dimensions}; super weights: {weights}"
+    best = found.best_weight
+    if best is None:
+        return dimensions
+    return (
+        f"{dimensions}; no super weight: the best candidate {best.name}[{best.row},{best.column}] makes"
+        f" {best.explained:.0%} of a value that is {best.output_spike:.1f} x the median"
+    )
+
+
+def _blocks(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """(languages, data.block_size), cut to the shortest."""
+    splitter = prepare.make_splitter(cfg)
+    rows = []
+    for language in cfg.data.eval_languages or source.languages:
+        row = [tokenizer.bos_token_id]
+        for tokens in encode(islice(splitter.texts(source, language, "validation"), 64), tokenizer, batch_size=4):
+            row += tokens
+            if len(row) >= cfg.data.block_size:
+                break
+        rows.append(row[: cfg.data.block_size])
+    width = min(map(len, rows))
+    return torch.tensor([row[:width] for row in rows])

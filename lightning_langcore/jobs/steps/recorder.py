@@ -1,0 +1,158 @@
+"""What a training leaves in its results as it goes: rows, drift, what was read, what the monitor saw."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from typing_extensions import override
+
+from lightning_langcore.callbacks import MultilingualPerplexity, NoiseSensitivity, WeightDiff
+from lightning_langcore.data import TextDataModule
+from lightning_langcore.data.mixing import CONVERSATIONS, Part
+from lightning_langcore.results.record import Results
+
+
+class Recorder(Callback):
+    """Write new rows to ``results.json`` as they come, so that an interrupted run keeps them.
+
+    It stands behind all callbacks that it asks. Which parts were read, in tokens and epochs, goes to the loggers too.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        perplexity: MultilingualPerplexity | None,
+        diff: WeightDiff | None,
+        monitor: NoiseSensitivity | None,
+        cfg: DictConfig,
+        about: dict[str, Any],
+    ) -> None:
+        self.results = results
+        self.perplexity = perplexity
+        self.diff = diff
+        self.monitor = monitor
+        self.cfg = cfg
+        self.about = about
+        self._written = 0
+        self._num_batches = 0
+        self._drift: list[dict[str, Any]] = []
+        self._course: list[dict[str, Any]] = []
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._num_batches = trainer.fit_loop.total_batch_idx + 1
+        self.write(trainer, log=trainer.global_step == 0)
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._num_batches += 1
+        self.write(trainer)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer, end=True)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if trainer.world_size == 1 and self._num_batches:  # else some of it would ask ranks that may be gone
+            self._refresh(trainer)
+            self.results.write()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"drift": self._drift, "course": self._course}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._drift = [dict(row) for row in state_dict["drift"]]
+        self._course = [dict(row) for row in state_dict["course"]]
+
+    def write(self, trainer: pl.Trainer, end: bool = False, log: bool = True) -> None:
+        """Add what is not in the results yet, and write if there is any.
+
+        Args:
+            trainer: of the run.
+            end: write anyway.
+            log: tell the loggers too, which have it already when a run goes on.
+        """
+        rows = [] if self.perplexity is None else self.perplexity.rows
+        if len(rows) == self._written and not end:
+            return
+        for row in rows[self._written :]:
+            self.results.add({k: v for k, v in row.items() if k != "ppl"} | self.about)
+        self._written = len(rows)
+        if rows:
+            self._mark(trainer, rows[-1]["stage"], rows[-1]["samples"])
+        self._refresh(trainer, log)
+        if trainer.is_global_zero:
+            self.results.write()
+
+    def _mark(self, trainer: pl.Trainer, stage: str, samples: int) -> None:
+        """What belongs to a milestone: how far the weights have moved, how much of the planned run is over."""
+        if any((row["stage"], row["samples"]) == (stage, samples) for row in self._course):
+            return  # it comes from a checkpoint
+        share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
+        self._course.append({"stage": stage, "samples": samples, "share": share})
+        if self.diff is not None and self.diff.region is not None:
+            found = self.diff.drift()
+            means = {"region": found.region, "rest": found.rest, "unmoved": found.unmoved}
+            self._drift.append({"stage": stage, "samples": samples, **means})
+            self.results.moved = [line._asdict() for line in found.lines]
+
+    def _refresh(self, trainer: pl.Trainer, log: bool = True) -> None:
+        self.results.drift = self._drift
+        self._add_text(trainer, log)
+        if self.monitor is not None:
+            self.results.monitor = {"action": self.monitor.action, **self.monitor.summary()}
+
+    def _add_text(self, trainer: pl.Trainer, log: bool) -> None:
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, TextDataModule)
+        course = [{"samples": row["samples"], "share": row["share"]} for row in self._course]
+        about = text_of(self.cfg, datamodule, self._num_batches, trainer.world_size)
+        self.results.data = {**about, "course": course}
+        figures = {}
+        for part, label in zip(self.results.data["parts"], (p.label for p in datamodule.text.parts), strict=True):
+            figures[f"data/tokens/{label}"] = float(part["tokens"])
+            figures[f"data/epochs/{label}"] = part["epochs"]
+        for logger in trainer.loggers if log else []:
+            logger.log_metrics(figures, step=trainer.global_step)
+
+
+def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world_size: int) -> dict[str, Any]:
+    """What ``results.json`` says of the training text that has been read."""
+    text = datamodule.text
+    used = datamodule.used(num_batches, world_size)
+    target = [i for i, part in enumerate(text.parts) if is_target(part)]
+    own = sum(used[i]["tokens"] for i in target)
+    rest = sum(part["tokens"] for part in used) - own
+    found: dict[str, Any] = {
+        "target": targets(text.parts),
+        "parts": used,
+        "ratio": rest / own if own and cfg.data.mix is not None else None,
+        "epochs": max((used[i]["epochs"] for i in target), default=None),
+        "asked": {"ratio": asked_ratio(text.parts), "epochs": cfg.data.epochs},
+        **datamodule.left_out,
+    }
+    if cfg.noise.inject is not None:
+        noise = {key: cfg.noise.get(key) for key in ("kind", "rate", "length")}
+        found["noise"] = noise | {"window": list(cfg.noise.window)}
+    return found
+
+
+def targets(parts: Sequence[Part]) -> list[str]:
+    """The languages that are trained on by name, not as general text beside them."""
+    return list(dict.fromkeys(part.language for part in parts if is_target(part)))
+
+
+def is_target(part: Part) -> bool:
+    """Whether it is what the run is about: a language named as such, or conversations; else it is mixed in."""
+    return part.name in (part.language, CONVERSATIONS)
+
+
+def asked_ratio(parts: Sequence[Part]) -> float | None:
+    """Tokens mixed in to one of the target, as configured."""
+    own = sum(part.share for part in parts if is_target(part))
+    return None if own in (0, sum(part.share for part in parts)) else (1 - own) / own

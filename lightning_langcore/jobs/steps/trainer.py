@@ -1,0 +1,183 @@
+"""A Trainer and a module from the configuration, and a fit that can be interrupted."""
+
+import logging
+import math
+import signal
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import transformers
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedModel
+
+from lightning_langcore.callbacks import PlainProgress
+from lightning_langcore.data import TextDataModule
+from lightning_langcore.jobs.config.validators import make
+from lightning_langcore.training import resume
+from lightning_langcore.training.modules import ContinuedPretraining
+from lightning_langcore.training.resume import Stamp
+from lightning_langcore.utils.progress import is_terminal
+
+
+def make_trainer(
+    cfg: DictConfig,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    description: str,
+    **more: Any,
+) -> pl.Trainer:
+    """The configured Trainer with progress for a terminal or for a log.
+
+    Args:
+        cfg: the whole configuration.
+        folder: Lightning's default root.
+        callbacks: in the order in which their hooks run.
+        loggers: may be empty.
+        description: for the plain progress lines.
+        more: overrides of the trainer's node.
+    """
+    quiet()
+    progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
+    return make(
+        cfg.trainer,
+        default_root_dir=str(folder),
+        max_epochs=-1,
+        callbacks=[progress, make_stamp(cfg), *callbacks],
+        logger=list(loggers),
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        enable_progress_bar=is_terminal(),
+        enable_model_summary=False,
+        **more,
+    )
+
+
+def fit(
+    trainer: pl.Trainer, module: pl.LightningModule, datamodule: TextDataModule, ckpt_path: str | None = None
+) -> None:
+    """``trainer.fit``, but Ctrl-C arrives as ``KeyboardInterrupt``: Lightning would leave the process inside it.
+
+    Args:
+        trainer: from :func:`make_trainer`.
+        module: what is trained.
+        datamodule: the text.
+        ckpt_path: see :func:`lightning_langcore.training.resume.choose`.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it.
+        SIGTERMException: the process was asked to end.
+        ValueError: training can't go on from the checkpoint.
+    """
+    batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
+    if batches == 0:
+        raise ValueError(
+            f"data.num_tokens makes {datamodule.num_rows} rows, less than one batch of"
+            f" data.batch_size={datamodule.batch_size} for each of {trainer.world_size} ranks (trainer.devices): raise"
+            " the first or lower the others"
+        )
+    whole = math.ceil(batches / trainer.accumulate_grad_batches)
+    trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
+    start = resume.choose(trainer, module, ckpt_path)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=start, weights_only=True)
+    except SIGTERMException:
+        raise
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def pretrain_once(
+    cfg: DictConfig,
+    model: PreTrainedModel,
+    datamodule: TextDataModule,
+    recipe: DictConfig,
+    folder: Path,
+    description: str,
+    callbacks: Sequence[Callback] = (),
+    precision: str = "32-true",
+) -> None:
+    """One training of a recipe (base or locate) on one device: AdamW, cosine, clipped at 1.
+
+    Independent of the run's optimizer, schedule and trainer, for the recipe alone decides the result.
+
+    Args:
+        cfg: gives the accelerator, nothing else.
+        model: trained in place.
+        datamodule: the text.
+        recipe: ``lr``, ``weight_decay``, ``warmup`` (share of the steps), ``batch_size``.
+        folder: Lightning's default root; nothing is written there.
+        description: for the progress.
+        callbacks: more callbacks.
+        precision: Lightning's word; the weights must stay float32.
+    """
+    num_steps = datamodule.num_rows // recipe.batch_size
+    build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
+    module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
+    own = cfg.copy()  # a limit, a strategy or a precision of the run must not shape what others will find
+    own.trainer = {
+        "_target_": "lightning.pytorch.Trainer",
+        "accelerator": cfg.trainer.accelerator,
+        "devices": 1,
+        "precision": precision,
+        "gradient_clip_val": 1.0,
+    }
+    trainer = make_trainer(own, folder, callbacks, [], description)
+    fit(trainer, module, datamodule)
+
+
+def make_module(cfg: DictConfig, model: PreTrainedModel) -> pl.LightningModule:
+    """The task's LightningModule with the run's optimizer."""
+    return make(cfg.task, model=model, optimizer=make(cfg.optimizer.build))
+
+
+def make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The configured callbacks, in the order of the configuration."""
+    return [make(node) for node in (cfg.callbacks or {}).values()]
+
+
+def quiet() -> None:
+    """Silence what Lightning says about itself at every Trainer, and warnings that hold for no user here."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+        ".*has `__len__` defined.*",
+        ".*is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+    if not is_terminal():
+        transformers.utils.logging.disable_progress_bar()
+
+
+_SETTINGS = (
+    "task", "model.name", "model.config", "optimizer", "perturbation", "trainer.precision",
+    "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm",
+    "trainer.max_steps",
+)  # fmt: skip
+
+
+def make_stamp(cfg: DictConfig) -> Stamp:
+    """The stamp of a run with this configuration."""
+    nodes = {name: OmegaConf.select(cfg, name) for name in _SETTINGS}
+    containers = (OmegaConf.is_config(node) for node in nodes.values())
+    return Stamp(
+        {
+            name: OmegaConf.to_container(node, resolve=True) if nested else node
+            for (name, node), nested in zip(nodes.items(), containers, strict=True)
+        }
+    )

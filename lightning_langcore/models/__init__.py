@@ -1,0 +1,1 @@
+"""Causal language models and their parameters: load, make, name, shard, read from disk."""

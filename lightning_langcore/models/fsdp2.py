@@ -1,0 +1,80 @@
+"""FSDP2: a model sharded over ranks, without any rank that ever holds the whole of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from transformers import PreTrainedModel
+
+from lightning_langcore.models import loading, sharding
+from lightning_langcore.models.parameters import in_a_layer, saved_parameters
+from lightning_langcore.models.safetensors_reader import Weights
+
+
+def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+    """A model as :func:`~lightning_langcore.models.loading.load_model` loads it, its parameters on the meta device.
+
+    Args:
+        path: folder saved by ``save_pretrained``, from which :func:`shard_` will read.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        attention: transformers' ``attn_implementation``.
+
+    Raises:
+        ValueError: see :func:`lightning_langcore.models.loading.load_model`.
+    """
+    loading.check(path, dtype)
+    return loading.model_without_weights(loading.load_config(path), dtype, attention).train()
+
+
+def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:
+    """FSDP2: each layer, then what is left, sharded over the mesh; in place, the names stay.
+
+    Parameters on the meta device are then filled from the files that the model was named after: each rank reads its own
+    rows, and no rank ever holds the whole model.
+
+    Args:
+        model: on the CPU, or on the meta device as :func:`empty_model` makes it.
+        mesh: Lightning's, with the dimensions ``data_parallel`` and ``tensor_parallel``.
+
+    Raises:
+        ValueError: tensor parallel is asked for; a parameter is not in the files, or in another shape.
+    """
+    if mesh["tensor_parallel"].size() != 1:
+        raise ValueError(
+            f"trainer.strategy.tensor_parallel_size={mesh['tensor_parallel'].size()}: weights are sharded over"
+            " data_parallel_size only; set tensor_parallel_size=1"
+        )
+    mesh = mesh["data_parallel"]
+    for name, module in model.named_modules():
+        if in_a_layer(f"{name}.") and name.rpartition(".")[2].isdigit():
+            fully_shard(module, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    if any(p.is_meta for p in model.parameters()):
+        _fill(model, mesh)
+
+
+def full_state(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The whole weights on the CPU of rank 0, nothing on the others; all ranks must ask for it together."""
+    state: Any = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return state
+
+
+@torch.no_grad()
+def _fill(model: PreTrainedModel, mesh: DeviceMesh) -> None:
+    stored = Weights(str(model.name_or_path))
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.to_empty(device=mesh.device_type)
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+    for name, parameter in saved_parameters(model).items():
+        if stored.shapes.get(name) != tuple(parameter.shape):
+            raise ValueError(
+                f"model.path={model.name_or_path}: its files do not hold {name} in shape {tuple(parameter.shape)}: load"
+                " the model once on one device and save it with save_pretrained"
+            )
+        here = sharding.box(parameter)
+        sharding.local(parameter).copy_(stored.part(name, here.start, here.shape))

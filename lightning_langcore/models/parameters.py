@@ -1,0 +1,164 @@
+"""Which parameters of a model count, and what they are called whatever wraps the model."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
+"""Name components that torch.compile, DDP and activation checkpointing put in; they are dropped before matching."""
+
+_IN_A_LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
+
+
+def canonical_name(name: str) -> str:
+    """Drop the components that wrappers add: ``_orig_mod.model.layers.0...`` -> ``model.layers.0...``."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def is_candidate(name: str, shape: Sequence[int], patterns: Iterable[str] | None = None) -> bool:
+    """Whether a parameter's weights may become part of a region.
+
+    Args:
+        name: canonical name.
+        shape: shape of the whole (unsharded) parameter.
+        patterns: shell patterns on the name, of which one must match, as in ``*.self_attn.*.weight``. ``None`` stands
+            for the matrices of the layers: no norms, no embeddings, no head.
+    """
+    if patterns is None:
+        return len(shape) == 2 and in_a_layer(name)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def in_a_layer(name: str) -> bool:
+    """Whether a parameter, or a module named with a dot at its end, belongs to one of the numbered layers."""
+    return _IN_A_LAYER.search(name) is not None
+
+
+def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters under the names that ``save_pretrained`` gives them; a tied one appears once.
+
+    If ``module`` holds a transformers model (a LightningModule does), the names are relative to that model.
+    """
+    _reshard(module)
+    for inner in module.modules():
+        if hasattr(inner, "save_pretrained"):
+            module = inner
+            break
+    return {canonical_name(name): p for name, p in module.named_parameters()}
+
+
+def named_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name, as ``save_pretrained`` gives it, and whole shape of each parameter."""
+    return {name: tuple(p.shape) for name, p in saved_parameters(module).items()}
+
+
+def candidates(
+    shapes: Mapping[str, Sequence[int]], patterns: Iterable[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The candidates among named shapes, in their order.
+
+    Raises:
+        ValueError: none matches.
+    """
+    patterns = None if patterns is None else list(patterns)
+    found = {name: tuple(shape) for name, shape in shapes.items() if is_candidate(name, shape, patterns)}
+    if not found:
+        wanted = "matrices inside layers" if patterns is None else f"region.parameters={patterns}"
+        raise ValueError(f"no parameter of the model matches {wanted}; the first names are {list(shapes)[:3]}")
+    return found
+
+
+def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, nn.Parameter]:
+    """Find the parameter for each name: the one whose canonical name is NAME or ends in ``.NAME``.
+
+    So a region made on a ``LlamaForCausalLM`` finds its weights when that model is an attribute of a LightningModule,
+    compiled, or wrapped by DDP.
+
+    Args:
+        module: the model, or anything that holds it.
+        shapes: names and whole shapes to look for.
+
+    Raises:
+        ValueError: a name has no parameter or several, or a shape differs; the first such name is named.
+    """
+    _reshard(module)
+    parameters = [(canonical_name(name), p) for name, p in module.named_parameters()]
+    by_suffix: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            by_suffix.setdefault(".".join(parts[start:]), []).append(parameter)
+    found = {}
+    for name, shape in shapes.items():
+        hits = by_suffix.get(name, [])
+        if len(hits) != 1:
+            known = ", ".join(n for n, _ in parameters[:2])
+            raise ValueError(
+                f"the region's parameter {name} matches {len(hits)} parameters of the model instead of one"
+                f" (the model begins with {known}): the region belongs to another model"
+            )
+        if tuple(hits[0].shape) != tuple(shape):
+            raise ValueError(
+                f"the region's parameter {name} has shape {tuple(shape)}, the model's {tuple(hits[0].shape)}:"
+                " the region belongs to another model"
+            )
+        found[name] = hits[0]
+    return found
+
+
+def _reshard(module: nn.Module) -> None:
+    """Under FSDP2 a forward pass leaves whole copies in place of the parameters that are trained: drop them."""
+    for inner in module.modules():
+        if isinstance(inner, FSDPModule):
+            inner.reshard()
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """A one-dimensional view that shares memory with ``tensor``, whose order is that of a region's indices.
+
+    Raises:
+        ValueError: the tensor is not contiguous, so that no such view exists.
+    """
+    if not tensor.is_contiguous():
+        raise ValueError(f"a parameter of shape {tuple(tensor.shape)} is not contiguous: make it so before training")
+    return tensor.detach().view(-1)
+
+
+def group_names(name: str) -> tuple[str, ...]:
+    """The log groups of a parameter: its kind and, inside a layer, the layer.
+
+    ``model.layers.3.mlp.up_proj.weight`` belongs to ``up_proj`` and ``layer_3``.
+    """
+    kind = name.removesuffix(".weight").split(".")[-1]
+    layer = re.search(r"(?:layers|h|blocks)\.(\d+)\.", name)
+    return (kind,) if layer is None else (kind, f"layer_{layer.group(1)}")
+
+
+def refuse_quantized(name: str, parameter: Tensor, what: str) -> None:
+    """Refuse weights that share a byte or a scale with others: a single one of them can't be addressed.
+
+    Raises:
+        ValueError: the parameter is quantized (bitsandbytes 4-bit or 8-bit) or not of a floating type.
+    """
+    if type(parameter).__name__ in {"Params4bit", "Int8Params"} or not torch.is_floating_point(parameter):
+        raise ValueError(
+            f"{what} needs floating-point weights, but {name} is {type(parameter).__name__} of {parameter.dtype}:"
+            " load the model in float32 or bfloat16"
+        )
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout off inside the block; afterwards each submodule is in the mode it was in."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training

@@ -1,0 +1,88 @@
+"""A model's weights on disk, read one tensor at a time."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+
+class Weights(Mapping[str, Tensor]):
+    """The tensors of a safetensors file or of a folder saved by ``save_pretrained``, read one at a time.
+
+    Raises:
+        ValueError: there is no safetensors file, a shard that the index names is missing or lacks a tensor, or a file
+            can't be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._files: dict[str, Path] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for file in self._find():
+            try:
+                with safe_open(file, framework="pt") as handle:
+                    for name in handle.keys():  # noqa: SIM118 - not a mapping
+                        self._files[name] = file
+                        self._shapes[name] = tuple(handle.get_slice(name).get_shape())
+            except (SafetensorError, OSError) as error:
+                raise ValueError(f"{file} is not a readable safetensors file: {error}") from error
+        self._check_index()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor, from the headers alone."""
+        return dict(self._shapes)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.stat().st_size for file in set(self._files.values()))
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self._files[name], framework="pt") as handle:
+            return handle.get_tensor(name)
+
+    def part(self, name: str, start: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """Some rows and columns of a tensor: nothing else of it is read.
+
+        Args:
+            name: of the tensor.
+            start: first row, column ...
+            shape: how many of each, maybe none.
+        """
+        if not math.prod(shape):
+            return torch.empty(tuple(shape))
+        with safe_open(self._files[name], framework="pt") as handle:
+            wanted = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
+            return handle.get_slice(name)[wanted]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _find(self) -> list[Path]:
+        files = [self.path] if self.path.is_file() else sorted(self.path.glob("*.safetensors"))
+        if not files:
+            raise ValueError(f"no safetensors weights at {self.path}: save the model with save_pretrained first")
+        index = self._index()
+        return files if not index else [self.path / name for name in sorted(set(index.values()))]
+
+    def _index(self) -> dict[str, str]:
+        file = self.path / "model.safetensors.index.json"
+        if not file.is_file():
+            return {}
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} is not a readable index of shards ({type(error).__name__})") from error
+
+    def _check_index(self) -> None:
+        for name, shard in self._index().items():
+            if self._files.get(name) != self.path / shard:
+                raise ValueError(f"{self.path}: the shard {shard} lacks {name}, which its index says it holds")

@@ -1,0 +1,1 @@
+"""Is an optimizer step like those before it: rolling windows, gradients, text, the decision."""

@@ -1,0 +1,262 @@
+"""Whether an optimizer step is like those before it: the same answer on every rank, for all see what every rank saw."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lightning_langcore.monitoring.novelty import MAX_BITS
+from lightning_langcore.monitoring.rolling_window import MIN_WINDOW, STATISTICS, Window, widened
+from lightning_langcore.monitoring.text import NO_TEXT, Text, TextReader
+
+_OF_ROWS = ("unseen_pairs", "surprise")
+_OF_STEPS = ("loss", "grad_norm", "core_share", "adam_ratio")
+SIGNALS = (*_OF_STEPS, "grad_norm_worst", "repetition", *_OF_ROWS)
+NOT_FINITE = "not finite"
+
+_STEADY = 0.02  # sigma is at least this share of a signal's centre
+_ONE_TOKEN = 1.0  # and at least this for numbers of tokens and pairs
+_AT_MOST = 3.0  # sigmas that a surprise counts in the window: else noise that slips in would hide what follows
+
+
+class Rules(NamedTuple):
+    """The settings of :class:`NoiseSensitivity` that decide; see there."""
+
+    signals: Sequence[str]
+    statistic: str
+    threshold: float
+    window: int
+    min_window: int
+    max_repeats: int
+    max_period: int
+    max_consecutive: int
+    pair_bits: int
+
+    def check(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            ValueError: names the setting, its value and what it may be.
+        """
+        unknown = set(self.signals) - set(SIGNALS)
+        if isinstance(self.signals, str) or unknown:
+            raise ValueError(f"NoiseSensitivity: signals={self.signals} must be a list of {', '.join(SIGNALS)}")
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"NoiseSensitivity: statistic={self.statistic!r} must be mean or median")
+        if not self.threshold > 0:
+            raise ValueError(f"NoiseSensitivity: threshold={self.threshold} sigmas must be above 0")
+        least = {"min_window": MIN_WINDOW, "window": self.min_window, "max_repeats": 2, "max_period": 1}
+        for name, value in (least | {"max_consecutive": 1, "pair_bits": 3}).items():
+            if getattr(self, name) < value:
+                raise ValueError(f"NoiseSensitivity: {name}={getattr(self, name)} must be at least {value}")
+        if self.pair_bits > MAX_BITS:
+            raise ValueError(f"NoiseSensitivity: pair_bits={self.pair_bits} must be at most {MAX_BITS}: 2 GB of bits")
+
+
+class Gradients(NamedTuple):
+    """Figures of the step's gradients; ``None``: not asked for, not at this step, or not to be had."""
+
+    norms: list[float]
+    core_share: float | None
+    adam_ratio: float | None
+
+
+class Evidence(NamedTuple):
+    """What one rank knows of a step.
+
+    Attributes:
+        loss: sum of the micro-batches' losses, of those with a label.
+        num_losses: how many.
+        num_masked: rows whose labels were taken because their documents are skipped.
+        text: ``None`` where batches have no ``input_ids``.
+        gradients: of the first rank; they are the same on all.
+        tagged: identities of documents with a tag; ``None`` where batches have no ``documents``.
+    """
+
+    loss: float
+    num_losses: int
+    num_masked: int
+    text: Text | None
+    gradients: Gradients | None
+    tagged: list[str] | None
+
+
+class Verdict(NamedTuple):
+    """A judged step.
+
+    Attributes:
+        signals: name -> value.
+        reasons: signal -> sigmas above its centre; its value where the rule is absolute. Empty: the step is accepted.
+        worst_tensor: number of the tensor whose norm is furthest above its own centre; ``None`` in short windows.
+        suspicious: for each rank, the rows of its :class:`Text` that are flagged themselves.
+        restarted: the last of too many flagged steps in a row.
+    """
+
+    signals: dict[str, float]
+    reasons: dict[str, float | str]
+    worst_tensor: int | None
+    suspicious: list[list[int]]
+    restarted: bool
+
+
+class Judge:
+    """Windows of the accepted steps, and the verdict on the next.
+
+    Args:
+        rules: the settings.
+        num_tensors: whose gradient norms are watched each by itself.
+    """
+
+    def __init__(self, rules: Rules, num_tensors: int) -> None:
+        self.rules = rules
+        self.text = TextReader(rules.max_period, rules.pair_bits)
+        self.max_repeats = rules.max_repeats
+        self._streak: list[float] = []  # of the flagged steps in a row, their repetition
+        self._streak_reasons: set[str] = set()
+        self._windows = {name: Window(rules.window, 1, rules.statistic, _STEADY) for name in _OF_STEPS}
+        self._windows["tensors"] = Window(rules.window, num_tensors, rules.statistic, _STEADY)
+        self._windows |= {n: Window(rules.window, 1, rules.statistic, floor=_ONE_TOKEN) for n in _OF_ROWS}
+
+    @property
+    def usual_norm(self) -> float | None:
+        """Centre of the gradient norms of the accepted steps; ``None`` before the first."""
+        window = self._windows["grad_norm"]
+        return float(window.center()[0]) if len(window) else None
+
+    def judge(self, evidence: Sequence[Evidence], overflow_is_usual: bool = False) -> Verdict:
+        """The verdict on a step; an accepted one enters the windows.
+
+        Args:
+            evidence: of every rank.
+            overflow_is_usual: gradients that are not finite belong to a scaler's search and are neither flagged nor
+                kept.
+        """
+        gradients = evidence[0].gradients
+        assert gradients is not None
+        texts = [e.text or NO_TEXT for e in evidence]
+        signals = self._values(evidence, gradients, texts)
+        finite = all(math.isfinite(signals.get(name, 0.0)) for name in ("loss", "grad_norm"))
+        z, worst = self._deviations(signals, gradients) if finite else ({}, None)
+        if worst is not None:
+            signals["grad_norm_worst"] = z["grad_norm_worst"][0]
+        reasons: dict[str, float | str] = {
+            name: value for name, (value, limit) in z.items() if value > limit and name in self.rules.signals
+        }
+        if not finite and not overflow_is_usual:
+            reasons |= {n: NOT_FINITE for n in ("loss", "grad_norm") if not math.isfinite(signals.get(n, 0.0))}
+        suspicious, of_text = self._judge_rows(texts)
+        reasons |= of_text
+        if finite and not reasons:
+            self._accept(signals, gradients, texts)
+        restarted = self._count(signals, reasons)
+        return Verdict(signals, reasons, worst, suspicious, restarted)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: numbers, strings, lists, dicts and tensors."""
+        return {
+            "windows": {name: window.state() for name, window in self._windows.items()},
+            "text": self.text.state(),
+            "max_repeats": self.max_repeats,
+            "streak": list(self._streak),
+            "streak_reasons": sorted(self._streak_reasons),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> list[str]:
+        """Go on where :meth:`state` was taken.
+
+        Returns:
+            What starts afresh, because it was kept under another setting.
+        """
+        self.max_repeats = max(self.rules.max_repeats, state["max_repeats"])
+        self._streak, self._streak_reasons = list(state["streak"]), set(state["streak_reasons"])
+        afresh = [name for name, window in self._windows.items() if not window.load(state["windows"][name])]
+        return afresh if self.text.load(state["text"]) else [*afresh, "pairs"]
+
+    def _values(self, evidence: Sequence[Evidence], gradients: Gradients, texts: Sequence[Text]) -> dict[str, float]:
+        num_losses = sum(e.num_losses for e in evidence)
+        signals = {"grad_norm": math.sqrt(sum(norm * norm for norm in gradients.norms))}
+        if num_losses:
+            signals["loss"] = sum(e.loss for e in evidence) / num_losses
+        if gradients.core_share is not None:
+            signals["core_share"] = gradients.core_share
+        if gradients.adam_ratio is not None:
+            signals["adam_ratio"] = gradients.adam_ratio
+        if any(text.rows for text in texts):
+            signals["repetition"] = float(max(text.repeats.max(initial=1) for text in texts))
+            signals["unseen_pairs"] = float(max(text.unseen.max(initial=0) for text in texts))
+        surprises = [text.surprise for text in texts if text.surprise is not None]
+        if any(len(values) for values in surprises):
+            signals["surprise"] = float(max(values.max(initial=0) for values in surprises))
+        return signals
+
+    def _deviations(
+        self, signals: Mapping[str, float], gradients: Gradients
+    ) -> tuple[dict[str, tuple[float, float]], int | None]:
+        """Signal -> sigmas above its centre and the most it may be, where the window is long enough; worst tensor."""
+        z = {}
+        for name in _OF_STEPS:
+            limit = self._limit(self._windows[name])
+            if name in signals and limit is not None:
+                z[name] = (float(self._windows[name].deviations(np.array([[signals[name]]]))[0, 0]), limit)
+        limit = self._limit(self._windows["tensors"])
+        if limit is None:
+            return z, None
+        of_tensors = self._windows["tensors"].deviations(np.array([gradients.norms]))[0]
+        worst = int(of_tensors.argmax())
+        return z | {"grad_norm_worst": (float(of_tensors[worst]), limit)}, worst
+
+    def _judge_rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], dict[str, float | str]]:
+        suspicious = []
+        reasons: dict[str, float | str] = {}
+        for text in texts:
+            bad = np.zeros(len(text.rows), dtype=bool)
+            for name, values, limit in self._figures(text):
+                bad |= values > limit
+                if (values > limit).any():
+                    reasons[name] = max(float(values.max()), float(reasons.get(name, 0.0)))
+            suspicious.append(np.flatnonzero(bad).tolist())
+        return suspicious, reasons
+
+    def _figures(self, text: Text) -> Iterator[tuple[str, np.ndarray, float]]:
+        """Signals that flag rows: name, a value for each row (sigmas, or copies) and the most that is usual."""
+        if "repetition" in self.rules.signals:
+            yield "repetition", text.repeats, self.max_repeats - 1
+        for name, values in zip(_OF_ROWS, (text.unseen, text.surprise), strict=True):
+            limit = self._limit(self._windows[name])
+            if name in self.rules.signals and values is not None and limit is not None:
+                yield name, self._windows[name].deviations(values[:, None])[:, 0], limit
+
+    def _limit(self, window: Window) -> float | None:
+        if len(window) < self.rules.min_window:
+            return None
+        return widened(self.rules.threshold, len(window), window.size)
+
+    def _accept(self, signals: Mapping[str, float], gradients: Gradients, texts: Sequence[Text]) -> None:
+        for name, window in self._windows.items():
+            if not math.isfinite(signals.get(name, math.nan)) or name == "unseen_pairs":
+                continue
+            value = np.array([[signals[name]]])
+            if name == "surprise" and len(window) >= self.rules.min_window:
+                value = window.capped(value, _AT_MOST)
+            window.add(value)
+        self._windows["tensors"].add(np.array([gradients.norms]))
+        for text in texts:
+            self._windows["unseen_pairs"].add(text.unseen[:, None])
+        self.text.learn(texts)
+
+    def _count(self, signals: Mapping[str, float], reasons: Mapping[str, float | str]) -> bool:
+        """Whether so many steps in a row were flagged that what they show is taken for the new usual."""
+        if not reasons:
+            self._streak, self._streak_reasons = [], set()
+            return False
+        self._streak.append(signals.get("repetition", 0.0))
+        self._streak_reasons |= reasons.keys()
+        if len(self._streak) < self.rules.max_consecutive:
+            return False
+        if min(self._streak) >= self.max_repeats:
+            self.max_repeats = int(max(self._streak)) + 1
+        for name in self._streak_reasons - {"repetition"}:
+            self._windows["tensors" if name == "grad_norm_worst" else name].clear()
+        self._streak, self._streak_reasons = [], set()
+        return True

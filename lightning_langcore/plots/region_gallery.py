@@ -1,0 +1,34 @@
+"""All the pictures and tables of where one region lies, and of how regions overlap."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_langcore import plots
+from lightning_langcore.regions.concentration import concentration_table, write_csv
+from lightning_langcore.regions.overlap import Overlap, jaccard_matrix
+from lightning_langcore.regions.region import Region
+from lightning_langcore.regions.weight_set import Indices
+
+
+def where_it_lies(region: Region, name: str, folder: Path) -> None:
+    """Heat map, line histograms, concentration (picture and table) and density of a region, under ``folder``.
+
+    Nothing is drawn of a region that has no matrix of a layer.
+    """
+    matrices = {n: part for n, part in region.parts.items() if len(part.shape) == 2 and ".layers." in f".{n}"}
+    if not matrices:
+        return
+    counts = {n: part.line_counts() for n, part in matrices.items()}
+    table = concentration_table(counts)
+    write_csv(table, folder / f"{name}_concentration.csv")
+    plots.region_heatmap(Indices(region.parts), region.shapes, folder / f"{name}.png", f"{name}: where the weights lie")
+    plots.line_histograms(counts, region.shapes, folder / f"{name}_lines.png", f"{name}: rows and columns")
+    plots.concentration_overview(table, folder / f"{name}_concentration.png", f"{name}: concentration")
+    sizes = {n: len(part) for n, part in region.parts.items()}
+    plots.density_overview(sizes, region.shapes, folder / f"{name}_density.png", f"{name}: share of each matrix")
+
+
+def overlap_picture(rows: Sequence[Overlap], path: Path, title: str) -> None:
+    """Jaccard of every pair as a labelled heat map, the diagonal left out."""
+    names, values, chance = jaccard_matrix(rows)
+    plots.pair_heatmap(values, names, names, path, title, f"Jaccard overlap (by chance {chance:.3f})", text="{:.3f}")

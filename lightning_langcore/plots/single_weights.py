@@ -1,0 +1,110 @@
+"""Perplexity against the value that one weight is set to: a line for each weight, beside the intact base."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_langcore.plots.style import COLOURS, GREY, LARGEST, perplexity_axis, save, tidy
+from lightning_langcore.results.conditions import Point, points
+from lightning_langcore.results.record import Results
+
+_COLUMNS = 3
+_MARKERS = "osD^vPX"
+
+
+class _Panel(NamedTuple):
+    """One parameter: a point for each value, by the weight's place in it; and the intact base."""
+
+    lines: dict[str, list[Point]]
+    base: Point | None
+
+
+def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str, str] | None = None) -> None:
+    """Test perplexity against the value a weight is set to, a panel for each parameter, a line for each weight.
+
+    Perplexities are geometric means over languages and seeds. The grey line is the intact base; a value that is not
+    finite is an infinity sign at the upper edge.
+
+    Args:
+        runs: rows of method ``set`` whose variant is a weight, as ``model.layers.1.input_layernorm.weight[2100]``.
+        path: the PNG file.
+        roles: by variant, for the legend; blue is ``control``, orange every other role.
+
+    Raises:
+        ValueError: no run has such rows.
+    """
+    panels = _panels(points(runs))
+    if not panels:
+        raise ValueError("dimension_grid: no run has test rows of a weight that was set to a value")
+    columns = 2 if len(panels) == 4 else min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(max(6.0, 3.6 * columns), 0.8 + 3.0 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    drawn = [point for panel in panels.values() for own in panel.lines.values() for point in own]
+    drawn += [panel.base for panel in panels.values() if panel.base]
+    perplexity_axis(grid[0, 0], drawn, margin=1.25)
+    values = [point.arm.strength for point in drawn if point.arm.strength is not None]
+    edge = 0.05 * (max(values) - min(values)) or 0.5
+    grid[0, 0].set_xlim(min(values) - edge, max(values) + edge)  # a line of infinities alone would not set it
+    models = {model for model, _ in panels}
+    for axes, ((model, name), panel) in zip(grid.flat, panels.items(), strict=False):
+        own = {place: (roles or {}).get(f"{name}{place}", "") for place in panel.lines}
+        _draw(axes, panel, own)
+        short = name.removeprefix("model.").removesuffix(".weight")
+        axes.set_title(short if len(models) == 1 else f"{model}: {short}", fontsize=10, fontweight="bold")
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid.flat[len(panels) - columns : len(panels)]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    figure.supxlabel("the weight is set to", fontsize=11)
+    figure.supylabel("test perplexity, geometric mean (log)", fontsize=11)
+    save(figure, path)
+
+
+def _panels(found: Iterable[Point]) -> dict[tuple[str | None, str], _Panel]:
+    """(model, parameter) -> panel, in the order of the runs."""
+    groups: dict[tuple[str | None, str], dict[str, dict[float, list[Point]]]] = {}
+    base: dict[tuple[str | None, str], list[Point]] = {}
+    for point in found:
+        arm = point.arm
+        name, bracket, place = arm.kind.partition("[")
+        if not bracket or arm.method != "set" or arm.strength is None:
+            continue
+        key = (arm.model, name)
+        if point.stage == "base":
+            base.setdefault(key, []).append(point)
+        elif point.stage == "perturbed":
+            groups.setdefault(key, {}).setdefault(bracket + place, {}).setdefault(arm.strength, []).append(point)
+    panels = {}
+    for key, places in groups.items():
+        lines = {place: [_mean(values[value]) for value in sorted(values)] for place, values in places.items()}
+        panels[key] = _Panel(lines, _mean(base[key]) if key in base else None)
+    return panels
+
+
+def _mean(own: Sequence[Point]) -> Point:
+    return own[0]._replace(nats=math.fsum(point.nats for point in own) / len(own))
+
+
+def _draw(axes: Axes, panel: _Panel, roles: Mapping[str, str]) -> None:
+    if panel.base and panel.base.nats < LARGEST:
+        axes.axhline(math.exp(panel.base.nats), color=GREY, linewidth=1, zorder=1, label="intact base")
+    for number, (place, own) in enumerate(panel.lines.items()):
+        colour = COLOURS["random" if roles[place] == "control" else "core"]
+        values = [point.arm.strength for point in own]
+        heights = [math.exp(point.nats) if point.nats < LARGEST else math.nan for point in own]
+        label = f"{place} {roles[place]}".rstrip()
+        look = {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "markersize": 4, "linewidth": 1.6}
+        axes.plot(values, heights, label=label, zorder=3, **look)  # type: ignore[arg-type]
+        for point in own:
+            if point.nats >= LARGEST:
+                at = (point.arm.strength, 0.99)
+                place_of = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "fontsize": 12}
+                axes.annotate("∞", at, color=colour, **place_of)  # type: ignore[arg-type]
+    tidy(axes)
+    axes.tick_params(labelsize=9)
+    axes.legend(frameon=False, fontsize=8, loc="best")

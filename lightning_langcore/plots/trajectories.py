@@ -1,0 +1,180 @@
+"""The course of a training against its base: while noise comes and goes, and over several epochs.
+
+A panel for each arm; in it a line for each value of the setting, from light to dark, and grey where there is none.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lightning_langcore.plots.axes import Curve, NothingToDrawError, add_legend, draw_curve, plain, setting_text
+from lightning_langcore.plots.recovery import milestones
+from lightning_langcore.plots.style import COLOURS, GREY, PALE, colours, save, short, tidy
+from lightning_langcore.results import trajectories
+from lightning_langcore.results.conditions import Arm, Point, labels
+from lightning_langcore.results.effects import clean_partners, responds, setting, spread_of, sweep
+from lightning_langcore.results.record import Results
+
+_MARKERS = "osD^vPX"
+
+
+class _Ring(NamedTuple):
+    """A place on a curve that is worth a mark."""
+
+    value: float
+    x: float
+
+
+class _Panel(NamedTuple):
+    """The curves of an arm by the setting's value, what to ring, and where noise is, in documents."""
+
+    curves: Mapping[float, Curve]
+    rings: list[_Ring]
+    noise: tuple[float, float] | None = None
+
+
+def time_course(runs: Sequence[Results], path: Path | str) -> None:
+    """Log perplexity above the base, mean over languages, against training documents; the time of the noise is shaded.
+
+    A ring is where the mean is back within 1 % of perplexity of the clean run's, or, where there is none, of its value
+    before the noise, for all seeds that left it; see
+    :func:`~lightning_langcore.results.trajectories.time_to_recover`. The band is the range over seeds.
+
+    Raises:
+        NothingToDrawError: no run with noise was scored after its first step.
+    """
+    panels = {}
+    back = partial(_back, clean=clean_partners([run for run in runs if responds(run)]))
+    for arm, series in sweep(runs, "noise.rate").items():
+        curves = {value: _joined(own, arm, trajectories.noise_course) for value, own in series.items()}
+        noisy = [run for own in series.values() for run in own if trajectories.window(run)]
+        between = [trajectories.window(run) or (0.0, 0.0) for run in noisy]
+        noise = (min(first for first, _ in between), max(last for _, last in between)) if between else None
+        backs = {value: spread_of(own, back) for value, own in series.items() if value}
+        rings = [_Ring(value, place.mean) for value, place in backs.items() if place and math.isfinite(place.high)]
+        panels[arm] = _Panel({value: curve for value, curve in curves.items() if curve}, rings, noise)
+    if not any(panel.curves for panel in panels.values()):
+        raise NothingToDrawError("time_course: no run with noise was scored after its first step")
+    texts = {0.0: "no noise"}
+    _draw(panels, "noise.rate", texts, ("training documents", "back within 1 %"), path)
+
+
+def _back(run: Results, clean: Mapping[int, Results]) -> float | None:
+    """Documents at which the run is back; infinite: never; ``None``: it did not leave, or it can't be told."""
+    between, needed = trajectories.window(run), trajectories.time_to_recover(run, clean.get(id(run)))
+    return between[1] + needed if between and needed else None
+
+
+def validation_course(runs: Sequence[Results], path: Path | str) -> None:
+    """Log perplexity of held-out answers, else of validation text, above the base against epochs; rings: the best.
+
+    The mean over languages; the band is the range over seeds.
+
+    Raises:
+        NothingToDrawError: no run had several epochs and a validation.
+    """
+    panels = {}
+    for arm, series in sweep(runs, "epochs").items():
+        curves, rings = {}, []
+        for value, own in series.items():
+            curve = _joined(own, arm, trajectories.validation)
+            if len(curve) < 2 or not curve[-1][0]:
+                continue
+            scale = sum(setting(run, "epochs") for run in own) / len(own) / curve[-1][0]
+            curves[value] = [(samples * scale, above) for samples, above in curve]
+            best = min(curves[value], key=lambda point: point[1].mean)
+            rings.append(_Ring(value, best[0]))
+        panels[arm] = _Panel(curves, rings)
+    if not any(panel.curves for panel in panels.values()):
+        raise NothingToDrawError("validation_course: no run had several epochs and a validation")
+    _draw(panels, "epochs", {1.0: "1 epoch"}, ("epochs", "best"), path)
+
+
+def _joined(runs: Sequence[Results], arm: Arm, measured: Callable[[Results], trajectories.Course]) -> Curve:
+    """One curve of several seeds, whose milestones may differ a little."""
+    points = [Point(arm, run.seed, "training", samples, "", above) for run in runs for samples, above in measured(run)]
+    return milestones(points)
+
+
+def _draw(
+    panels: Mapping[Arm, _Panel], key: str, texts: Mapping[float, str], words: tuple[str, str], path: Path | str
+) -> None:
+    named = labels(panels)
+    shown = {arm: panels[arm] for arm in named if panels[arm].curves}
+    columns = min(3, len(shown)) if len(shown) != 4 else 2
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(1.0 + 3.9 * max(columns, 1.5), 0.9 + 2.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    values = sorted({value for panel in shown.values() for value in panel.curves})
+    for axes, (arm, panel) in zip(grid.flat, shown.items(), strict=False):
+        _panel(axes, panel, _looks(values, key, arm.kind))
+        axes.set_title(named[arm], fontsize=10, fontweight="bold", pad=5, wrap=True)
+    for position in range(len(shown), rows * columns):
+        grid.flat[position].set_visible(False)
+        grid.flat[position - columns].xaxis.set_tick_params(labelbottom=True)
+    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    grid[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(round(value, 6))))
+    figure.supxlabel(words[0], fontsize=11)
+    figure.supylabel("log perplexity above the base\n(nats per token, mean over languages)", fontsize=10)
+    kinds = list(dict.fromkeys(arm.kind for arm in shown))
+    looks = _looks(values, key, kinds[0] if len(kinds) == 1 else "none")
+    unit = " epochs" if key == "epochs" else ""
+    handles = [
+        Line2D([], [], **looks[value], label=texts.get(value, setting_text(value, key) + unit)) for value in values
+    ]
+    if any(panel.rings for panel in shown.values()):
+        handles.append(Line2D([], [], **_RING, label=words[1]))
+    if any(panel.noise for panel in shown.values()):
+        handles.append(Line2D([], [], color=PALE, linewidth=8, label="noise"))
+    add_legend(figure, handles)
+    save(figure, path)
+
+
+_RING: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 11,
+    "markerfacecolor": "none",
+    "markeredgecolor": COLOURS["base"],
+    "markeredgewidth": 1.2,
+}
+
+
+def _looks(values: Sequence[float], key: str, kind: str) -> dict[float, dict[str, Any]]:
+    """Grey for the default, else shades of the kind's colour that grow darker with the value."""
+    full = colours([kind])[kind]
+    shades = LinearSegmentedColormap.from_list("doses", ["#FFFFFF", full])
+    grown = [value for value in values if not (key == "noise.rate" and value == 0)]
+    looks = {}
+    for number, value in enumerate(values):
+        place = grown.index(value) if value in grown else 0
+        colour = to_hex(shades(0.4 + 0.6 * (place + 1) / len(grown))) if value in grown else GREY
+        marker = _MARKERS[number % len(_MARKERS)]
+        looks[value] = {"color": colour, "linewidth": 1.8, "marker": marker, "markersize": 3.5}
+    return looks
+
+
+def _panel(axes: Axes, panel: _Panel, looks: Mapping[float, Mapping[str, Any]]) -> None:
+    if panel.noise:
+        axes.axvspan(*panel.noise, color=PALE, linewidth=0, zorder=0)
+    axes.axhline(0, color=GREY, linewidth=1, zorder=1)
+    for value, curve in panel.curves.items():
+        draw_curve(axes, curve, looks[value], plain)
+    for ring in panel.rings:
+        if ring.value in panel.curves:
+            axes.plot([ring.x], [_height(panel.curves[ring.value], ring.x)], **_RING, zorder=4)
+    tidy(axes)
+    axes.tick_params(labelsize=9)
+
+
+def _height(curve: Curve, x: float) -> float:
+    """Of the nearest point: a ring marks a milestone."""
+    return plain(min(curve, key=lambda point: abs(point[0] - x))[1].mean)

@@ -1,0 +1,1 @@
+"""Sets of single weights: algebra, files, overlap, perturbation, drift."""

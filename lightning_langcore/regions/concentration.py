@@ -1,0 +1,143 @@
+"""How much a region gathers in few rows or columns of a matrix, against a random region of equally many weights.
+
+The index is the share of the region's weights of a matrix that lie in the fullest 1 % of its lines (rows or columns).
+Even a random region has more than 1 % there, because the fullest lines are picked after the fact, and the more so the
+fewer weights it has. So the index is read against its own distribution for a random region: a line then holds c_i of
+its L weights, where (c_1, ..., c_n) is multivariate hypergeometric with n colours of L balls each and sum c_i drawn.
+"""
+
+import csv
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.progress import track
+
+
+class Concentration(NamedTuple):
+    """The index of one matrix in one direction.
+
+    Attributes:
+        share: 0..1, of the matrix's weights in the region, in the fullest lines.
+        expected: mean of the same for random regions of equally many weights.
+        low: 2.5th percentile of the random ones.
+        high: 97.5th percentile. Of many matrices of a random region one in twenty lies outside low..high.
+    """
+
+    share: float
+    expected: float
+    low: float
+    high: float
+
+
+class Lines(NamedTuple):
+    """Both directions of one matrix, whose region part holds ``num_weights``."""
+
+    num_weights: int
+    rows: Concentration
+    columns: Concentration
+
+
+def concentration(
+    counts: np.ndarray, line_length: int, top: float = 0.01, draws: int = 200, seed: int = 0
+) -> Concentration:
+    """The share of the region in the fullest ``top`` of the lines, and what a random region would have.
+
+    About 0.3 s for 11008 lines of 4096 weights; the random part is kept for matrices of equal shape and equally many
+    weights. Memory: 16 bytes x lines x draws.
+
+    Args:
+        counts: weights of the region in each line, as ``WeightSet.line_counts`` gives them.
+        line_length: weights in a line.
+        top: share 0..1 of the lines, rounded; at least one line.
+        draws: random regions.
+        seed: of the random regions.
+
+    Raises:
+        ValueError: no weights, more in a line than it is long, ``top`` outside 0..1, or a matrix of 10^9 elements.
+    """
+    num_weights = int(counts.sum())
+    if not num_weights or counts.max() > line_length:
+        raise ValueError(f"concentration: {num_weights} weights, {counts.max()} in a line of {line_length}")
+    if not 0 <= top <= 1:
+        raise ValueError(f"concentration: top is {top}, not a share 0..1 of the lines")
+    num_top = max(1, round(top * len(counts)))
+    share = float(_fullest(counts[None], num_top)[0]) / num_weights
+    return Concentration(share, *_random_shares(len(counts), line_length, num_weights, num_top, draws, seed))
+
+
+def concentration_table(
+    counts: Mapping[str, tuple[np.ndarray, np.ndarray]], top: float = 0.01, draws: int = 200, seed: int = 0
+) -> dict[str, Lines]:
+    """Both directions of each matrix, by parameter name; matrices that hold no weight of the region are left out.
+
+    Args:
+        counts: row and column counts by parameter name, as ``WeightSet.line_counts`` gives them.
+        top: see :func:`concentration`.
+        draws: see :func:`concentration`.
+        seed: see :func:`concentration`.
+
+    Raises:
+        ValueError: see :func:`concentration`.
+    """
+    table = {}
+    for name, (rows, columns) in track(counts.items(), "concentration", unit="matrix"):
+        if rows.any():
+            table[name] = Lines(
+                int(rows.sum()),
+                concentration(rows, len(columns), top, draws, seed),
+                concentration(columns, len(rows), top, draws, seed),
+            )
+    return table
+
+
+def write_csv(table: Mapping[str, Lines], path: Path | str) -> None:
+    """Write one row a parameter: ``parameter, num_weights, rows_share, rows_expected, ..., columns_high``."""
+    fields = [f"{way}_{field}" for way in ("rows", "columns") for field in Concentration._fields]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["parameter", "num_weights", *fields])
+        for name, lines in table.items():
+            writer.writerow([name, lines.num_weights, *(f"{value:.6g}" for value in (*lines.rows, *lines.columns))])
+
+
+@lru_cache(maxsize=64)
+def random_band(
+    num_lines: int, line_length: int, num_weights: int, draws: int = 200, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights in the fullest, second fullest ... line of a random region: 2.5th and 97.5th percentile at each rank.
+
+    Raises:
+        ValueError: more weights than the matrix has, or a matrix of 10^9 elements.
+    """
+    ranked = np.sort(_random_counts(num_lines, line_length, num_weights, draws, seed), axis=1)[:, ::-1]
+    low, high = np.percentile(ranked, [2.5, 97.5], axis=0)
+    return low, high
+
+
+@lru_cache(maxsize=1024)
+def _random_shares(
+    num_lines: int, line_length: int, num_weights: int, num_top: int, draws: int, seed: int
+) -> tuple[float, float, float]:
+    """Mean, 2.5th and 97.5th percentile of the index."""
+    shares = _fullest(_random_counts(num_lines, line_length, num_weights, draws, seed), num_top) / num_weights
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return float(shares.mean()), float(low), float(high)
+
+
+def _random_counts(num_lines: int, line_length: int, num_weights: int, draws: int, seed: int) -> np.ndarray:
+    """One random region a row. ``marginals`` costs one hypergeometric a line; ``count`` would list every element."""
+    balls = np.full(num_lines, line_length)
+    generator = np.random.default_rng(seed)
+    return generator.multivariate_hypergeometric(balls, num_weights, size=draws, method="marginals")
+
+
+def _fullest(counts: np.ndarray, num_top: int) -> np.ndarray:
+    """Weights in the ``num_top`` fullest lines of each row of ``counts``."""
+    kept = counts.shape[1] - num_top
+    total: np.ndarray = np.partition(counts, kept - 1, axis=1)[:, kept:].sum(axis=1) if kept else counts.sum(axis=1)
+    return total

@@ -1,0 +1,41 @@
+"""A region of one weight, named as ``NAME[INDEX]``."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from lightning_langcore.models import parameters
+from lightning_langcore.regions.region import Region
+
+_TARGET = re.compile(r"(?P<name>[^\[\]]+)\[(?P<position>-?\d+(\s*,\s*-?\d+)*)\]")
+
+
+def dimension_region(module: nn.Module, target: str) -> Region:
+    """A single weight, such as ``model.layers.1.input_layernorm.weight[2100]``, a dimension of a norm.
+
+    Args:
+        module: the model, or anything that holds it.
+        target: a parameter as ``save_pretrained`` names it, and one index per axis, from 0: ``NAME[ROW,COLUMN]``.
+
+    Raises:
+        ValueError: not of this form; an unknown parameter; another number of indices than axes; out of bounds.
+    """
+    parsed = _TARGET.fullmatch(target.strip())
+    if parsed is None:
+        raise ValueError(f"{target!r} is not of the form NAME[INDEX] or NAME[ROW,COLUMN]")
+    name = parsed["name"]
+    index = _flat_index(parameters.named_shapes(module), name, [int(n) for n in parsed["position"].split(",")])
+    return Region.from_indices(module, {name: [index]}, {"kind": "dimension", "target": target})
+
+
+def _flat_index(shapes: dict[str, tuple[int, ...]], name: str, position: Sequence[int]) -> int:
+    if name not in shapes:
+        raise ValueError(f"the model has no parameter {name}; its first is {next(iter(shapes), None)}")
+    shape = shapes[name]
+    if len(position) != len(shape):
+        raise ValueError(f"{name} has shape {shape}: it takes {len(shape)} indices, not {len(position)}")
+    if any(not 0 <= at < size for at, size in zip(position, shape, strict=True)):
+        raise ValueError(f"{name}[{','.join(map(str, position))}] lies outside the shape {shape}")
+    return int(np.ravel_multi_index(tuple(position), shape))

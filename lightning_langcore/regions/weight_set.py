@@ -1,0 +1,250 @@
+"""Some weights of one parameter, in the smallest of four forms, and what is done with exactly these.
+
+parameter (rows x cols)      idx         flat indices, row-major, ascending: 4 bytes a weight (8 beyond 2^31 - 1)
+. . x .                      bits        one bit for every weight of the parameter, little-endian
+x . . .                      rows, cols  numbers of whole rows or columns: 4 bytes a line
+. . . x                      here: idx 2, 4, 11
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_langcore.models.parameters import flat
+
+FORMS = ("idx", "bits", "rows", "cols")
+_INT32_MAX = 2**31 - 1
+_CHUNK = 1 << 20  # indices at a time
+_IDX_FOR_SPEED = 1 / 8
+"""Up to this share of a parameter its indices are held by what must be fast: at most half a byte a weight."""
+
+
+class WeightSet:
+    """A set of single weights of one parameter; immutable.
+
+    Args:
+        form: ``idx``, ``bits``, ``rows`` or ``cols``, see the head of the module.
+        data: 1-D; int32 or int64 and strictly ascending, or uint8 for ``bits``.
+        shape: of the whole parameter.
+
+    Raises:
+        ValueError: data that do not fit form and shape; the message says what is wrong, not which parameter.
+    """
+
+    def __init__(self, form: str, data: Tensor, shape: Sequence[int]) -> None:
+        self.form = form
+        self.shape = tuple(shape)
+        self.numel = math.prod(self.shape)
+        self.data = self._checked(data)
+        self._length = self._count()
+
+    @classmethod
+    def of(cls, indices: Tensor, shape: Sequence[int]) -> "WeightSet":
+        """From ascending flat indices, in the smaller of ``idx`` and ``bits``."""
+        return cls("idx", indices, shape).compact()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WeightSet):
+            return NotImplemented
+        if self.shape != other.shape or len(self) != len(other):
+            return False
+        one, two = (self, other) if self.form == other.form else (self.compact(), other.compact())
+        return torch.equal(one.data, two.data)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: "WeightSet") -> "WeightSet":
+        return self._combine(other, np.union1d, np.bitwise_or)
+
+    def __and__(self, other: "WeightSet") -> "WeightSet":
+        return self._combine(other, np.intersect1d, np.bitwise_and)
+
+    def __sub__(self, other: "WeightSet") -> "WeightSet":
+        return self._combine(other, np.setdiff1d, lambda a, b: a & ~b)
+
+    def indices(self) -> Tensor:
+        """Flat row-major indices, ascending, int64, on the device of the data."""
+        if self.form == "idx":
+            return self.data.long()
+        if self.form == "bits":
+            return _where(self.data, self.numel)
+        lines, (rows, cols) = self.data.long(), self.shape
+        if self.form == "rows":
+            return (lines[:, None] * cols + torch.arange(cols, device=lines.device)).flatten()
+        return (torch.arange(rows, device=lines.device)[:, None] * cols + lines).flatten()
+
+    def bitmap(self) -> Tensor:
+        """One bit for every weight of the parameter, uint8, little-endian, on the CPU."""
+        if self.form == "bits":
+            return self.data.cpu()
+        mask = np.zeros(self.numel, dtype=bool)
+        if self.form == "idx":
+            mask[self.data.cpu().numpy()] = True
+        elif self.form == "rows":
+            mask.reshape(self.shape)[self.data.cpu().numpy()] = True
+        else:
+            mask.reshape(self.shape)[:, self.data.cpu().numpy()] = True
+        return torch.from_numpy(np.packbits(mask, bitorder="little"))
+
+    def compact(self) -> "WeightSet":
+        """The same weights as ``idx`` or ``bits``, whichever is smaller: one form for one set, whatever made it."""
+        width = 4 if self.numel <= _INT32_MAX else 8
+        form = "idx" if len(self) * width <= (self.numel + 7) // 8 else "bits"
+        if form == self.form:
+            return self
+        return WeightSet(form, self.indices() if form == "idx" else self.bitmap(), self.shape)
+
+    def for_speed(self) -> "WeightSet":
+        """The form for what is done at every step: indices where they are few, else as it is."""
+        if self.form == "bits" and len(self) <= _IDX_FOR_SPEED * self.numel:
+            return WeightSet("idx", self.indices(), self.shape)
+        return self
+
+    def within(self, start: Sequence[int], shape: Sequence[int]) -> "WeightSet":
+        """The weights that lie in a box of the parameter, counted from its corner: what a sharded rank needs.
+
+        Args:
+            start: first row, column ... of the box.
+            shape: of the box; of a rank that holds nothing a length is 0.
+        """
+        if tuple(shape) == self.shape:
+            return self
+        if self.form in ("rows", "cols"):
+            dim = 0 if self.form == "rows" else 1
+            lines = self.data[(self.data >= start[dim]) & (self.data < start[dim] + shape[dim])] - start[dim]
+            return WeightSet(self.form, lines, shape)
+        indices = self.indices()
+        if tuple(shape[1:]) == self.shape[1:]:  # whole rows: one after the other
+            line = math.prod(shape[1:])
+            first, last = torch.searchsorted(indices, torch.tensor([start[0] * line, (start[0] + shape[0]) * line]))
+            return WeightSet.of(indices[first:last] - start[0] * line, shape)
+        inside, place = torch.ones_like(indices, dtype=torch.bool), torch.zeros_like(indices)
+        for index, first, length in zip(torch.unravel_index(indices, self.shape), start, shape, strict=True):
+            inside &= (index >= first) & (index < first + length)
+            place = place * length + (index - first)
+        return WeightSet.of(place[inside], shape)
+
+    def to(self, device: torch.device | str) -> "WeightSet":
+        """The same set with its data on a device."""
+        moved = object.__new__(WeightSet)
+        moved.__dict__.update(self.__dict__, data=self.data.to(device))
+        return moved
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The set's values of a tensor of this shape: 1-D, in the order of the flat indices, a copy."""
+        tensor = tensor.detach()
+        if self.form == "rows":
+            return tensor.index_select(0, self.data).flatten()
+        if self.form == "cols":
+            return tensor.index_select(1, self.data).flatten()
+        return flat(tensor).index_select(0, self._positions())
+
+    def fill_(self, tensor: Tensor, value: float) -> None:
+        """Write one value to the set's places."""
+        tensor = tensor.detach()
+        if self.form == "rows":
+            tensor.index_fill_(0, self.data.long(), value)
+        elif self.form == "cols":
+            tensor.index_fill_(1, self.data.long(), value)
+        else:
+            flat(tensor).index_fill_(0, self._positions().long(), value)
+
+    def scatter_(self, tensor: Tensor, values: Tensor) -> None:
+        """Write values, in the order of :meth:`gather`, to the set's places; bits are copied, NaN and -0.0 included."""
+        tensor = tensor.detach()
+        if self.form == "rows":
+            tensor.index_copy_(0, self.data.long(), values.view(-1, self.shape[1]))
+        elif self.form == "cols":
+            tensor.index_copy_(1, self.data.long(), values.view(self.shape[0], -1))
+        else:
+            flat(tensor).index_copy_(0, self._positions().long(), values)
+
+    def line_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many of the set's weights lie in each row and in each column of a matrix; int64."""
+        rows, cols = self.shape
+        if self.form in ("rows", "cols"):
+            full, other = (cols, rows) if self.form == "rows" else (rows, cols)
+            own = np.zeros(other, dtype=np.int64)
+            own[self.data.cpu().numpy()] = full
+            across = np.full(full, len(self.data), dtype=np.int64)
+            return (own, across) if self.form == "rows" else (across, own)
+        in_rows, in_cols = np.zeros(rows, np.int64), np.zeros(cols, np.int64)
+        for chunk in self.indices().cpu().split(_CHUNK):
+            row, col = np.divmod(chunk.numpy(), cols)
+            in_rows += np.bincount(row, minlength=rows)
+            in_cols += np.bincount(col, minlength=cols)
+        return in_rows, in_cols
+
+    def _positions(self) -> Tensor:
+        return self.data if self.form == "idx" else _where(self.data, self.numel)
+
+    def _combine(
+        self, other: "WeightSet", of_lines: Callable[..., np.ndarray], of_bits: Callable[..., np.ndarray]
+    ) -> "WeightSet":
+        if self.form == other.form != "bits":
+            lines = torch.from_numpy(of_lines(self.data.cpu().numpy(), other.data.cpu().numpy()))
+            combined = WeightSet(self.form, lines, self.shape)
+            return combined.compact() if self.form == "idx" else combined
+        bits = of_bits(self.bitmap().numpy(), other.bitmap().numpy())
+        return WeightSet("bits", torch.from_numpy(bits), self.shape).compact()
+
+    def _checked(self, data: Tensor) -> Tensor:
+        if self.form not in FORMS:
+            raise ValueError(f"unknown kind {self.form!r}")
+        if self.form == "bits":
+            return self._checked_bits(data)
+        if data.ndim != 1 or data.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"indices must be int32 or int64, 1-D, not {data.dtype}{list(data.shape)}")
+        if self.form != "idx" and len(self.shape) != 2:
+            raise ValueError(f"only a matrix has {self.form}, not shape {self.shape}")
+        places = self.numel if self.form == "idx" else self.shape[0 if self.form == "rows" else 1]
+        if len(data) and (int(data[0]) < 0 or int(data[-1]) >= places):
+            raise ValueError(f"an index of {self.form} lies outside the {places} of shape {self.shape}")
+        if not bool((data[1:] > data[:-1]).all()):
+            raise ValueError("the indices are not strictly ascending")
+        return data.to(torch.int32 if places <= _INT32_MAX else torch.int64).contiguous()
+
+    def _checked_bits(self, data: Tensor) -> Tensor:
+        if data.dtype != torch.uint8 or data.shape != ((self.numel + 7) // 8,):
+            raise ValueError(f"the bitmap is not {(self.numel + 7) // 8} bytes")
+        if self.numel % 8 and int(data[-1]) >> self.numel % 8:
+            raise ValueError(f"the bitmap has bits set beyond the {self.numel} weights")
+        return data.contiguous()
+
+    def _count(self) -> int:
+        if self.form == "bits":
+            return sum(int(np.unpackbits(part.numpy()).sum()) for part in self.data.cpu().split(_CHUNK // 16))
+        if self.form == "idx":
+            return len(self.data)
+        return len(self.data) * self.shape[1 if self.form == "rows" else 0]
+
+
+class Indices(Mapping[str, np.ndarray]):
+    """Flat indices by parameter, int64, made when they are asked for: never those of all parameters at once."""
+
+    def __init__(self, parts: Mapping[str, WeightSet]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._parts[name].indices().cpu().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def _where(bits: Tensor, numel: int) -> Tensor:
+    """Positions of the set bits, int64; memory: a byte for every weight of one parameter."""
+    if bits.device.type == "cpu":
+        flags = np.unpackbits(bits.numpy(), bitorder="little")[:numel]
+        return torch.from_numpy(np.flatnonzero(flags.view(bool)))
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return ((bits[:, None] >> shifts) & 1).flatten()[:numel].nonzero().flatten()

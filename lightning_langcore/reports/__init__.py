@@ -1,0 +1,1 @@
+"""Reports on any set of runs: the terminal and one HTML page."""

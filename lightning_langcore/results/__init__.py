@@ -1,0 +1,1 @@
+"""What runs measured, and what several runs say beside one another."""

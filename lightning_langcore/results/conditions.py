@@ -1,0 +1,224 @@
+"""The arms that several runs make: runs equal in everything but the seed, and their points in nats per token."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lightning_langcore.results.record import Results
+
+KINDS = ("core", "random", "peripheral", "file", "none")
+_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
+_NEAR = 0.05  # a number this share from a round one was meant to be that
+_WHERE_UNEQUAL = ("length", "window", "text", "target")  # parts that are told only where runs differ in them
+_ABSENT = {"data": "plain"}
+
+
+class Arm(NamedTuple):
+    """What makes runs comparable: equal in everything here, they differ in the seed only.
+
+    ``frozen`` is ``None`` where nothing was trained. ``data`` says what the text has that plain text read once has not,
+    as ``general x5``, and what a monitor did about it. Fields that do not apply are ``None``.
+    """
+
+    kind: str
+    frozen: bool | None
+    score: str | None
+    fraction: float | None
+    method: str | None
+    strength: float | None
+    model: str | None
+    data: str | None = None
+
+
+class Point(NamedTuple):
+    """One measurement of one arm; ``nats`` per token, infinite where the run stored none."""
+
+    arm: Arm
+    seed: int
+    stage: str
+    samples: int
+    lang: str
+    nats: float
+
+
+class Spread(NamedTuple):
+    """Mean and range over seeds, in nats: exp(mean) is the geometric mean of the perplexities."""
+
+    mean: float
+    low: float
+    high: float
+    num_seeds: int
+
+
+def points(runs: Iterable[Results], split: str = "test") -> list[Point]:
+    """The rows of one split as points of arms. A run's intact ``base`` rows count for each of its arms and seeds.
+
+    Setting keys that a row lacks are taken from the run's other rows where these agree, then from the run's region.
+    """
+    return [point for own in points_by_run(list(runs), split) for point in own]
+
+
+def points_by_run(runs: Sequence[Results], split: str = "test") -> list[list[Point]]:
+    """The points of each run; see :func:`points`.
+
+    A run on a known text that neither damaged nor froze its region has none: it was only measured.
+    """
+    made = []
+    for run, data in zip(runs, data_labels(runs), strict=True):
+        found: list[Point] = []
+        rows = [row for row in run.perplexity if row["split"] == split]
+        damaged = [row for row in rows if row["stage"] != "base"]
+        defaults = _defaults(run, damaged or rows)
+        trained = any(row["stage"] in ("training", "final") for row in damaged)
+        frozen = True if run.guard is not None else (False if trained else None)
+        arms = {id(row): _arm(run, defaults | row, frozen, data) for row in rows}
+        found += [
+            Point(arms[id(row)], row["seed"], row["stage"], row["samples"], row["lang"], _nats(row)) for row in damaged
+        ]
+        intact: dict[str, float] = {}
+        for row in rows:
+            if row["stage"] == "base":
+                intact.setdefault(row["lang"], _nats(row))
+        for arm, seed in dict.fromkeys((arms[id(row)], row["seed"]) for row in damaged or rows):
+            found += [Point(arm, seed, "base", 0, lang, nats) for lang, nats in intact.items()]
+        made.append(found)
+    return made
+
+
+def _nats(row: Mapping[str, Any]) -> float:
+    return float(row.get("nats_per_token", math.inf))
+
+
+def _defaults(run: Results, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    region = run.region or {}
+    defaults: dict[str, Any] = {"variant": region.get("kind", "none"), "fraction": region.get("fraction")}
+    for key in ("variant", "fraction", "method", "strength"):
+        values = {row[key] for row in rows if key in row}
+        if len(values) == 1:
+            defaults[key] = values.pop()
+    return defaults
+
+
+def _arm(run: Results, row: Mapping[str, Any], frozen: bool | None, data: str | None) -> Arm:
+    if frozen is False and run.data and all(other["stage"] != "perturbed" for other in run.perplexity):
+        return Arm("none", False, None, None, None, None, run.model.get("name"), data)
+    score = (run.region or {}).get("score") if row["variant"] != "random" else None
+    fraction, method, strength = (row.get(key) for key in ("fraction", "method", "strength"))
+    return Arm(row["variant"], frozen, score, fraction, method, strength, run.model.get("name"), data)
+
+
+def data_labels(runs: Sequence[Results], without: Collection[str] = ()) -> list[str | None]:
+    """What the text of each run has that plain text read once has not, in a few words; ``None``: nothing.
+
+    What the noise's length and place are, which languages are trained on, and whether text or conversations, is told
+    only where the runs differ in it.
+
+    Args:
+        runs: those that are read side by side.
+        without: settings to leave out: ratio, epochs, noise, length, window, monitor, text, target.
+    """
+    told = [_told(run) for run in runs]
+    given = [parts for run, parts in zip(runs, told, strict=True) if run.data]
+    same = {key for key in _WHERE_UNEQUAL if len({parts[key] for parts in given if parts.get(key)}) < 2}
+    shown = [[text for key, text in parts.items() if text and key not in same | set(without)] for parts in told]
+    return [", ".join(texts) or None for texts in shown]
+
+
+def _told(run: Results) -> dict[str, str | None]:
+    data = run.data or {}
+    noise = data.get("noise") or {}
+    ratio, epochs, rate = meant(run, "ratio"), meant(run, "epochs"), noise.get("rate") or 0.0
+    noisy = rate > 0
+    target, window = data.get("target") or [], noise.get("window")
+    talks = any(part.get("kind") == "conversations" for part in data.get("parts") or [])
+    return {
+        "ratio": f"{mixed_in(run)} x{ratio:g}" if ratio > 0 else None,
+        "epochs": f"{epochs:g} epochs" if epochs > 1 else None,
+        "noise": f"noise {noise.get('kind', '')} {_text('{:.3%}', rate)}" if noisy else None,
+        "length": f"length {noise['length']}" if noisy and noise.get("length") is not None else None,
+        "window": f"window {' to '.join(_text('{:.3%}', end) for end in window)}" if noisy and window else None,
+        "text": "conversations" if talks else "text",
+        "target": f"on {' '.join(target) if len(target) < 4 else f'{len(target)} languages'}" if target else None,
+        "monitor": acted(run),
+    }
+
+
+def acted(run: Results) -> str | None:
+    """What a monitor did to steps that it flagged, as ``skip``; ``None``: nothing but log them."""
+    monitor = run.monitor or {}
+    action = monitor.get("action") or ("skip" if monitor.get("num_skipped") else None)
+    return None if action == "log" else action
+
+
+def mixed_in(run: Results) -> str:
+    """What the mix adds to the target, by the names of its sources, as ``general``."""
+    data = run.data or {}
+    sources = dict.fromkeys(part.get("source") for part in data.get("parts") or [])
+    own = {*(data.get("target") or []), "conversations"}
+    return "+".join(str(source) for source in sources if source not in own) or "general"
+
+
+def meant(run: Results, key: str) -> float:
+    """The ``ratio`` or ``epochs`` that was configured, else the :func:`nominal` one of what was read; 0: not known."""
+    data = run.data or {}
+    asked = (data.get("asked") or {}).get(key)
+    return nominal(data.get(key) or 0.0) if asked is None else float(f"{asked:.6g}")
+
+
+def nominal(value: float) -> float:
+    """The round number that a measured ratio or number of epochs was meant to be: 4.97 -> 5, 1.3 stays, 0.4 stays."""
+    if not 0 < value < math.inf:
+        return value
+    power = math.floor(math.log10(value))
+    nearest = min(_ROUND, key=lambda digit: abs(math.log(value / 10**power / digit)))
+    near = abs(value / 10**power / nearest - 1) <= _NEAR
+    return float(f"{nearest}e{power}") if near else float(f"{value:.2g}")
+
+
+def spread(points: Iterable[Point]) -> Spread | None:
+    """Mean, least and greatest nats over seeds; runs that share a seed are averaged first. ``None`` of no points."""
+    return over_seeds((point.seed, point.nats) for point in points)
+
+
+def over_seeds(values: Iterable[tuple[int, float]]) -> Spread | None:
+    """The same of any numbers: pairs of seed and number."""
+    by_seed: dict[int, list[float]] = {}
+    for seed, value in values:
+        by_seed.setdefault(seed, []).append(value)
+    means = [math.fsum(own) / len(own) for own in by_seed.values()]
+    return Spread(math.fsum(means) / len(means), min(means), max(means), len(means)) if means else None
+
+
+def labels(arms: Iterable[Arm]) -> dict[Arm, str]:
+    """A name for each arm, in reading order: kind, frozen or free, and in brackets only what else tells arms apart."""
+    texts = {"fraction": "{:.3%}", "strength": "strength {:g}"}
+    unique = sorted(set(arms), key=_order)
+    named: dict[Arm, str] = {}
+    for arm in unique:
+        peers = [other for other in unique if other[:2] == arm[:2]]
+        told = [field for field in Arm._fields[2:] if len({getattr(peer, field) for peer in peers}) > 1]
+        extra = [_text(texts.get(field, "{}"), getattr(arm, field), _ABSENT.get(field, "–")) for field in told]
+        name = "no region" if arm.kind == "none" else arm.kind
+        name += {True: ", frozen", False: ", free", None: ""}[arm.frozen]
+        named[arm] = name + (f" ({', '.join(extra)})" if extra else "")
+    return named
+
+
+def _text(template: str, value: Any, absent: str = "–") -> str:
+    if value is None:
+        return absent
+    text = template.format(value)
+    return text.rstrip("%0").rstrip(".") + " %" if template.endswith("%}") else text
+
+
+def _order(arm: Arm) -> tuple[Any, ...]:
+    kind = KINDS.index(arm.kind) if arm.kind in KINDS else len(KINDS)
+    numbers = tuple(-1.0 if value is None else value for value in (arm.fraction, arm.strength))
+    frozen = {True: 0, False: 1, None: 2}[arm.frozen]
+    return (kind, arm.kind, frozen, *numbers, *map(str, arm[:-1]), _natural(arm.data or ""))
+
+
+def _natural(text: str) -> list[tuple[str, float]]:
+    """For sorting: ``general x5`` before ``general x10``."""
+    return [(words, float(number or 0)) for words, number in re.findall(r"(\D*)(\d+(?:\.\d+)?)?", text)]

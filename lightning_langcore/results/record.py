@@ -1,0 +1,252 @@
+"""What a run measured: ``results.json`` and ``perplexity.csv`` of a run folder, and the arms that several runs make.
+
+A number that is not finite has no place in strict JSON: its key is absent, in a row (``nats_per_token``, ``ppl``,
+``bits_per_byte``) as anywhere else (``guard.max_abs_drift``). The row itself stays, so that "scored, but infinite" and
+"not scored" remain two things; :func:`~lightning_langcore.results.conditions.points` reads an absent
+``nats_per_token`` as infinite.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_langcore.utils.atomic_files import atomic_path, write_text
+
+FORMAT = 1
+STAGES = ("base", "perturbed", "training", "final")
+STATUSES = ("completed", "interrupted", "failed")
+KEY = ("stage", "samples", "lang", "split", "variant", "fraction", "method", "strength", "seed")
+
+# Every column of perplexity.csv, in its order, with the type it is stored in.
+_COLUMNS: dict[str, type] = {
+    "stage": str,
+    "samples": int,
+    "lang": str,
+    "split": str,
+    "variant": str,
+    "fraction": float,
+    "method": str,
+    "strength": float,
+    "seed": int,
+    "nats_per_token": float,
+    "ppl": float,
+    "bits_per_byte": float,
+    "num_tokens": int,
+    "num_bytes": int,
+}
+ROUNDED_AWAY = 0.01
+"""From this share on weights that never moved are told of: bfloat16 has lost their updates."""
+
+_REQUIRED = ("stage", "samples", "lang", "split", "seed", "num_tokens", "num_bytes")
+_MEASURED = ("nats_per_token", "bits_per_byte")
+
+
+class Results:
+    """The record of one run; rank zero writes it at every milestone.
+
+    Attributes:
+        status: ``interrupted`` until the job sets ``completed`` or ``failed``: a killed process can't say so any more.
+        perplexity: the rows, in the order in which they were added; add with :meth:`add` only.
+        guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None`` where nothing was guarded.
+        data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
+            ``source``, ``language``, ``kind`` text or conversations, ``tokens``, ``epochs``, ``documents``), ``ratio``
+            (general tokens to one of the target, as it came out), ``epochs`` of the target, ``noise`` (``kind``,
+            ``rate``, ``length``, ``window`` as shares of the run's tokens), ``num_filtered``, ``num_cut``, ``course``
+            (at each milestone ``samples`` and ``share``, 0..1, of the planned run that was read), ``asked`` (``ratio``
+            and ``epochs`` as configured); ``None``: not known.
+        drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
+            |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates;
+            ``unmoved``, the share (0..1) of those others that are what they were at the start.
+        moved: the lines that moved most beside their own parameter: its ``name``, ``axis`` row, column or weight,
+            ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
+        monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it did not look.
+        seconds: wall-clock seconds by name (``total``, ``training``).
+        error: one line, for a failed run, or one that its monitor has stopped, which is ``interrupted``.
+        notes: sentences on what was found, for the reader.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        experiment: str,
+        seed: int,
+        model: Mapping[str, Any],
+        region: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.experiment = experiment
+        self.seed = seed
+        self.model: dict[str, Any] = dict(model)
+        self.region: dict[str, Any] | None = dict(region) if region is not None else None
+        self.guard: dict[str, Any] | None = None
+        self.data: dict[str, Any] | None = None
+        self.drift: list[dict[str, Any]] = []
+        self.moved: list[dict[str, Any]] = []
+        self.monitor: dict[str, Any] | None = None
+        self.status = "interrupted"
+        self.error: str | None = None
+        self.perplexity: list[dict[str, Any]] = []
+        self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
+        self._keys: set[tuple[Any, ...]] = set()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one measurement; perplexity is computed here from ``nats_per_token``. Keys with ``None`` are dropped.
+
+        Raises:
+            ValueError: a required key is missing, a key or stage is unknown, or the same measurement is there already.
+        """
+        if "ppl" in row:
+            raise ValueError("results: ppl is computed from nats_per_token; leave it out of the row")
+        missing = [key for key in _MEASURED if row.get(key) is None]
+        if missing:
+            raise ValueError(f"results: a row needs {', '.join(missing)}; it has {', '.join(row)}")
+        self._append(row)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        checked = _checked(row)
+        key = tuple(checked.get(name) for name in KEY)
+        if key in self._keys:
+            named = ", ".join(f"{name}={value}" for name, value in zip(KEY, key, strict=True) if value is not None)
+            raise ValueError(f"results: a second row for {named}")
+        self._keys.add(key)
+        self.perplexity.append(checked)
+
+    def write(self) -> None:
+        """Write ``results.json`` and ``perplexity.csv`` into the run folder, each atomically.
+
+        Raises:
+            ValueError: ``status`` is none of completed, interrupted, failed.
+        """
+        if self.status not in STATUSES:
+            raise ValueError(f"results: status is {self.status!r}, not one of {', '.join(STATUSES)}")
+        content = {
+            "format": FORMAT,
+            "experiment": self.experiment,
+            "status": self.status,
+            "error": self.error,
+            "seed": self.seed,
+            "model": self.model,
+            "region": self.region,
+            "guard": self.guard,
+            "data": self.data or None,
+            "drift": self.drift or None,
+            "moved": self.moved or None,
+            "monitor": self.monitor or None,
+            "notes": self.notes or None,
+            "perplexity": self.perplexity,
+            "seconds": self.seconds,
+        }
+        text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(self.folder / "results.json", text + "\n")
+        with (
+            atomic_path(self.folder / "perplexity.csv") as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, list(_COLUMNS), restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.perplexity)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Results":
+        """Read a run folder, or its ``results.json``.
+
+        Raises:
+            ValueError: the file is missing, is no JSON, has another format or lacks a key; the message names it.
+        """
+        file = Path(path)
+        file = file / "results.json" if file.is_dir() else file
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"{file}: can't be read ({error.strerror or error})") from error
+        except ValueError as error:
+            raise ValueError(f"{file}: no valid JSON ({error})") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else type(content).__name__
+            raise ValueError(f"{file}: format {found!r}, while this version reads format {FORMAT}")
+        missing = [key for key in ("experiment", "status", "seed", "model", "perplexity") if key not in content]
+        if missing:
+            raise ValueError(f"{file}: lacks {', '.join(missing)}")
+        known: dict[str, Any] = {key: content.get(key) for key in ("experiment", "seed", "model", "region")}
+        run = cls(file.parent, **known)
+        run.status, run.guard, run.error = content["status"], content.get("guard"), content.get("error")
+        run.seconds, run.notes = content.get("seconds", {}), content.get("notes", [])
+        run.data, run.monitor = content.get("data"), content.get("monitor")
+        run.drift, run.moved = content.get("drift", []), content.get("moved", [])
+        try:
+            for row in content["perplexity"]:
+                run._append(row)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file}: {error}") from error
+        return run
+
+
+def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row in column order, in plain types, with ``ppl``, without what is not finite."""
+    row = {key: value for key, value in row.items() if value is not None}
+    missing = [key for key in _REQUIRED if key not in row]
+    unknown = [key for key in row if key not in _COLUMNS]
+    if missing or unknown:
+        problem = f"needs {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
+        raise ValueError(f"results: a row {problem}; it has {', '.join(row)}")
+    if row["stage"] not in STAGES:
+        raise ValueError(f"results: stage is {row['stage']!r}, not one of {', '.join(STAGES)}")
+    checked = {key: kind(row[key]) for key, kind in _COLUMNS.items() if key in row}
+    nats = checked.get("nats_per_token", math.inf)
+    try:
+        checked["ppl"] = math.exp(nats)
+    except OverflowError:
+        checked["ppl"] = math.inf
+    kept = {key: checked[key] for key in _COLUMNS if key in checked}
+    return {key: value for key, value in kept.items() if not isinstance(value, float) or math.isfinite(value)}
+
+
+def _strict(value: Any) -> Any:
+    """Plain JSON values: dictionary keys with ``None`` or a number that is not finite are left out."""
+    if isinstance(value, Mapping):
+        plain = {str(key): _strict(item) for key, item in value.items()}
+        return {k: v for k, v in plain.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def load_runs(paths: Iterable[Path | str]) -> tuple[list[Results], list[str]]:
+    """Every run at or below ``paths``, and a sentence for each that can't be read, which is passed over.
+
+    Raises:
+        ValueError: see :func:`find_runs`; or none of the runs can be read.
+    """
+    runs, passed_over = [], []
+    for folder in find_runs(paths):
+        try:
+            runs.append(Results.load(folder))
+        except ValueError as error:
+            passed_over.append(f"passed over: {error}")
+    if not runs:
+        raise ValueError("\n".join(passed_over))
+    return runs, passed_over
+
+
+def find_runs(paths: Iterable[Path | str]) -> list[Path]:
+    """Every folder at or below ``paths`` that holds a ``results.json``, sorted, each once.
+
+    Raises:
+        ValueError: a path does not exist, or no run is in it.
+    """
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such folder")
+        folders = {path.parent} if path.name == "results.json" else {file.parent for file in path.rglob("results.json")}
+        if not folders:
+            raise ValueError(f"{path}: no results.json here or below, so no run to report")
+        found |= folders
+    return sorted(found)

@@ -1,0 +1,252 @@
+"""LightningModules: what is trained and with which loss."""
+
+import importlib.util
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, get_scheduler
+from typing_extensions import override
+
+from lightning_langcore.metrics.chunked_cross_entropy import LossHead, loss_head
+from lightning_langcore.metrics.functional import scored_mean, token_nats
+from lightning_langcore.models import fsdp2
+from lightning_langcore.models.parameters import evaluation_mode
+
+_LEAK = 0.01  # of what a token moves the logits behind it where nothing is between them
+
+
+class ContinuedPretraining(pl.LightningModule):
+    """Next-token prediction over packed blocks, all weights trainable.
+
+    A batch has ``input_ids`` and ``shift_labels`` (the token after each position, -100 where it does not count), both
+    (B, T) int64. Logs ``train/loss``: mean nats per token of the optimizer step's last micro-batch, whose nats of each
+    token it keeps in ``token_nats``: (B, T) float32, 0 where nothing is scored.
+
+    Args:
+        model: any causal language model of transformers.
+        optimizer: makes the optimizer from parameter groups; the matrices decay, norms and biases do not.
+        schedule: a name that ``transformers.get_scheduler`` knows: ``constant_with_warmup``, ``cosine``, ``linear``.
+        num_warmup_steps: optimizer steps of linear warm-up.
+        chunked_loss: compute the loss 512 positions at a time and never hold all logits; equal but for rounding. Costs
+            a float32 gradient of the head between forward and backward, which is worth it where a micro-batch has
+            more tokens than the hidden size. Refused where the logits are not just what a linear head makes (Gemma 2,
+            Cohere, Granite).
+        compile: run the training step's forward and backward through ``torch.compile``; equal but for rounding. The
+            first step takes a minute or more, and every batch should have the shape of the first. Evaluation stays as
+            it is.
+
+    Raises:
+        ValueError: at the start of training: a model whose logits are not what its head makes, with
+            ``chunked_loss``; no compiler, with ``compile``. During training: the loss is NaN or infinite.
+
+    Example::
+
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=5e-5))
+        Trainer(max_steps=1000, callbacks=[CoreGuard("core.safetensors")]).fit(module, loader)
+    """
+
+    token_nats: Tensor
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: Callable[[Iterable[Mapping[str, Any]]], Optimizer],
+        schedule: str = "constant",
+        num_warmup_steps: int = 0,
+        chunked_loss: bool = False,
+        compile: bool = False,  # noqa: A002 - the word of the setting
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._num_warmup_steps = num_warmup_steps
+        self._chunked_loss = chunked_loss
+        self._compile = compile
+        self._head: LossHead | None = None
+        self._compiled: Callable[..., Tensor] | None = None
+
+    @override
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Input ids (B, T) -> logits (B, T, V)."""
+        return self._run(input_ids=input_ids)
+
+    @override
+    def configure_model(self) -> None:
+        """Shard the model where Lightning has made a mesh for it (ModelParallelStrategy)."""
+        if self.device_mesh is not None and not isinstance(self.model, FSDPModule):
+            fsdp2.shard_(self.model, self.device_mesh)
+
+    @override
+    def on_fit_start(self) -> None:
+        self.model.train()
+
+    @override
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self._loss(self._inputs(batch), batch["shift_labels"])
+        # On a GPU this waits for the forward pass, and the GPU then for the first kernel of the backward pass: some
+        # 0.1 ms a step. A loss looked at later would be looked at when the weights and the moments are spoilt.
+        if not math.isfinite(loss.item()):
+            raise ValueError(
+                f"train/loss is {loss.item()} at step {self.trainer.global_step}: lower optimizer.lr or"
+                " perturbation.strength, or look at the data"
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    @override
+    def on_train_start(self) -> None:
+        if self._compile:
+            _require_compiler(self.device)
+        with evaluation_mode(self.model), torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            self._try_model()
+        if self._compile:
+            self._compiled = torch.compile(self._run, dynamic=False)
+
+    @override
+    def on_train_end(self) -> None:
+        self._compiled = None
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = self._optimizer(
+            [
+                {"params": [p for p in trainable if p.ndim >= 2]},
+                {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+            ]
+        )
+        timeless = self._schedule in ("constant", "constant_with_warmup")
+        num_steps = None if timeless else int(self.trainer.estimated_stepping_batches)
+        scheduler = get_scheduler(self._schedule, optimizer, self._num_warmup_steps, num_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @override
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip here, for Lightning refuses to clip for a fused optimizer under mixed precision.
+
+        Under 16-mixed such an optimizer would take the scale off the gradients in its step, which is after clipping.
+        """
+        if gradient_clip_val:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if gradient_clip_algorithm == "value":
+                torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            else:
+                torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
+    def _run(self, **inputs: Tensor) -> Tensor:
+        return self.model(**inputs, use_cache=False).logits
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"input_ids": batch["input_ids"]}
+
+    def _loss(self, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        run = self._compiled or self._run
+        if self._head is None:
+            nats = token_nats(run(**inputs), labels)
+            self.token_nats = nats.detach()
+            return scored_mean(nats, labels)
+        with self._head.lent(labels):
+            total = run(**inputs)
+        self.token_nats = self._head.nats
+        return scored_mean(total, labels)
+
+    def _try_model(self) -> None:
+        """Refuse what the model can't do, before the first step; in evaluation mode, without gradients."""
+        if not self._chunked_loss:
+            return
+        if self.trainer.precision in ("16-mixed", "16-true"):  # the loss is scaled only after its gradients are made
+            raise ValueError(
+                f"task.chunked_loss=true: with trainer.precision={self.trainer.precision} small gradients of the head"
+                " would be rounded to 0: choose trainer.precision=bf16-mixed or task.chunked_loss=false"
+            )
+        self._head = loss_head(self.model, lambda ids: self._run(input_ids=ids))
+        if self._head is None:
+            raise ValueError(
+                f"task.chunked_loss=true: the logits of {type(self.model).__name__} are not just what a linear head"
+                " makes (they are scaled, capped or cut): choose task.chunked_loss=false"
+            )
+
+
+class SupervisedFineTuning(ContinuedPretraining):
+    """Learn the answers of conversations, several of which may stand in a row; all weights trainable.
+
+    A batch has ``position_ids`` (B, T) int64 besides: they begin at 0 in each conversation, and so say where one ends.
+    From them transformers makes a mask in which no token sees another conversation (``sdpa``, ``eager``). Not every
+    model does, nor flash attention with more than one row: so before the first step two conversations in a row are
+    tried, and a model in which the second one feels the first is refused. That costs two forward passes of 16 tokens.
+
+    Labels are -100 but where the next token is an answer's: the loss is the mean nats over the answer tokens of the
+    micro-batch, 0 if there are none. With accumulated gradients each micro-batch counts the same, however many answer
+    tokens it has. For the rest see :class:`ContinuedPretraining`; a sharded model is tried as a whole, on every rank.
+
+    Raises:
+        ValueError: at the start of training: the model mixes the conversations of a row. During training: a batch
+            without ``position_ids``; the loss is NaN or infinite.
+
+    Example::
+
+        module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-5))
+        Trainer(max_steps=1000).fit(module, loader)
+    """
+
+    @override
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """Input ids (B, T) -> logits (B, T, V); without positions each row is one text."""
+        if position_ids is None:
+            return super().forward(input_ids)
+        return self._run(input_ids=input_ids, position_ids=position_ids)
+
+    @override
+    def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if "position_ids" not in batch:
+            raise ValueError("task=sft: the batches have no position_ids: choose data=phrasebook_sft, sft_files or aya")
+        return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
+
+    @override
+    def _try_model(self) -> None:
+        super()._try_model()
+        self._refuse_mixing(self._run, f"model.attention={self.model.config._attn_implementation}")
+        if self._compile:  # what Python decides while it is traced may differ from what it decides otherwise
+            self._refuse_mixing(torch.compile(self._run, backend="eager", dynamic=False), "task.compile=true")
+            torch.compiler.reset()  # what was traced here would count towards the 8 graphs a function may have
+
+    def _refuse_mixing(self, run: Callable[..., Tensor], setting: str) -> None:
+        ids = torch.tensor([[1, 2, 3, 4, 1, 2, 3, 4], [5, 6, 7, 8, 1, 2, 3, 4]], device=self.device)
+        positions = torch.arange(4, device=self.device).repeat(2).expand(2, -1)
+        felt = [
+            (logits[0, 4:] - logits[1, 4:]).abs().max().item()
+            for logits in (run(input_ids=ids, position_ids=positions), run(input_ids=ids))
+        ]  # how far the first half moves the second
+        if felt[0] > _LEAK * felt[1]:
+            raise ValueError(
+                f"task=sft: {type(self.model).__name__} with {setting} lets a conversation see the one before it in the"
+                " row: choose model.attention=sdpa and task.compile=false, or a LLaMA, Mistral, Qwen or Gemma, which"
+                " keep them apart"
+            )
+
+
+def _require_compiler(device: torch.device) -> None:
+    names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if device.type == "cpu" and not any(map(shutil.which, names)):
+        raise ValueError(
+            f"task.compile=true: there is no C++ compiler ({' or '.join(names)}) here: install one, or"
+            " choose task.compile=false"
+        )
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise ValueError("task.compile=true: triton is not installed here: install it, or choose task.compile=false")

@@ -1,0 +1,92 @@
+"""Folders that are made once and found again: by a recipe, under a lock, published by a rename."""
+
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lightning_langcore.utils.atomic_files import atomic_folder, write_text
+from lightning_langcore.utils.progress import say
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of the recipe as canonical JSON."""
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def place(root: Path, name: str, recipe: Mapping[str, Any]) -> Path:
+    """Where the folder for a recipe is, or will be."""
+    return root / f"{name}-{key_of(recipe)}"
+
+
+def find(root: Path, name: str, recipe: Mapping[str, Any]) -> Path | None:
+    """The published folder for a recipe, if there is one."""
+    folder = place(root, name, recipe)
+    return folder if (folder / "recipe.json").is_file() else None
+
+
+def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    """The folder for a recipe, built if it is missing.
+
+    It is built beside its place and renamed when done, with ``recipe.json`` in it: what exists is complete. A second
+    process waits for the first and says whom it waits for. The lock goes with its process, however that ends; what a
+    killed one has left half made is removed by the next.
+
+    Args:
+        root: folder of all artifacts.
+        name: what it is, for people.
+        recipe: everything the content depends on; JSON.
+        build: fills an empty folder.
+
+    Returns:
+        ``<root>/<name>-<key>``.
+
+    Raises:
+        ValueError: ``root`` can't be written.
+        OSError: the disk is full; nothing half made stays.
+    """
+    folder = place(root, name, recipe)
+    if find(root, name, recipe):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=root).close()
+    except OSError as error:
+        raise ValueError(f"paths.artifacts={root} can't be written ({error.strerror}): set another folder") from error
+    owner = root / f".{folder.name}.owner"
+    with _locked(root / f".{folder.name}.lock", owner, folder.name):
+        if not find(root, name, recipe):
+            write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
+            try:
+                with atomic_folder(folder, keep_seconds=0) as temporary:
+                    build(temporary)
+                    write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+            finally:
+                owner.unlink(missing_ok=True)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path, owner: Path, name: str) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        try:
+            who = owner.read_text(encoding="utf-8")
+        except OSError:  # it has just begun or ended
+            who = "another process"
+        say(f"waiting for {who}, which is making {name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
