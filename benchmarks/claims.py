@@ -39,8 +39,8 @@ def finished(sweep: Path) -> bool:
 def run(seed: int, folder: Path, words: Sequence[str]) -> None:
     """The five runs of one seed, unless they are there."""
     common = [f"seed={seed}", f"model.base.seed={seed}", *words]
-    arms = [("recovery_frozen,recovery_unfrozen", "core,random"), ("recovery_unfrozen", "peripheral")]
-    for number, (experiments, kinds) in enumerate(arms):
+    conditions = [("recovery_frozen,recovery_unfrozen", "core,random"), ("recovery_unfrozen", "peripheral")]
+    for number, (experiments, kinds) in enumerate(conditions):
         target = folder / f"seed{seed}-{number}"
         if not finished(target):
             command = [sys.executable, str(ROOT / "train.py"), "-m", f"+experiment={experiments}", f"region={kinds}"]
@@ -66,7 +66,7 @@ def scores(runs: Sequence[Results]) -> None:
     for score in SCORES:
         values: dict[str, dict[tuple[str, int], float]] = {}
         for p in points([run for run in runs if run.region and run.region["score"] == score]):
-            values.setdefault("base" if p.stage == "base" else p.arm.kind, {})[p.lang, p.seed] = p.nats
+            values.setdefault("base" if p.stage == "base" else p.condition.kind, {})[p.lang, p.seed] = p.nats
         kinds = ("base", "core", "matched", "random", "peripheral")
         cells = [f"{math.exp(statistics.fmean(values[kind].values())):.4g}" for kind in kinds]
         for high, low in ORDERINGS:
@@ -84,7 +84,7 @@ def damage(found: Sequence[Point]) -> None:
     values: dict[tuple[str, str], dict[int, float]] = {}
     for p in found:
         if p.stage in ("base", "perturbed"):
-            values.setdefault((p.lang, "base" if p.stage == "base" else p.arm.kind), {})[p.seed] = p.nats
+            values.setdefault((p.lang, "base" if p.stage == "base" else p.condition.kind), {})[p.seed] = p.nats
     print("\n| language | intact | core | random | peripheral | core / random, by seed |\n|---|---|---|---|---|---|")
     wins = {kind: [0, 0] for kind in KINDS[1:]}
     for lang in languages:

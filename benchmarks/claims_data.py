@@ -71,7 +71,7 @@ DRIFT = {
 }
 
 
-def arm(run: Results) -> str:
+def condition(run: Results) -> str:
     """Experiment, and what is frozen of it."""
     region = run.region or {}
     return run.experiment + (
@@ -101,7 +101,7 @@ def adapt(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
 def tell_adapt(runs: Sequence[Results]) -> None:
     """Gain of the new language and loss of the old ones in bits per byte."""
     columns = {"gain, new": over(gain, "{:.3f}".format), "loss, old": over(loss, "{:.3f}".format), **DRIFT}
-    table("Adapting: bits per byte", grouped(runs, arm), columns)
+    table("Adapting: bits per byte", grouped(runs, condition), columns)
 
 
 def epochs(folder: Path, seed: int, words: Sequence[str]) -> list[Results]:
@@ -115,7 +115,11 @@ def tell_epochs(runs: Sequence[Results]) -> None:
     """Held-out answers or text of the target, general text, drift."""
 
     def name(run: Results) -> str:
-        return f"{arm(run)}, {round(setting(run, 'epochs'))} epoch(s)" if "epochs" in run.experiment else arm(run)
+        return (
+            f"{condition(run)}, {round(setting(run, 'epochs'))} epoch(s)"
+            if "epochs" in run.experiment
+            else condition(run)
+        )
 
     columns = {"answers": ratio("answers"), "text, target": ratio("target"), "text, others": ratio("others"), **DRIFT}
     table("Epochs and fine-tuning: final / base perplexity", grouped(runs, name), columns)

@@ -119,8 +119,8 @@ def test_damage_has_a_panel_for_each_setting(tmp_path):
     run = make(tmp_path, values={"zh": (2.0,)})
     for fraction, strength, nats in ((0.01, 1.0, 4.0), (0.05, 1.0, 6.0), (0.05, 5.0, 8.0)):
         place = {"stage": "perturbed", "samples": 0, "lang": "zh", "split": "test", "seed": 0}
-        arm = {"variant": "core", "fraction": fraction, "method": "reinit", "strength": strength}
-        run.add(place | arm | {"nats_per_token": nats, "bits_per_byte": 1.0, "num_tokens": 1, "num_bytes": 1})
+        condition = {"variant": "core", "fraction": fraction, "method": "reinit", "strength": strength}
+        run.add(place | condition | {"nats_per_token": nats, "bits_per_byte": 1.0, "num_tokens": 1, "num_bytes": 1})
     table = plots.damage(points([run]))
     nats = {
         title: {label: [point.nats for point in own] for label, own in bars.items()} for title, bars in table.items()

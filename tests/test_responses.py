@@ -72,7 +72,10 @@ def told(runs, key):
     """Label -> value -> folders."""
     lines = effects.sweep(runs, key)
     named = labels(lines)
-    return {named[arm]: {v: [run.folder.name for run in own] for v, own in lines[arm].items()} for arm in lines}
+    return {
+        named[condition]: {v: [run.folder.name for run in own] for v, own in lines[condition].items()}
+        for condition in lines
+    }
 
 
 def test_a_ratio_is_one_line_though_the_target_is_read_more_often_without_the_others(tmp_path):

@@ -175,7 +175,18 @@ def test_points_fill_settings_and_give_the_base_to_every_arm(tmp_path):
         run.add(row(stage="perturbed", variant=variant, method="zero", nats_per_token=nats))
     run.add(row(stage="perturbed", variant="core", method="zero", split="validation"))
     found = points([run])
-    told = [(p.stage, p.arm.kind, p.arm.score, p.arm.fraction, p.arm.method, p.arm.frozen, p.nats) for p in found]
+    told = [
+        (
+            p.stage,
+            p.condition.kind,
+            p.condition.score,
+            p.condition.fraction,
+            p.condition.method,
+            p.condition.frozen,
+            p.nats,
+        )
+        for p in found
+    ]
     assert sorted(told, key=str) == [
         ("base", "core", "taylor", 0.03, "zero", None, 1.0),
         ("base", "random", None, 0.03, "zero", None, 1.0),
@@ -189,7 +200,7 @@ def test_frozen_is_what_a_guard_and_training_make_it(tmp_path):
         run = make(tmp_path)
         run.guard = guard
         run.add(row(stage=stage))
-        assert points([run])[0].arm.frozen is expected
+        assert points([run])[0].condition.frozen is expected
 
 
 def test_spread_averages_runs_of_one_seed_first(tmp_path):
@@ -203,15 +214,19 @@ def test_spread_averages_runs_of_one_seed_first(tmp_path):
 
 
 def test_labels_tell_only_what_tells_arms_apart(tmp_path):
-    def arm(guard=None, **region):
+    def condition(guard=None, **region):
         run = make(tmp_path, region=region or None)
         run.guard = guard
         run.add(row(stage="final"))
-        return points([run])[0].arm
+        return points([run])[0].condition
 
-    plain = [arm(kind="random"), arm(kind="core"), arm({}, kind="core"), arm()]
+    plain = [condition(kind="random"), condition(kind="core"), condition({}, kind="core"), condition()]
     assert list(labels(plain).values()) == ["core, frozen", "core, free", "random, free", "no region, free"]
-    sizes = [arm(kind="core", fraction=0.05), arm(kind="core", fraction=0.005), arm(kind="random", fraction=0.1)]
+    sizes = [
+        condition(kind="core", fraction=0.05),
+        condition(kind="core", fraction=0.005),
+        condition(kind="random", fraction=0.1),
+    ]
     assert list(labels(sizes).values()) == ["core, free (0.5 %)", "core, free (5 %)", "random, free"]
 
 
@@ -257,13 +272,13 @@ REPEAT = {"kind": "repeat", "rate": 0.1, "length": 64, "window": [0.25, 0.5]}
     ],
 )
 def test_an_arm_says_what_its_text_has_that_plain_text_has_not(tmp_path, data, monitor, expected):
-    assert points([reading(tmp_path, monitor, **data)])[0].arm.data == expected
+    assert points([reading(tmp_path, monitor, **data)])[0].condition.data == expected
 
 
 def test_runs_that_differ_in_the_text_alone_are_no_longer_one_arm(tmp_path):
     texts = [{"epochs": 0.5}, mixed(10.0, "general"), mixed(5.0, "general"), {"noise": REPEAT}, {"epochs": 3.0}]
-    arms = [point.arm for point in points([reading(tmp_path, **data) for data in texts])]
-    assert list(labels(arms).values()) == [
+    conditions = [point.condition for point in points([reading(tmp_path, **data) for data in texts])]
+    assert list(labels(conditions).values()) == [
         "no region, free (plain)",
         "no region, free (3 epochs)",
         "no region, free (general x5)",
@@ -286,8 +301,8 @@ def test_runs_that_differ_in_the_text_alone_are_no_longer_one_arm(tmp_path):
 )  # fmt: skip
 def test_some_things_are_told_only_where_runs_differ_in_them(tmp_path, one, other, expected):
     runs = [reading(tmp_path, **one), reading(tmp_path, **other)]
-    assert {point.arm.data for point in points(runs)} == expected
-    assert not {point.arm.data for point in points(runs[:1])} & expected
+    assert {point.condition.data for point in points(runs)} == expected
+    assert not {point.condition.data for point in points(runs[:1])} & expected
 
 
 def test_what_is_mixed_in_is_neither_target_nor_conversations(tmp_path):
@@ -315,14 +330,14 @@ def test_nominal_is_the_round_number_that_was_meant(value, expected):
 
 
 def test_a_region_that_was_only_measured_makes_no_arm(tmp_path):
-    def arm(stage, guard=None, known=True):
+    def condition(stage, guard=None, known=True):
         run = make(tmp_path, region={"kind": "core", "fraction": 0.05, "score": "taylor"})
         run.data, run.guard = {"target": ["zh"]} if known else None, guard
         run.add(row(stage=stage))
         run.add(row(stage="final", lang="en"))
-        return points([run])[0].arm[:4]
+        return points([run])[0].condition[:4]
 
-    assert arm("training") == ("none", False, None, None)
-    assert arm("training", guard={}) == ("core", True, "taylor", 0.05)
-    assert arm("perturbed") == ("core", False, "taylor", 0.05)
-    assert arm("training", known=False) == ("core", False, "taylor", 0.05)
+    assert condition("training") == ("none", False, None, None)
+    assert condition("training", guard={}) == ("core", True, "taylor", 0.05)
+    assert condition("perturbed") == ("core", False, "taylor", 0.05)
+    assert condition("training", known=False) == ("core", False, "taylor", 0.05)

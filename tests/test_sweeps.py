@@ -80,9 +80,9 @@ def test_the_report_of_a_resumed_sweep_has_all_its_parts(resumed, work):
     for folder in folders(work):
         (run_file,) = list(folder.glob("wandb/offline-run-*/*.wandb"))[-1:]
         written = run_file.read_bytes()
-        arm = "free" if "unfrozen" in folder.name else "frozen"
+        condition = "free" if "unfrozen" in folder.name else "frozen"
         assert b"sweep" in written
-        assert arm.encode() in written
+        assert condition.encode() in written
 
 
 def test_a_resumed_or_second_job_gives_the_figures_of_a_run_alone(resumed, work):

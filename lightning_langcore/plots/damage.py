@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_langcore.plots.style import LARGEST, colours, perplexity_axis, root_kind, save, tidy
-from lightning_langcore.results.conditions import Arm, Point, labels, points, spread
+from lightning_langcore.results.conditions import Condition, Point, labels, points, spread
 from lightning_langcore.results.record import Results
 
 _WIDEST = 15.0  # inches; what does not fit goes to a second line of the panel
@@ -74,7 +74,10 @@ def _chunks(languages: Sequence[str], most: int) -> list[Sequence[str]]:
 def _looks(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
     """Colour and hatch of each label: the same in every panel."""
     kinds = {
-        label: "base" if label == "base" else own[0].arm.kind for bars in panels for label, own in bars.items() if own
+        label: "base" if label == "base" else own[0].condition.kind
+        for bars in panels
+        for label, own in bars.items()
+        if own
     }
     colour = colours(kinds.values())
     looks: dict[str, dict[str, Any]] = {}
@@ -126,18 +129,18 @@ def damage(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
 
     Frozen or free makes no difference before the first step, so both kinds of run count.
     """
-    merged = [point._replace(arm=point.arm._replace(frozen=None, data=None)) for point in found]
-    panels: dict[Arm, list[Arm]] = {}
-    for arm in {point.arm: None for point in merged if point.stage == "perturbed"}:
-        panels.setdefault(arm._replace(kind="none", score=None), []).append(arm)
+    merged = [point._replace(condition=point.condition._replace(frozen=None, data=None)) for point in found]
+    panels: dict[Condition, list[Condition]] = {}
+    for condition in {point.condition: None for point in merged if point.stage == "perturbed"}:
+        panels.setdefault(condition._replace(kind="none", score=None), []).append(condition)
     table: dict[str, dict[str, list[Point]]] = {}
     for setting, title in labels(panels).items():
-        arms = panels[setting]
-        base = [point for point in merged if point.stage == "base" and point.arm in arms]
+        conditions = panels[setting]
+        base = [point for point in merged if point.stage == "base" and point.condition in conditions]
         rank = {"random": 0, "peripheral": 1, "core": 3}
-        named = sorted(labels(arms).items(), key=lambda item: rank.get(root_kind(item[0].kind), 2))
+        named = sorted(labels(conditions).items(), key=lambda item: rank.get(root_kind(item[0].kind), 2))
         bars = {"base": base} if base else {}
-        for arm, label in named:
-            bars[label] = [point for point in merged if point.stage == "perturbed" and point.arm == arm]
+        for condition, label in named:
+            bars[label] = [point for point in merged if point.stage == "perturbed" and point.condition == condition]
         table[title.removeprefix("no region").strip(" ()")] = bars
     return table

@@ -27,7 +27,7 @@ from lightning_langcore.plots.axes import (
 from lightning_langcore.plots.recovery import arm_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
 from lightning_langcore.results import trajectories
-from lightning_langcore.results.conditions import Arm, Spread, labels
+from lightning_langcore.results.conditions import Condition, Spread, labels
 from lightning_langcore.results.effects import Series, change, drift, setting, spread_of, sweep, talks, target_name
 from lightning_langcore.results.record import Results
 
@@ -106,19 +106,19 @@ def _draw(
 ) -> None:
     """A panel for each measure that some run has, all with the same axes."""
     lines = sweep(runs, key)
-    panels: dict[str, dict[Arm, Curve]] = {}
+    panels: dict[str, dict[Condition, Curve]] = {}
     for title, measured in measures.items():
-        curves = {arm: _curve(series, key, measured) for arm, series in lines.items()}
+        curves = {condition: _curve(series, key, measured) for condition, series in lines.items()}
         if any(curves.values()):
-            panels[title] = {arm: curve for arm, curve in curves.items() if curve}
+            panels[title] = {condition: curve for condition, curve in curves.items() if curve}
     if not panels:
         raise NothingToDrawError(f"no run changed the setting {key} of its text and measured what that did")
     named = labels(lines)
     figure = Figure(figsize=(1.2 + 3.5 * max(len(panels), 1.5), 4.1), layout="constrained")
     grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
-        for arm in reversed([arm for arm in named if arm in curves]):
-            draw_curve(axes, curves[arm], arm_style(arm, named), height)
+        for condition in reversed([condition for condition in named if condition in curves]):
+            draw_curve(axes, curves[condition], arm_style(condition, named), height)
         axes.set_title(title, fontsize=11, fontweight="bold", pad=6)
         tidy(axes)
     values = [value for curves in panels.values() for curve in curves.values() for _, value in curve]
@@ -128,8 +128,8 @@ def _draw(
     setting_axis(grid[0], ticks, key)
     figure.supxlabel(SETTINGS[key], fontsize=11)
     figure.supylabel(label, fontsize=11)
-    shown = [arm for arm in named if any(arm in curves for curves in panels.values())]
-    handles = [Line2D([], [], **arm_style(arm, named), label=named[arm]) for arm in shown]
+    shown = [condition for condition in named if any(condition in curves for curves in panels.values())]
+    handles = [Line2D([], [], **arm_style(condition, named), label=named[condition]) for condition in shown]
     if height is drawable:
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
     add_legend(figure, handles)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from lightning_langcore.plots.style import GREY, LARGEST, colours, perplexity_axis, save, short, tidy
-from lightning_langcore.results.conditions import Arm, Point, Spread, labels, points, spread
+from lightning_langcore.results.conditions import Condition, Point, Spread, labels, points, spread
 from lightning_langcore.results.record import Results
 
 _MARKERS = "osD^vPX"
@@ -31,11 +31,11 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
         ValueError: no run has test rows after step 0.
     """
     found = points(runs)
-    arms = {point.arm for point in found if point.stage in ("training", "final")}
-    if not arms:
+    conditions = {point.condition for point in found if point.stage in ("training", "final")}
+    if not conditions:
         raise ValueError("recovery_curves: no run has test rows of stage training or final")
-    found = [point for point in found if point.arm in arms]
-    named = labels(arms)
+    found = [point for point in found if point.condition in conditions]
+    named = labels(conditions)
     languages = list(dict.fromkeys(point.lang for point in found))
     columns = _columns(len(languages))
     rows = math.ceil(len(languages) / columns)
@@ -52,7 +52,7 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
     perplexity_axis(grid[0, 0], found, margin=1.25)
     figure.supxlabel("training documents", fontsize=11)
     figure.supylabel("test perplexity (log)", fontsize=11)
-    handles = [Line2D([], [], **arm_style(arm, named), label=label) for arm, label in named.items()]
+    handles = [Line2D([], [], **arm_style(condition, named), label=label) for condition, label in named.items()]
     if any(point.stage == "base" for point in found):
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
     fits = max(1, int(size[0] / (0.75 + 0.07 * max(len(label) for label in named.values()))))
@@ -70,16 +70,16 @@ def _columns(num_panels: int) -> int:
     return min(rows, key=lambda columns: columns * rows[columns] + 1.5 * abs(columns - 1.4 * rows[columns]))
 
 
-def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Arm, str]) -> None:
-    for model in {point.arm.model for point in found}:
-        base = spread(point for point in found if point.stage == "base" and point.arm.model == model)
+def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Condition, str]) -> None:
+    for model in {point.condition.model for point in found}:
+        base = spread(point for point in found if point.stage == "base" and point.condition.model == model)
         if base and base.mean < LARGEST:
             axes.axhline(math.exp(base.mean), color=GREY, linewidth=1, zorder=1)
-    for arm in reversed(named):
-        own = [point for point in found if point.arm == arm]
+    for condition in reversed(named):
+        own = [point for point in found if point.condition == condition]
         start = "perturbed" if any(point.stage == "perturbed" for point in own) else "base"
         curve = milestones(point for point in own if point.stage in (start, "training", "final"))
-        style = arm_style(arm, named)
+        style = arm_style(condition, named)
         x = [samples for samples, _ in curve]
         axes.plot(x, [_perplexity(value.mean) for _, value in curve], **style, zorder=3)
         if any(value.num_seeds > 1 for _, value in curve):
@@ -115,15 +115,17 @@ def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
     return [(mean, value) for mean, group in zip(means, groups, strict=True) if (value := spread(group))]
 
 
-def arm_style(arm: Arm, named: Mapping[Arm, str]) -> dict[str, Any]:
+def arm_style(condition: Condition, named: Mapping[Condition, str]) -> dict[str, Any]:
     """Colour, line and marker of an arm; ``named`` holds all arms of the picture."""
     colour = colours(other.kind for other in named)
-    peers = [other for other in named if colour[other.kind] == colour[arm.kind] and other.frozen == arm.frozen]
+    peers = [
+        other for other in named if colour[other.kind] == colour[condition.kind] and other.frozen == condition.frozen
+    ]
     return {
-        "color": colour[arm.kind],
-        "linestyle": (0, (4, 2)) if arm.frozen is False else "-",
+        "color": colour[condition.kind],
+        "linestyle": (0, (4, 2)) if condition.frozen is False else "-",
         "linewidth": 1.8,
-        "marker": _MARKERS[peers.index(arm) % len(_MARKERS)],
+        "marker": _MARKERS[peers.index(condition) % len(_MARKERS)],
         "markersize": 4,
     }
 

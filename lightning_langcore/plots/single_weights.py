@@ -47,7 +47,7 @@ def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str
     drawn = [point for panel in panels.values() for own in panel.lines.values() for point in own]
     drawn += [panel.base for panel in panels.values() if panel.base]
     perplexity_axis(grid[0, 0], drawn, margin=1.25)
-    values = [point.arm.strength for point in drawn if point.arm.strength is not None]
+    values = [point.condition.strength for point in drawn if point.condition.strength is not None]
     edge = 0.05 * (max(values) - min(values)) or 0.5
     grid[0, 0].set_xlim(min(values) - edge, max(values) + edge)  # a line of infinities alone would not set it
     models = {model for model, _ in panels}
@@ -70,15 +70,15 @@ def _panels(found: Iterable[Point]) -> dict[tuple[str | None, str], _Panel]:
     groups: dict[tuple[str | None, str], dict[str, dict[float, list[Point]]]] = {}
     base: dict[tuple[str | None, str], list[Point]] = {}
     for point in found:
-        arm = point.arm
-        name, bracket, place = arm.kind.partition("[")
-        if not bracket or arm.method != "set" or arm.strength is None:
+        condition = point.condition
+        name, bracket, place = condition.kind.partition("[")
+        if not bracket or condition.method != "set" or condition.strength is None:
             continue
-        key = (arm.model, name)
+        key = (condition.model, name)
         if point.stage == "base":
             base.setdefault(key, []).append(point)
         elif point.stage == "perturbed":
-            groups.setdefault(key, {}).setdefault(bracket + place, {}).setdefault(arm.strength, []).append(point)
+            groups.setdefault(key, {}).setdefault(bracket + place, {}).setdefault(condition.strength, []).append(point)
     panels = {}
     for key, places in groups.items():
         lines = {place: [_mean(values[value]) for value in sorted(values)] for place, values in places.items()}
@@ -95,14 +95,14 @@ def _draw(axes: Axes, panel: _Panel, roles: Mapping[str, str]) -> None:
         axes.axhline(math.exp(panel.base.nats), color=GREY, linewidth=1, zorder=1, label="intact base")
     for number, (place, own) in enumerate(panel.lines.items()):
         colour = COLOURS["random" if roles[place] == "control" else "core"]
-        values = [point.arm.strength for point in own]
+        values = [point.condition.strength for point in own]
         heights = [math.exp(point.nats) if point.nats < LARGEST else math.nan for point in own]
         label = f"{place} {roles[place]}".rstrip()
         look = {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "markersize": 4, "linewidth": 1.6}
         axes.plot(values, heights, label=label, zorder=3, **look)  # type: ignore[arg-type]
         for point in own:
             if point.nats >= LARGEST:
-                at = (point.arm.strength, 0.99)
+                at = (point.condition.strength, 0.99)
                 place_of = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "fontsize": 12}
                 axes.annotate("∞", at, color=colour, **place_of)  # type: ignore[arg-type]
     tidy(axes)

@@ -37,16 +37,16 @@ def tradeoff(runs: Sequence[Results], path: Path | str) -> None:
     Raises:
         NothingToDrawError: no run was trained on some of its languages and has finite bits per byte.
     """
-    lines = {arm: _places(series) for arm, series in exchanges(runs).items()}
-    lines = {arm: places for arm, places in lines.items() if places}
+    lines = {condition: _places(series) for condition, series in exchanges(runs).items()}
+    lines = {condition: places for condition, places in lines.items() if places}
     if not lines:
         raise NothingToDrawError("tradeoff: no run was trained on some of its languages and has finite bits per byte")
     named = labels(lines)
     figure = Figure(figsize=(8.0, 5.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=GREY, linewidth=1, zorder=1)
-    for arm in named:
-        _line(axes, lines[arm], arm_style(arm, named))
+    for condition in named:
+        _line(axes, lines[condition], arm_style(condition, named))
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
@@ -55,10 +55,15 @@ def tradeoff(runs: Sequence[Results], path: Path | str) -> None:
         f"gain in {target_name(adapted(runs)) or 'the new language'} (bits per byte; right is better)", fontsize=11
     )
     axes.set_ylabel("mean loss of the other languages\n(bits per byte; down is better)", fontsize=11)
-    handles = [Line2D([], [], **_single(arm_style(arm, named), lines[arm]), label=named[arm]) for arm in named]
+    handles = [
+        Line2D([], [], **_single(arm_style(condition, named), lines[condition]), label=named[condition])
+        for condition in named
+    ]
     add_legend(figure, handles)
     figure.draw_without_rendering()  # settles where the panel is
-    _write_fractions(axes, [(arm_style(arm, named)["color"], place) for arm in named for place in lines[arm]])
+    _write_fractions(
+        axes, [(arm_style(condition, named)["color"], place) for condition in named for place in lines[condition]]
+    )
     save(figure, path)
 
 

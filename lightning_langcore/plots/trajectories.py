@@ -19,7 +19,7 @@ from lightning_langcore.plots.axes import Curve, NothingToDrawError, add_legend,
 from lightning_langcore.plots.recovery import milestones
 from lightning_langcore.plots.style import COLOURS, GREY, PALE, colours, save, short, tidy
 from lightning_langcore.results import trajectories
-from lightning_langcore.results.conditions import Arm, Point, labels
+from lightning_langcore.results.conditions import Condition, Point, labels
 from lightning_langcore.results.effects import clean_partners, responds, setting, spread_of, sweep
 from lightning_langcore.results.record import Results
 
@@ -53,14 +53,14 @@ def time_course(runs: Sequence[Results], path: Path | str) -> None:
     """
     panels = {}
     back = partial(_back, clean=clean_partners([run for run in runs if responds(run)]))
-    for arm, series in sweep(runs, "noise.rate").items():
-        curves = {value: _joined(own, arm, trajectories.noise_course) for value, own in series.items()}
+    for condition, series in sweep(runs, "noise.rate").items():
+        curves = {value: _joined(own, condition, trajectories.noise_course) for value, own in series.items()}
         noisy = [run for own in series.values() for run in own if trajectories.window(run)]
         between = [trajectories.window(run) or (0.0, 0.0) for run in noisy]
         noise = (min(first for first, _ in between), max(last for _, last in between)) if between else None
         backs = {value: spread_of(own, back) for value, own in series.items() if value}
         rings = [_Ring(value, place.mean) for value, place in backs.items() if place and math.isfinite(place.high)]
-        panels[arm] = _Panel({value: curve for value, curve in curves.items() if curve}, rings, noise)
+        panels[condition] = _Panel({value: curve for value, curve in curves.items() if curve}, rings, noise)
     if not any(panel.curves for panel in panels.values()):
         raise NothingToDrawError("time_course: no run with noise was scored after its first step")
     texts = {0.0: "no noise"}
@@ -82,41 +82,43 @@ def validation_course(runs: Sequence[Results], path: Path | str) -> None:
         NothingToDrawError: no run had several epochs and a validation.
     """
     panels = {}
-    for arm, series in sweep(runs, "epochs").items():
+    for condition, series in sweep(runs, "epochs").items():
         curves, rings = {}, []
         for value, own in series.items():
-            curve = _joined(own, arm, trajectories.validation)
+            curve = _joined(own, condition, trajectories.validation)
             if len(curve) < 2 or not curve[-1][0]:
                 continue
             scale = sum(setting(run, "epochs") for run in own) / len(own) / curve[-1][0]
             curves[value] = [(samples * scale, above) for samples, above in curve]
             best = min(curves[value], key=lambda point: point[1].mean)
             rings.append(_Ring(value, best[0]))
-        panels[arm] = _Panel(curves, rings)
+        panels[condition] = _Panel(curves, rings)
     if not any(panel.curves for panel in panels.values()):
         raise NothingToDrawError("validation_course: no run had several epochs and a validation")
     _draw(panels, "epochs", {1.0: "1 epoch"}, ("epochs", "best"), path)
 
 
-def _joined(runs: Sequence[Results], arm: Arm, measured: Callable[[Results], trajectories.Course]) -> Curve:
+def _joined(runs: Sequence[Results], condition: Condition, measured: Callable[[Results], trajectories.Course]) -> Curve:
     """One curve of several seeds, whose milestones may differ a little."""
-    points = [Point(arm, run.seed, "training", samples, "", above) for run in runs for samples, above in measured(run)]
+    points = [
+        Point(condition, run.seed, "training", samples, "", above) for run in runs for samples, above in measured(run)
+    ]
     return milestones(points)
 
 
 def _draw(
-    panels: Mapping[Arm, _Panel], key: str, texts: Mapping[float, str], words: tuple[str, str], path: Path | str
+    panels: Mapping[Condition, _Panel], key: str, texts: Mapping[float, str], words: tuple[str, str], path: Path | str
 ) -> None:
     named = labels(panels)
-    shown = {arm: panels[arm] for arm in named if panels[arm].curves}
+    shown = {condition: panels[condition] for condition in named if panels[condition].curves}
     columns = min(3, len(shown)) if len(shown) != 4 else 2
     rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(1.0 + 3.9 * max(columns, 1.5), 0.9 + 2.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     values = sorted({value for panel in shown.values() for value in panel.curves})
-    for axes, (arm, panel) in zip(grid.flat, shown.items(), strict=False):
-        _panel(axes, panel, _looks(values, key, arm.kind))
-        axes.set_title(named[arm], fontsize=10, fontweight="bold", pad=5, wrap=True)
+    for axes, (condition, panel) in zip(grid.flat, shown.items(), strict=False):
+        _panel(axes, panel, _looks(values, key, condition.kind))
+        axes.set_title(named[condition], fontsize=10, fontweight="bold", pad=5, wrap=True)
     for position in range(len(shown), rows * columns):
         grid.flat[position].set_visible(False)
         grid.flat[position - columns].xaxis.set_tick_params(labelbottom=True)
@@ -124,7 +126,7 @@ def _draw(
     grid[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(round(value, 6))))
     figure.supxlabel(words[0], fontsize=11)
     figure.supylabel("log perplexity above the base\n(nats per token, mean over languages)", fontsize=10)
-    kinds = list(dict.fromkeys(arm.kind for arm in shown))
+    kinds = list(dict.fromkeys(condition.kind for condition in shown))
     looks = _looks(values, key, kinds[0] if len(kinds) == 1 else "none")
     unit = " epochs" if key == "epochs" else ""
     handles = [

@@ -7,15 +7,15 @@ from rich.table import Table
 
 from lightning_langcore import plots
 from lightning_langcore.reports.cells import MASKED, back_text, cells, column_names, compared_with, monitored
-from lightning_langcore.results.conditions import Arm, labels, points, spread
-from lightning_langcore.results.effects import clean_partners, responds, stopped, trained_arms
+from lightning_langcore.results.conditions import Condition, labels, points, spread
+from lightning_langcore.results.effects import clean_partners, responds, stopped, trained_conditions
 from lightning_langcore.results.number_format import number, share, spread_text
 from lightning_langcore.results.perplexity_table import lines
 from lightning_langcore.results.record import Results
 
 _MOST_COLUMNS = 9
 _NARROW = 76  # columns
-_MOST_ARMS = 6  # in a table of every language, where another table tells of the arms
+_MAX_CONDITIONS = 6  # in a table of every language, where another table tells of the arms
 
 
 def table(runs: Sequence[Results]) -> Table:
@@ -76,11 +76,12 @@ def effects_table(runs: Sequence[Results], width: int) -> Table:
     """
     made = Table(title="Final test perplexity / base's, range over seeds", pad_edge=False)
     made.title_justify = "left"
-    arms, clean = _by_arm(runs), clean_partners(runs)
+    conditions, clean = _by_condition(runs), clean_partners(runs)
     found = {
-        label: {name: text.replace(" (", "\n(") for name, text in cells(own).items()} for label, own in arms.items()
+        label: {name: text.replace(" (", "\n(") for name, text in cells(own).items()}
+        for label, own in conditions.items()
     }
-    for label, own in arms.items():
+    for label, own in conditions.items():
         found[label]["back after"] = back_text(own, clean)
     shown = [name for name in next(iter(found.values())) if any(row[name] for row in found.values())]
     if width < _NARROW:
@@ -93,7 +94,7 @@ def effects_table(runs: Sequence[Results], width: int) -> Table:
     for name in column_names(shown, runs):
         made.add_column(name, justify="right", overflow="fold")
     made.add_column("seeds", justify="right", no_wrap=True)
-    for label, own in arms.items():
+    for label, own in conditions.items():
         values = (found[label][name] or number(None) for name in shown)
         made.add_row(label, *values, str(len({run.seed for run in own})))
     return made
@@ -114,7 +115,7 @@ def monitor_table(runs: Sequence[Results], width: int) -> Table:
         "false alarms",
     ):
         made.add_column(column, justify="right", overflow="fold")
-    for label, own in _by_arm(runs).items():
+    for label, own in _by_condition(runs).items():
         counts = monitored(own)
         if counts["steps"]:
             numbers = (f"{counts[name]:,}" for name in told)
@@ -125,15 +126,15 @@ def monitor_table(runs: Sequence[Results], width: int) -> Table:
     return made
 
 
-def _by_arm(runs: Sequence[Results]) -> dict[str, list[Results]]:
+def _by_condition(runs: Sequence[Results]) -> dict[str, list[Results]]:
     """Runs of one experiment that differ in the seed alone, by what they are called, in reading order."""
-    groups: dict[Arm, dict[str, list[Results]]] = {}
-    for run, arm in zip(runs, trained_arms(runs), strict=True):
-        groups.setdefault(arm, {}).setdefault(run.experiment, []).append(run)
+    groups: dict[Condition, dict[str, list[Results]]] = {}
+    for run, condition in zip(runs, trained_conditions(runs), strict=True):
+        groups.setdefault(condition, {}).setdefault(run.experiment, []).append(run)
     return {
-        label + (f", {experiment}" if len(groups[arm]) > 1 else ""): own
-        for arm, label in labels(groups).items()
-        for experiment, own in groups[arm].items()
+        label + (f", {experiment}" if len(groups[condition]) > 1 else ""): own
+        for condition, label in labels(groups).items()
+        for experiment, own in groups[condition].items()
     }
 
 
@@ -163,7 +164,7 @@ def _tables(runs: Sequence[Results], width: int) -> list[Table]:
         made.append(effects_table(intact, width))
     if any((run.monitor or {}).get("num_steps") for run in intact):
         made.append(monitor_table(intact, width))
-    if intact and len(_by_arm(intact)) <= _MOST_ARMS:
+    if intact and len(_by_condition(intact)) <= _MAX_CONDITIONS:
         made.append(table(intact))
     return made
 

@@ -13,7 +13,7 @@ from lightning_langcore.reports.console import of_single_weights, print_table, t
 from lightning_langcore.reports.html import PAGE, html_table, image, picture
 from lightning_langcore.reports.sections import sections, text_section
 from lightning_langcore.reports.sentences import sentences
-from lightning_langcore.results.conditions import Arm, Spread, points, points_by_run, spread
+from lightning_langcore.results.conditions import Condition, Spread, points, points_by_run, spread
 from lightning_langcore.results.cost_of_freezing import Price, price_of_freezing, summary
 from lightning_langcore.results.effects import adapted, responds, stopped, sweep
 from lightning_langcore.results.number_format import exp, number, spread_text
@@ -24,7 +24,7 @@ from lightning_langcore.utils.atomic_files import write_text
 __all__ = ["config_differences", "print_table", "table", "write_html"]
 
 _MOST_ROWS = 60  # of a table that is open at once
-_MOST_ARMS = 6  # in one picture of every language
+_MAX_CONDITIONS = 6  # in one picture of every language
 
 
 def write_html(runs: Sequence[Path | str | Results], path: Path | str, passed_over: Sequence[str] = ()) -> Path:
@@ -86,11 +86,11 @@ def _runs_html(runs: Sequence[Results], start: Path) -> str:
 
 def _repeats(runs: Sequence[Results]) -> list[str]:
     """A warning where runs that the tables call one arm and seed were in truth several."""
-    owners: dict[tuple[Arm, int], set[int]] = {}
+    owners: dict[tuple[Condition, int], set[int]] = {}
     for position, (run, found) in enumerate(zip(runs, points_by_run(runs), strict=True), 1):
         for point in [] if of_single_weights(run) else found:
             if point.stage != "base":
-                owners.setdefault((point.arm, point.seed), set()).add(position)
+                owners.setdefault((point.condition, point.seed), set()).add(position)
     groups = dict.fromkeys(tuple(sorted(group)) for group in owners.values() if len(group) > 1)
     told = "; ".join(", ".join(f"#{position}" for position in group) for group in groups)
     note = "Runs with the same region, setting and seed are averaged, though their configs may differ in other ways"
@@ -140,7 +140,7 @@ def _languages_html(runs: Sequence[Results]) -> str:
     """Every language of runs that trained an intact model: a picture of few arms, and the table."""
     if not runs:
         return ""
-    few = len({point.arm for point in points(runs)}) <= _MOST_ARMS
+    few = len({point.condition for point in points(runs)}) <= _MAX_CONDITIONS
     return (_recovery_html(runs) if few else "") + _lines_html(runs)
 
 

@@ -9,7 +9,7 @@ from lightning_langcore import plots
 from lightning_langcore.reports.cells import MASKED, back_text, cells, column_names, compared_with, monitored
 from lightning_langcore.reports.html import html_table, picture
 from lightning_langcore.results import trajectories
-from lightning_langcore.results.conditions import Arm, data_labels, labels
+from lightning_langcore.results.conditions import Condition, data_labels, labels
 from lightning_langcore.results.effects import Series, clean_partners, exchanges, gain, loss, setting, spread_of, sweep
 from lightning_langcore.results.number_format import number, range_text, share, times
 from lightning_langcore.results.record import Results
@@ -39,11 +39,11 @@ def _adapting(runs: Sequence[Results]) -> str:
         return ""
     named = labels(lines)
     rows = []
-    for arm, series in lines.items():
+    for condition, series in lines.items():
         for fraction, own in series.items():
             size = share(fraction) if fraction else "–"
             values = (range_text(spread_of(own, measured), number) or "–" for measured in (gain, loss))
-            rows.append([escape(named[arm]), size, *values, *_ratios(own), _seeds(own)])
+            rows.append([escape(named[condition]), size, *values, *_ratios(own), _seeds(own)])
     head = ["region and text", "fraction", "gain", "loss of the others", "ratio, new", "ratio, others", "seeds"]
     note = (
         "<p>Bits per byte on the test split: what the languages trained on gained, base minus final, and what others"
@@ -81,14 +81,14 @@ def _swept(runs: Sequence[Results], key: str, name: str, extra: Mapping[str, Ext
     return _NOTE + shown + _table(lines, key, name, extra)
 
 
-def _table(lines: Mapping[Arm, Series], key: str, name: str, extra: Mapping[str, Extra]) -> str:
+def _table(lines: Mapping[Condition, Series], key: str, name: str, extra: Mapping[str, Extra]) -> str:
     named = labels(lines)
     found = []
-    for arm, series in lines.items():
+    for condition, series in lines.items():
         for value, own in series.items():
             told = cells(own) | {title: text(own) for title, text in extra.items()}
             size = share(value) if key == "noise.rate" else f"{value:g}"
-            found.append((named[arm], size, told, _seeds(own)))
+            found.append((named[condition], size, told, _seeds(own)))
     shown = [title for title in found[0][2] if any(told[title] for _, _, told, _ in found)]
     rows, before = [], None
     for label, size, told, seeds in found:
@@ -131,7 +131,7 @@ def _noise(runs: Sequence[Results]) -> str:
     return "\n".join(parts)
 
 
-def _all(lines: Mapping[Arm, Series]) -> list[Results]:
+def _all(lines: Mapping[Condition, Series]) -> list[Results]:
     return [run for series in lines.values() for own in series.values() for run in own]
 
 
@@ -145,12 +145,12 @@ def _phase(
     return getattr(found, phase) if found else None
 
 
-def _monitors(lines: Mapping[Arm, Series]) -> str:
+def _monitors(lines: Mapping[Condition, Series]) -> str:
     named = labels(lines)
     masked = monitored(_all(lines))["masked_rows"] > 0
     told = ("steps", "tagged", "caught", "flagged", "skipped", *(["masked_rows"] if masked else []))
     rows = []
-    for arm, series in lines.items():
+    for condition, series in lines.items():
         for value, own in series.items():
             counts = monitored(own)
             if counts["steps"]:
@@ -158,7 +158,7 @@ def _monitors(lines: Mapping[Arm, Series]) -> str:
                 shares = [
                     share(counts[name]) if name in counts else "–" for name in ("recall", "precision", "false alarms")
                 ]
-                rows.append([escape(named[arm]), share(value), *numbers, *shares])
+                rows.append([escape(named[condition]), share(value), *numbers, *shares])
     if not rows:
         return ""
     head = ["region and text", "share with noise", "steps", "tagged", "caught", "steps flagged", "steps skipped"]
@@ -171,10 +171,10 @@ def _monitors(lines: Mapping[Arm, Series]) -> str:
     return "<h3>What the monitor caught</h3>" + note + html_table(head, rows, "t" + "n" * (len(head) - 1))
 
 
-def _by_language(lines: Mapping[Arm, Series]) -> str:
+def _by_language(lines: Mapping[Condition, Series]) -> str:
     """Before, at worst during, and after the most noise, language by language."""
     named = labels(lines)
-    most = {named[arm]: (max(series), series[max(series)]) for arm, series in lines.items()}
+    most = {named[condition]: (max(series), series[max(series)]) for condition, series in lines.items()}
     languages = dict.fromkeys(row["lang"] for _, own in most.values() for run in own for row in run.perplexity)
     rows = []
     for lang in languages:
@@ -191,13 +191,13 @@ def _by_language(lines: Mapping[Arm, Series]) -> str:
     return "<h3>Before, during and after</h3>" + note + html_table(head, rows, "t" + "n" * len(most))
 
 
-def _moved(lines: Mapping[Arm, Series]) -> str:
+def _moved(lines: Mapping[Condition, Series]) -> str:
     """The lines that moved most with the most noise, beside those without where there are some."""
     named = labels(lines)
     rows = []
-    for arm, series in lines.items():
+    for condition, series in lines.items():
         for value in dict.fromkeys((min(series), max(series))):
-            rows += [[escape(named[arm]), share(value), *cells] for cells in _lines_moved(series[value])]
+            rows += [[escape(named[condition]), share(value), *cells] for cells in _lines_moved(series[value])]
     if not rows:
         return ""
     head = ["region and text", "share with noise", "parameter", "line", "mean relative change", "over the parameter's"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lightning_langcore.reports.cells import back_text, compared_with, monitored
 from lightning_langcore.results import trajectories
-from lightning_langcore.results.conditions import Arm, acted, labels, mixed_in
+from lightning_langcore.results.conditions import Condition, acted, labels, mixed_in
 from lightning_langcore.results.effects import (
     Series,
     adapted,
@@ -79,12 +79,12 @@ def _exchanges(runs: Sequence[Results]) -> list[_Exchange]:
     lines = exchanges(runs)
     named = labels(lines)
     found = []
-    for arm, series in lines.items():
+    for condition, series in lines.items():
         for fraction, own in series.items():
             gained, lost = spread_of(own, gain), spread_of(own, loss)
-            label = named[arm] + (f" at {share(fraction)}" if fraction else "")
+            label = named[condition] + (f" at {share(fraction)}" if fraction else "")
             if gained and lost:
-                found.append(_Exchange(label, gained.mean, lost.mean, not arm.frozen and arm.data is None))
+                found.append(_Exchange(label, gained.mean, lost.mean, not condition.frozen and condition.data is None))
     return found
 
 
@@ -156,12 +156,14 @@ def _lines(runs: Sequence[Results], key: str) -> list[_Line]:
     lines = sweep(runs, key)
     named = labels(lines)
     bare = [
-        arm for arm in named if not arm.frozen and not any(acted(run) for own in lines[arm].values() for run in own)
+        condition
+        for condition in named
+        if not condition.frozen and not any(acted(run) for own in lines[condition].values() for run in own)
     ]
-    return [line for arm in bare or [*named][:1] if (line := _line(named, arm, lines[arm]))]
+    return [line for condition in bare or [*named][:1] if (line := _line(named, condition, lines[condition]))]
 
 
-def _line(named: Mapping[Arm, str], arm: Arm, series: Series) -> _Line | None:
+def _line(named: Mapping[Condition, str], condition: Condition, series: Series) -> _Line | None:
     """Of the first group that was scored, after conversations of all groups; ``None`` where there is none."""
     talking = all(talks(run) for own in series.values() for run in own)
     told: list[tuple[str, dict[float, str]]] = []
@@ -169,7 +171,7 @@ def _line(named: Mapping[Arm, str], arm: Arm, series: Series) -> _Line | None:
         found = {value: spread_of(own, partial(change, group=group)) for value, own in series.items()}
         ratios = {value: times(ratio.mean) for value, ratio in found.items() if ratio}
         if ratios:
-            start = "" if told or len(named) == 1 else f"{named[arm]}: "
+            start = "" if told or len(named) == 1 else f"{named[condition]}: "
             told.append((f"{start}{subject if told else subject.replace('that', 'the perplexity')} ends at", ratios))
     return _Line(told if talking else told[:1], series) if told else None
 

@@ -14,7 +14,7 @@ _WHERE_UNEQUAL = ("length", "window", "text", "target")  # parts that are told o
 _ABSENT = {"data": "plain"}
 
 
-class Arm(NamedTuple):
+class Condition(NamedTuple):
     """What makes runs comparable: equal in everything here, they differ in the seed only.
 
     ``frozen`` is ``None`` where nothing was trained. ``data`` says what the text has that plain text read once has not,
@@ -34,7 +34,7 @@ class Arm(NamedTuple):
 class Point(NamedTuple):
     """One measurement of one arm; ``nats`` per token, infinite where the run stored none."""
 
-    arm: Arm
+    condition: Condition
     seed: int
     stage: str
     samples: int
@@ -72,16 +72,17 @@ def points_by_run(runs: Sequence[Results], split: str = "test") -> list[list[Poi
         defaults = _defaults(run, damaged or rows)
         trained = any(row["stage"] in ("training", "final") for row in damaged)
         frozen = True if run.guard is not None else (False if trained else None)
-        arms = {id(row): _arm(run, defaults | row, frozen, data) for row in rows}
+        conditions = {id(row): _condition(run, defaults | row, frozen, data) for row in rows}
         found += [
-            Point(arms[id(row)], row["seed"], row["stage"], row["samples"], row["lang"], _nats(row)) for row in damaged
+            Point(conditions[id(row)], row["seed"], row["stage"], row["samples"], row["lang"], _nats(row))
+            for row in damaged
         ]
         intact: dict[str, float] = {}
         for row in rows:
             if row["stage"] == "base":
                 intact.setdefault(row["lang"], _nats(row))
-        for arm, seed in dict.fromkeys((arms[id(row)], row["seed"]) for row in damaged or rows):
-            found += [Point(arm, seed, "base", 0, lang, nats) for lang, nats in intact.items()]
+        for condition, seed in dict.fromkeys((conditions[id(row)], row["seed"]) for row in damaged or rows):
+            found += [Point(condition, seed, "base", 0, lang, nats) for lang, nats in intact.items()]
         made.append(found)
     return made
 
@@ -100,12 +101,12 @@ def _defaults(run: Results, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     return defaults
 
 
-def _arm(run: Results, row: Mapping[str, Any], frozen: bool | None, data: str | None) -> Arm:
+def _condition(run: Results, row: Mapping[str, Any], frozen: bool | None, data: str | None) -> Condition:
     if frozen is False and run.data and all(other["stage"] != "perturbed" for other in run.perplexity):
-        return Arm("none", False, None, None, None, None, run.model.get("name"), data)
+        return Condition("none", False, None, None, None, None, run.model.get("name"), data)
     score = (run.region or {}).get("score") if row["variant"] != "random" else None
     fraction, method, strength = (row.get(key) for key in ("fraction", "method", "strength"))
-    return Arm(row["variant"], frozen, score, fraction, method, strength, run.model.get("name"), data)
+    return Condition(row["variant"], frozen, score, fraction, method, strength, run.model.get("name"), data)
 
 
 def data_labels(runs: Sequence[Results], without: Collection[str] = ()) -> list[str | None]:
@@ -190,18 +191,18 @@ def over_seeds(values: Iterable[tuple[int, float]]) -> Spread | None:
     return Spread(math.fsum(means) / len(means), min(means), max(means), len(means)) if means else None
 
 
-def labels(arms: Iterable[Arm]) -> dict[Arm, str]:
+def labels(conditions: Iterable[Condition]) -> dict[Condition, str]:
     """A name for each arm, in reading order: kind, frozen or free, and in brackets only what else tells arms apart."""
     texts = {"fraction": "{:.3%}", "strength": "strength {:g}"}
-    unique = sorted(set(arms), key=_order)
-    named: dict[Arm, str] = {}
-    for arm in unique:
-        peers = [other for other in unique if other[:2] == arm[:2]]
-        told = [field for field in Arm._fields[2:] if len({getattr(peer, field) for peer in peers}) > 1]
-        extra = [_text(texts.get(field, "{}"), getattr(arm, field), _ABSENT.get(field, "–")) for field in told]
-        name = "no region" if arm.kind == "none" else arm.kind
-        name += {True: ", frozen", False: ", free", None: ""}[arm.frozen]
-        named[arm] = name + (f" ({', '.join(extra)})" if extra else "")
+    unique = sorted(set(conditions), key=_order)
+    named: dict[Condition, str] = {}
+    for condition in unique:
+        peers = [other for other in unique if other[:2] == condition[:2]]
+        told = [field for field in Condition._fields[2:] if len({getattr(peer, field) for peer in peers}) > 1]
+        extra = [_text(texts.get(field, "{}"), getattr(condition, field), _ABSENT.get(field, "–")) for field in told]
+        name = "no region" if condition.kind == "none" else condition.kind
+        name += {True: ", frozen", False: ", free", None: ""}[condition.frozen]
+        named[condition] = name + (f" ({', '.join(extra)})" if extra else "")
     return named
 
 
@@ -212,11 +213,11 @@ def _text(template: str, value: Any, absent: str = "–") -> str:
     return text.rstrip("%0").rstrip(".") + " %" if template.endswith("%}") else text
 
 
-def _order(arm: Arm) -> tuple[Any, ...]:
-    kind = KINDS.index(arm.kind) if arm.kind in KINDS else len(KINDS)
-    numbers = tuple(-1.0 if value is None else value for value in (arm.fraction, arm.strength))
-    frozen = {True: 0, False: 1, None: 2}[arm.frozen]
-    return (kind, arm.kind, frozen, *numbers, *map(str, arm[:-1]), _natural(arm.data or ""))
+def _order(condition: Condition) -> tuple[Any, ...]:
+    kind = KINDS.index(condition.kind) if condition.kind in KINDS else len(KINDS)
+    numbers = tuple(-1.0 if value is None else value for value in (condition.fraction, condition.strength))
+    frozen = {True: 0, False: 1, None: 2}[condition.frozen]
+    return (kind, condition.kind, frozen, *numbers, *map(str, condition[:-1]), _natural(condition.data or ""))
 
 
 def _natural(text: str) -> list[tuple[str, float]]:

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_langcore.results.conditions import Arm, labels, points
+from lightning_langcore.results.conditions import Condition, labels, points
 from lightning_langcore.results.number_format import exp, number
 from lightning_langcore.results.record import Results
 
@@ -89,27 +89,34 @@ def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
     partner is any free run of the model on such text: without a perturbation the region has no part in it.
     """
     found = points(runs)
-    damaged = {point.arm for point in found if point.stage == "perturbed"}
-    finals: dict[tuple[Arm, str, int, int], list[float]] = {}
+    damaged = {point.condition for point in found if point.stage == "perturbed"}
+    finals: dict[tuple[Condition, str, int, int], list[float]] = {}
     for point in found:
         if point.stage == "final":
-            arm = point.arm if point.arm.frozen or point.arm in damaged else _undamaged(point.arm)
-            finals.setdefault((arm, point.lang, point.seed, point.samples), []).append(point.nats)
-    values: dict[tuple[Arm, str], dict[int, float]] = {}
-    for (arm, lang, seed, samples), frozen in finals.items():
-        partner = arm._replace(frozen=False) if arm in damaged else _undamaged(arm)
-        free = finals.get((partner, lang, seed, samples)) if arm.frozen else None
+            condition = (
+                point.condition if point.condition.frozen or point.condition in damaged else _undamaged(point.condition)
+            )
+            finals.setdefault((condition, point.lang, point.seed, point.samples), []).append(point.nats)
+    values: dict[tuple[Condition, str], dict[int, float]] = {}
+    for (condition, lang, seed, samples), frozen in finals.items():
+        partner = condition._replace(frozen=False) if condition in damaged else _undamaged(condition)
+        free = finals.get((partner, lang, seed, samples)) if condition.frozen else None
         if free:
-            values.setdefault((arm, lang), {})[seed] = _mean(frozen) - _mean(free)
-    defined = {(arm._replace(frozen=None), lang): _defined(nats) for (arm, lang), nats in values.items()}
+            values.setdefault((condition, lang), {})[seed] = _mean(frozen) - _mean(free)
+    defined = {(condition._replace(frozen=None), lang): _defined(nats) for (condition, lang), nats in values.items()}
     paired = {place: nats for place, nats in defined.items() if nats}
-    named = labels(arm for arm, _ in paired)
-    own = [Price(label, lang, nats) for arm, label in named.items() for (a, lang), nats in paired.items() if a == arm]
+    named = labels(condition for condition, _ in paired)
+    own = [
+        Price(label, lang, nats)
+        for condition, label in named.items()
+        for (a, lang), nats in paired.items()
+        if a == condition
+    ]
     return own + _against_random(paired, named)
 
 
-def _undamaged(arm: Arm) -> Arm:
-    return Arm("none", False, None, None, None, None, arm.model, arm.data)
+def _undamaged(condition: Condition) -> Condition:
+    return Condition("none", False, None, None, None, None, condition.model, condition.data)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -121,14 +128,16 @@ def _defined(nats: Mapping[int, float]) -> dict[int, float]:
     return {seed: value for seed, value in nats.items() if not math.isnan(value)}
 
 
-def _against_random(paired: Mapping[tuple[Arm, str], Mapping[int, float]], named: Mapping[Arm, str]) -> list[Price]:
+def _against_random(
+    paired: Mapping[tuple[Condition, str], Mapping[int, float]], named: Mapping[Condition, str]
+) -> list[Price]:
     prices = []
-    for (arm, lang), core in paired.items():
-        control = arm._replace(kind="random", score=None)
-        random = paired.get((control, lang), {}) if arm.kind == "core" else {}
+    for (condition, lang), core in paired.items():
+        control = condition._replace(kind="random", score=None)
+        random = paired.get((control, lang), {}) if condition.kind == "core" else {}
         nats = _defined({seed: core[seed] - random[seed] for seed in core if seed in random})
         if nats:
-            prices.append(Price(named[arm], lang, nats, control=named[control]))
+            prices.append(Price(named[condition], lang, nats, control=named[control]))
     return prices
 
 

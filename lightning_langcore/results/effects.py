@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from lightning_langcore.results.conditions import (
-    Arm,
+    Condition,
     Spread,
     data_labels,
     labels,
@@ -115,18 +115,18 @@ def spread_of(runs: Iterable[Results], measured: Callable[[Results], float | Non
     return over_seeds((seed, value) for seed, value in values if value is not None)
 
 
-def trained_arms(runs: Sequence[Results], without: Collection[str] = ()) -> list[Arm]:
+def trained_conditions(runs: Sequence[Results], without: Collection[str] = ()) -> list[Condition]:
     """The arm of each run, all of which :func:`responds`; a free one has no region, for the region had no part in it.
 
     Args:
         runs: those that are read side by side.
         without: what to leave out of ``data``, see :func:`~lightning_langcore.results.conditions.data_labels`.
     """
-    arms = []
+    conditions = []
     for run, own, data in zip(runs, points_by_run(runs), data_labels(runs, without), strict=True):
-        free = Arm("none", False, None, None, None, None, run.model.get("name"), data)
-        arms.append(next((point.arm._replace(data=data) for point in own if point.arm.frozen), free))
-    return arms
+        free = Condition("none", False, None, None, None, None, run.model.get("name"), data)
+        conditions.append(next((point.condition._replace(data=data) for point in own if point.condition.frozen), free))
+    return conditions
 
 
 def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
@@ -135,10 +135,10 @@ def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
     Args:
         runs: all of which :func:`responds`; a run that has no such partner among them is left out.
     """
-    clean: dict[tuple[str, int, Arm], Results] = {}
+    clean: dict[tuple[str, int, Condition], Results] = {}
     noisy = []
-    for run, arm in zip(runs, trained_arms(runs, ("noise", "length", "window")), strict=True):
-        key = (run.experiment, run.seed, arm)
+    for run, condition in zip(runs, trained_conditions(runs, ("noise", "length", "window")), strict=True):
+        key = (run.experiment, run.seed, condition)
         if setting(run, "noise.rate"):
             noisy.append((run, key))
         else:
@@ -149,12 +149,12 @@ def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
 class _Member(NamedTuple):
     run: Results
     value: float
-    line: Arm  # without the setting
-    plain: Arm  # without anything that belongs to the setting
+    line: Condition  # without the setting
+    plain: Condition  # without anything that belongs to the setting
     kind: str | None  # of noise, or what is mixed in
 
 
-def sweep(runs: Iterable[Results], key: str) -> dict[Arm, Series]:
+def sweep(runs: Iterable[Results], key: str) -> dict[Condition, Series]:
     """Lines along a setting of the text: arms that are equal but for it, each with its runs by value.
 
     A line is made of the runs of one experiment and has a value that is not the default (no general text, one epoch, no
@@ -163,7 +163,7 @@ def sweep(runs: Iterable[Results], key: str) -> dict[Arm, Series]:
     """
     own = [run for run in runs if responds(run)]
     members = _members(own, key)
-    lines: dict[tuple[str, Arm, Arm], list[_Member]] = {}
+    lines: dict[tuple[str, Condition, Condition], list[_Member]] = {}
     kinds = {member.kind for member in members if member.kind}
     for member in members:
         if member.value != _DEFAULT[key]:
@@ -171,7 +171,7 @@ def sweep(runs: Iterable[Results], key: str) -> dict[Arm, Series]:
             line = member.line._replace(data=told)
             lines.setdefault((member.run.experiment, line, member.plain), []).append(member)
     changing = {run.experiment for run in own if any(rounded(run, k) != _DEFAULT[k] for k in KEYS)}
-    found: dict[Arm, Series] = {}
+    found: dict[Condition, Series] = {}
     for (experiment, line, plain), some in lines.items():
         zero = [m for m in members if m.value == _DEFAULT[key] and m.plain == plain]
         same = [m for m in zero if m.run.experiment == experiment]
@@ -179,12 +179,12 @@ def sweep(runs: Iterable[Results], key: str) -> dict[Arm, Series]:
         same = same or [m for m in zero if m.run.experiment not in changing and once]
         told = ", ".join(filter(None, (line.data, experiment if line in found else None))) or None
         found[line._replace(data=told)] = _series((m.value, m.run) for m in [*same, *some])
-    return {arm: found[arm] for arm in labels(found)}
+    return {condition: found[condition] for condition in labels(found)}
 
 
 def _members(runs: Sequence[Results], key: str) -> list[_Member]:
-    lines = trained_arms(runs, _ALONG[key])
-    plain = trained_arms(runs, (*_ALONG[key], *(("length", "window") if key == "noise.rate" else ())))
+    lines = trained_conditions(runs, _ALONG[key])
+    plain = trained_conditions(runs, (*_ALONG[key], *(("length", "window") if key == "noise.rate" else ())))
     members = []
     for run, line, bare in zip(runs, lines, plain, strict=True):
         value = rounded(run, key)
@@ -235,10 +235,10 @@ def talks(run: Results) -> bool:
     return any(part.get("kind") == "conversations" for part in (run.data or {}).get("parts") or [])
 
 
-def exchanges(runs: Iterable[Results]) -> dict[Arm, Series]:
+def exchanges(runs: Iterable[Results]) -> dict[Condition, Series]:
     """Arms that are equal but for the fraction of the frozen region, each with the adapted runs by that fraction."""
     own = adapted(runs)
-    found: dict[Arm, list[tuple[float, Results]]] = {}
-    for run, arm in zip(own, trained_arms(own), strict=True):
-        found.setdefault(arm._replace(fraction=None), []).append((arm.fraction or 0.0, run))
-    return {arm: _series(found[arm]) for arm in labels(found)}
+    found: dict[Condition, list[tuple[float, Results]]] = {}
+    for run, condition in zip(own, trained_conditions(own), strict=True):
+        found.setdefault(condition._replace(fraction=None), []).append((condition.fraction or 0.0, run))
+    return {condition: _series(found[condition]) for condition in labels(found)}

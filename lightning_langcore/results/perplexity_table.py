@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_langcore.results.conditions import Arm, Point, Spread, labels, points, spread
+from lightning_langcore.results.conditions import Condition, Point, Spread, labels, points, spread
 from lightning_langcore.results.number_format import spread_text
 from lightning_langcore.results.record import Results
 
@@ -38,16 +38,16 @@ class Line:
 def lines(runs: Sequence[Results]) -> list[Line]:
     """Every arm in every language, languages in the order of the runs, arms in reading order."""
     found = points(runs)
-    by_place: dict[tuple[str, Arm], list[Point]] = {}
+    by_place: dict[tuple[str, Condition], list[Point]] = {}
     for point in found:
-        by_place.setdefault((point.lang, point.arm), []).append(point)
-    named = labels(point.arm for point in found)
+        by_place.setdefault((point.lang, point.condition), []).append(point)
+    named = labels(point.condition for point in found)
     languages = dict.fromkeys(point.lang for point in found)
     return [
-        _line(lang, label, by_place[lang, arm])
+        _line(lang, label, by_place[lang, condition])
         for lang in languages
-        for arm, label in named.items()
-        if (lang, arm) in by_place
+        for condition, label in named.items()
+        if (lang, condition) in by_place
     ]
 
 

@@ -48,13 +48,15 @@ class Table:
 def own_and_others(runs: Sequence[Results]) -> list[Table]:
     """A table for each setting in which at least two monolingual regions were damaged."""
     found = points(runs)
-    damaged = [point for point in found if point.stage == "perturbed" and point.arm.kind.startswith(_PREFIX)]
-    settings = dict.fromkeys((p.arm.fraction, p.arm.method, p.arm.strength) for p in damaged)
+    damaged = [point for point in found if point.stage == "perturbed" and point.condition.kind.startswith(_PREFIX)]
+    settings = dict.fromkeys((p.condition.fraction, p.condition.method, p.condition.strength) for p in damaged)
     tables = []
     for setting in settings:
-        own = [p for p in damaged if (p.arm.fraction, p.arm.method, p.arm.strength) == setting]
+        own = [p for p in damaged if (p.condition.fraction, p.condition.method, p.condition.strength) == setting]
         regions = list(
-            dict.fromkeys(p.arm.kind.removeprefix(_PREFIX) for p in own if not p.arm.kind.endswith("-outliers"))
+            dict.fromkeys(
+                p.condition.kind.removeprefix(_PREFIX) for p in own if not p.condition.kind.endswith("-outliers")
+            )
         )
         if len(regions) > 1:
             tables.append(_table(setting, regions, own, [p for p in found if p.stage == "base"]))
@@ -80,7 +82,7 @@ def _table(
     increase = np.full((len(regions), len(languages)), np.nan)
     for row, region in enumerate(regions):
         for column, language in enumerate(languages):
-            after = spread(p for p in own if p.arm.kind == _PREFIX + region and p.lang == language)
+            after = spread(p for p in own if p.condition.kind == _PREFIX + region and p.lang == language)
             before = spread(p for p in base if p.lang == language)
             if after and before and math.isfinite(after.mean):
                 increase[row, column] = after.mean - before.mean

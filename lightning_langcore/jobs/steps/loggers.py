@@ -18,7 +18,7 @@ from lightning_langcore.results.record import KEY, Results
 from lightning_langcore.utils.progress import say
 
 
-def label(cfg: DictConfig, arm: str) -> None:
+def label(cfg: DictConfig, condition: str) -> None:
     """Fill in what tells this run apart in W&B, where the configuration leaves it open: name, tags, group.
 
     Args:
@@ -30,7 +30,7 @@ def label(cfg: DictConfig, arm: str) -> None:
         return
     with open_dict(node):
         node.setdefault("name", "-".join([cfg.name, cfg.region.kind, *_swept(), f"seed{cfg.seed}"]))
-        node.setdefault("tags", [arm, f"region:{cfg.region.kind}", f"experiment:{cfg.name}"])
+        node.setdefault("tags", [condition, f"region:{cfg.region.kind}", f"experiment:{cfg.name}"])
         if node.get("group") is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             node.group = Path(HydraConfig.get().sweep.dir).name
 
@@ -105,9 +105,9 @@ def make_loggers(cfg: DictConfig) -> list[Logger]:
 
 
 @contextmanager
-def logged(cfg: DictConfig, arm: str, results: Results) -> Iterator[None]:
+def logged(cfg: DictConfig, condition: str, results: Results) -> Iterator[None]:
     """The configured loggers around work that trains nothing: they get the configuration, and at the end the table."""
-    label(cfg, arm)
+    label(cfg, condition)
     loggers = make_loggers(cfg)
     try:
         yield
