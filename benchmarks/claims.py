@@ -21,7 +21,7 @@ from pathlib import Path
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.plots import damage_bars, recovery_curves
 from lightning_langcore.results.conditions import Point, points
-from lightning_langcore.results.cost_of_freezing import price_of_freezing
+from lightning_langcore.results.cost_of_freezing import cost_of_freezing
 from lightning_langcore.results.record import Results, find_runs
 
 ROOT = Path(__file__).parents[1]
@@ -99,13 +99,13 @@ def damage(found: Sequence[Point]) -> None:
         print(f"\ncore > {kind} in {won} of {of} (language, seed) pairs")
 
 
-def price(runs: Sequence[Results]) -> None:
+def cost(runs: Sequence[Results]) -> None:
     """Claim 2: the price of freezing, perplexity frozen / free, core and random and their ratio, by seed."""
-    prices = price_of_freezing(runs)
+    costs = cost_of_freezing(runs)
     print("\n| language | core, frozen / free | random, frozen / free | core / random (by seed) |\n|---|---|---|---|")
     trained = {"zh": "zh (trained)"}
-    for lang in dict.fromkeys(p.lang for p in prices):
-        here = [p for p in prices if p.lang == lang]
+    for lang in dict.fromkeys(p.lang for p in costs):
+        here = [p for p in costs if p.lang == lang]
         core, random = (
             next(p for p in here if p.control is None and p.region.startswith(k)) for k in ("core", "random")
         )
@@ -136,7 +136,7 @@ def main() -> None:
     folders = [options.out / f"seed{seed}-{number}" for seed in options.seeds for number in (0, 1)]
     runs = [Results.load(path) for path in find_runs(folders)]
     damage(points(runs))
-    price(runs)
+    cost(runs)
     recovery_curves(
         [run for run in runs if run.region and run.region["kind"] != "peripheral"], options.out / "recovery.png"
     )

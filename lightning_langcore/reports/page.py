@@ -14,7 +14,7 @@ from lightning_langcore.reports.html import PAGE, html_table, image, picture
 from lightning_langcore.reports.sections import sections, text_section
 from lightning_langcore.reports.sentences import sentences
 from lightning_langcore.results.conditions import Condition, Spread, points, points_by_run, spread
-from lightning_langcore.results.cost_of_freezing import Price, price_of_freezing, summary
+from lightning_langcore.results.cost_of_freezing import FreezingCost, cost_of_freezing, summary
 from lightning_langcore.results.effects import adapted, responds, stopped, sweep
 from lightning_langcore.results.number_format import exp, number, spread_text
 from lightning_langcore.results.perplexity_table import lines
@@ -55,7 +55,7 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str, passed_ov
         *sections(intact),
         ("Frozen against free", _lines_html(others) if others else ""),
         ("Language by language", _languages_html(intact)),
-        ("The price of freezing", _prices_html(_priced(regional))),
+        ("The price of freezing", _costs_html(_with_cost(regional))),
         ("Recovery", _recovery_html(others)),
         ("Damage before training", _damage_html(regional)),
         ("Where regions lie, and what single languages and weights do", _regions_html(loaded)),
@@ -144,17 +144,17 @@ def _languages_html(runs: Sequence[Results]) -> str:
     return (_recovery_html(runs) if few else "") + _lines_html(runs)
 
 
-def _priced(runs: Sequence[Results]) -> list[Results]:
+def _with_cost(runs: Sequence[Results]) -> list[Results]:
     """Without the runs whose gain and loss, or response to noise, say what freezing costs, and those that stopped."""
     noisy = (run for series in sweep(runs, "noise.rate").values() for own in series.values() for run in own)
     told = set(map(id, [*adapted(runs), *noisy, *filter(stopped, runs)]))
     return [run for run in runs if id(run) not in told]
 
 
-def _groups(runs: Sequence[Results]) -> dict[str, list[Price]]:
-    groups: dict[str, list[Price]] = {}
-    for price in price_of_freezing(runs):
-        groups.setdefault(price.what, []).append(price)
+def _groups(runs: Sequence[Results]) -> dict[str, list[FreezingCost]]:
+    groups: dict[str, list[FreezingCost]] = {}
+    for cost in cost_of_freezing(runs):
+        groups.setdefault(cost.what, []).append(cost)
     return groups
 
 
@@ -168,7 +168,7 @@ def _short_html(runs: Sequence[Results], passed_over: Sequence[str]) -> str:
         warnings.append(f"In {moved} of {len(runs)} runs the frozen weights moved: these runs are no evidence.")
     warnings += _repeats(runs)
     intact = [run for run in runs if responds(run) and not of_single_weights(run)]
-    said = [*sentences(intact), *(summary(group) for group in _groups(_priced(runs)).values())]
+    said = [*sentences(intact), *(summary(group) for group in _groups(_with_cost(runs)).values())]
     told = "".join(f"<li>{escape(sentence)}</li>" for sentence in said)
     told += "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(note for run in runs for note in run.notes))
     return "".join(f'<p class="warn">{warning}</p>' for warning in warnings) + (f"<ul>{told}</ul>" if told else "")
@@ -180,7 +180,7 @@ def _moved(run: Results) -> bool:
     return run.guard is not None and run.guard.get("max_abs_drift", unknown) != 0
 
 
-def _prices_html(runs: Sequence[Results]) -> str:
+def _costs_html(runs: Sequence[Results]) -> str:
     groups = _groups(runs)
     if not groups and not any(point.stage in ("training", "final") for point in points(runs)):
         return ""
@@ -192,10 +192,10 @@ def _prices_html(runs: Sequence[Results]) -> str:
     head = ["lang", "ratio", "range", "nats", "reading"]
     for what, group in groups.items():
         rows = []
-        for price in group:
-            ends = f"{number(exp(price.low))}–{number(exp(price.high))}" if len(price.nats) > 1 else "–"
-            nats = f"{price.mean:+.3f}" if math.isfinite(price.mean) else number(price.mean)
-            cells = (price.lang, number(price.ratio), ends, nats, price.reading())
+        for cost in group:
+            ends = f"{number(exp(cost.low))}–{number(exp(cost.high))}" if len(cost.nats) > 1 else "–"
+            nats = f"{cost.mean:+.3f}" if math.isfinite(cost.mean) else number(cost.mean)
+            cells = (cost.lang, number(cost.ratio), ends, nats, cost.reading())
             rows.append([escape(cell) for cell in cells])
         parts.append(f"<h3>{escape(what)}</h3>" + html_table(head, rows, "tnnnt"))
     return "\n".join(parts)

@@ -17,7 +17,7 @@ _SAME = 0.01  # a perplexity less than this share higher or lower is called the 
 
 
 @dataclass(frozen=True)
-class Price:
+class FreezingCost:
     """What freezing costs in one language, in nats per token at the last step: frozen minus free, at equal seeds.
 
     With ``control`` set, the price of ``region`` minus the price of ``control``, again at equal seeds.
@@ -75,13 +75,13 @@ class Price:
         return f"{self.lang}, {self.what}: {ratio_text(self)}; {self.reading()}"
 
 
-def ratio_text(price: Price) -> str:
+def ratio_text(cost: FreezingCost) -> str:
     """``1.09 times (1.05–1.12)``, the bracket with several seeds only."""
-    seeds = f" ({number(exp(price.low))}–{number(exp(price.high))})" if len(price.nats) > 1 else ""
-    return f"{number(price.ratio)} times{seeds}"
+    seeds = f" ({number(exp(cost.low))}–{number(exp(cost.high))})" if len(cost.nats) > 1 else ""
+    return f"{number(cost.ratio)} times{seeds}"
 
 
-def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
+def cost_of_freezing(runs: Sequence[Results]) -> list[FreezingCost]:
     """Frozen minus free for each kind of region, then core minus random, by language, from completed trainings only.
 
     Only equal seeds, settings and numbers of documents are paired; what has no partner is left out, so the list is
@@ -107,7 +107,7 @@ def price_of_freezing(runs: Sequence[Results]) -> list[Price]:
     paired = {place: nats for place, nats in defined.items() if nats}
     named = labels(condition for condition, _ in paired)
     own = [
-        Price(label, lang, nats)
+        FreezingCost(label, lang, nats)
         for condition, label in named.items()
         for (a, lang), nats in paired.items()
         if a == condition
@@ -130,30 +130,30 @@ def _defined(nats: Mapping[int, float]) -> dict[int, float]:
 
 def _against_random(
     paired: Mapping[tuple[Condition, str], Mapping[int, float]], named: Mapping[Condition, str]
-) -> list[Price]:
-    prices = []
+) -> list[FreezingCost]:
+    costs = []
     for (condition, lang), core in paired.items():
         control = condition._replace(kind="random", score=None)
         random = paired.get((control, lang), {}) if condition.kind == "core" else {}
         nats = _defined({seed: core[seed] - random[seed] for seed in core if seed in random})
         if nats:
-            prices.append(Price(named[condition], lang, nats, control=named[control]))
-    return prices
+            costs.append(FreezingCost(named[condition], lang, nats, control=named[control]))
+    return costs
 
 
-def summary(prices: Sequence[Price]) -> str:
+def summary(costs: Sequence[FreezingCost]) -> str:
     """One sentence on all the languages of one comparison."""
-    counts = {way: sum(price.direction == way for price in prices) for way in (1, 0, -1)}
-    if prices[0].control:
-        start = f"{prices[0].region} against {prices[0].control}: freezing costs"
+    counts = {way: sum(cost.direction == way for cost in costs) for way in (1, 0, -1)}
+    if costs[0].control:
+        start = f"{costs[0].region} against {costs[0].control}: freezing costs"
         ways = {1: "more", 0: "the same (within 1 %)", -1: "less"}
     else:
-        start = f"{prices[0].region}: frozen, perplexity ends"
+        start = f"{costs[0].region}: frozen, perplexity ends"
         ways = {1: "higher than free", 0: "the same as free (within 1 %)", -1: "lower than free"}
     told = ", ".join(f"{ways[way]} in {count}" for way, count in counts.items() if count)
-    middle = number(exp(statistics.median(price.mean for price in prices)))
-    languages = f"of {len(prices)} language{'s' if len(prices) > 1 else ''}"
-    unsure = sum(len(price.nats) > 1 and price.low < 0 < price.high for price in prices)
+    middle = number(exp(statistics.median(cost.mean for cost in costs)))
+    languages = f"of {len(costs)} language{'s' if len(costs) > 1 else ''}"
+    unsure = sum(len(cost.nats) > 1 and cost.low < 0 < cost.high for cost in costs)
     doubt = f" In {unsure} the seeds disagree on the direction." if unsure else ""
-    single = " One seed each, so no spread is known." if all(len(price.nats) == 1 for price in prices) else ""
+    single = " One seed each, so no spread is known." if all(len(cost.nats) == 1 for cost in costs) else ""
     return f"{start} {told} {languages}; median ratio {middle}.{doubt}{single}"
