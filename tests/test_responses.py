@@ -117,7 +117,7 @@ def test_damaged_unfinished_and_old_runs_have_no_effects(tmp_path):
     unfinished.perplexity = [row for row in unfinished.perplexity if row["stage"] != "final"]
     old.data = None
     assert told([damaged, unfinished, old], "ratio") == {}
-    assert effects.exchanges([damaged, unfinished, old]) == {}
+    assert effects.tradeoffs([damaged, unfinished, old]) == {}
 
 
 WINDOW = {"kind": "repeat", "rate": 0.1, "window": [0.2, 0.5]}

@@ -19,7 +19,7 @@ from lightning_langcore.plots.axes import NothingToDrawError, add_legend
 from lightning_langcore.plots.recovery import arm_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
 from lightning_langcore.results.conditions import Spread, labels
-from lightning_langcore.results.effects import Series, adapted, exchanges, gain, loss, spread_of, target_name
+from lightning_langcore.results.effects import Series, adapted, gain, loss, spread_of, target_name, tradeoffs
 from lightning_langcore.results.record import Results
 
 _FONT = 8.5  # points
@@ -37,7 +37,7 @@ def tradeoff(runs: Sequence[Results], path: Path | str) -> None:
     Raises:
         NothingToDrawError: no run was trained on some of its languages and has finite bits per byte.
     """
-    lines = {condition: _places(series) for condition, series in exchanges(runs).items()}
+    lines = {condition: _places(series) for condition, series in tradeoffs(runs).items()}
     lines = {condition: places for condition, places in lines.items() if places}
     if not lines:
         raise NothingToDrawError("tradeoff: no run was trained on some of its languages and has finite bits per byte")

@@ -10,7 +10,7 @@ from lightning_langcore.reports.cells import MASKED, back_text, cells, column_na
 from lightning_langcore.reports.html import html_table, picture
 from lightning_langcore.results import trajectories
 from lightning_langcore.results.conditions import Condition, data_labels, labels
-from lightning_langcore.results.effects import Series, clean_partners, exchanges, gain, loss, setting, spread_of, sweep
+from lightning_langcore.results.effects import Series, clean_partners, gain, loss, setting, spread_of, sweep, tradeoffs
 from lightning_langcore.results.number_format import number, range_text, share, times
 from lightning_langcore.results.record import Results
 
@@ -34,7 +34,7 @@ def sections(runs: Sequence[Results]) -> list[tuple[str, str]]:
 
 
 def _adapting(runs: Sequence[Results]) -> str:
-    lines = exchanges(runs)
+    lines = tradeoffs(runs)
     if not lines:
         return ""
     named = labels(lines)

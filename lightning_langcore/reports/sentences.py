@@ -15,13 +15,13 @@ from lightning_langcore.results.effects import (
     adapted,
     change,
     clean_partners,
-    exchanges,
     gain,
     loss,
     noise_kind,
     spread_of,
     sweep,
     talks,
+    tradeoffs,
 )
 from lightning_langcore.results.number_format import number, share, times
 from lightning_langcore.results.record import Results
@@ -43,7 +43,7 @@ class _Line(NamedTuple):
     series: Series
 
 
-class _Exchange(NamedTuple):
+class _TradeOff(NamedTuple):
     label: str
     gained: float
     lost: float
@@ -64,7 +64,7 @@ def _adapting(runs: Sequence[Results]) -> list[str]:
         targets.setdefault(" ".join((run.data or {}).get("target") or []), []).append(run)
     made = []
     for target, own in targets.items():
-        found = _exchanges(own)
+        found = _tradeoffs(own)
         if not found:
             continue
         least = min(found, key=lambda one: one.lost)
@@ -75,8 +75,8 @@ def _adapting(runs: Sequence[Results]) -> list[str]:
     return made
 
 
-def _exchanges(runs: Sequence[Results]) -> list[_Exchange]:
-    lines = exchanges(runs)
+def _tradeoffs(runs: Sequence[Results]) -> list[_TradeOff]:
+    lines = tradeoffs(runs)
     named = labels(lines)
     found = []
     for condition, series in lines.items():
@@ -84,7 +84,7 @@ def _exchanges(runs: Sequence[Results]) -> list[_Exchange]:
             gained, lost = spread_of(own, gain), spread_of(own, loss)
             label = named[condition] + (f" at {share(fraction)}" if fraction else "")
             if gained and lost:
-                found.append(_Exchange(label, gained.mean, lost.mean, not condition.frozen and condition.data is None))
+                found.append(_TradeOff(label, gained.mean, lost.mean, not condition.frozen and condition.data is None))
     return found
 
 

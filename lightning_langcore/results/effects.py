@@ -235,7 +235,7 @@ def talks(run: Results) -> bool:
     return any(part.get("kind") == "conversations" for part in (run.data or {}).get("parts") or [])
 
 
-def exchanges(runs: Iterable[Results]) -> dict[Condition, Series]:
+def tradeoffs(runs: Iterable[Results]) -> dict[Condition, Series]:
     """Arms that are equal but for the fraction of the frozen region, each with the adapted runs by that fraction."""
     own = adapted(runs)
     found: dict[Condition, list[tuple[float, Results]]] = {}
