@@ -15,17 +15,17 @@ BITS = 0.5  # bits per byte to a nat per token, in these rows
 
 
 def make(
-    folder, experiment="mix_ratio", seed=0, finals=None, kind=None, fraction=0.05, split="test", course=None, **data
+    folder, experiment="mix_ratio", seed=0, finals=None, kind=None, fraction=0.05, split="test", trajectory=None, **data
 ):
-    """A run on zh: ``finals`` are nats above the base by language, ``course`` the same at inner milestones."""
+    """A run on zh: ``finals`` are nats above the base by language, ``trajectory`` the same at inner milestones."""
     region = {"kind": kind, "fraction": fraction} if kind else None
     run = Results(folder, experiment=experiment, seed=seed, model={"name": "tiny"}, region=region)
     run.guard = {"num_frozen": 1, "max_abs_drift": 0.0} if kind else None
     run.data = {"target": ["zh"], "parts": [{"source": "zh", "language": "zh", "kind": "text", "tokens": 900}]} | data
-    course = {1000: finals or {"zh": -1.0, "en": 0.5, "ar": 0.7}} | (course or {})
-    for samples in (0, *sorted(course)):
+    trajectory = {1000: finals or {"zh": -1.0, "en": 0.5, "ar": 0.7}} | (trajectory or {})
+    for samples in (0, *sorted(trajectory)):
         stage = "base" if not samples else "final" if samples == 1000 else "training"
-        for lang, above in (course.get(samples) or dict.fromkeys(BASE, 0.0)).items():
+        for lang, above in (trajectory.get(samples) or dict.fromkeys(BASE, 0.0)).items():
             add(run, stage, samples, lang, BASE[lang] + above, split)
     run.status = "completed"
     return run
@@ -139,9 +139,9 @@ WINDOW = {"kind": "repeat", "rate": 0.1, "window": [0.2, 0.5]}
         ({100: 0.2, 400: math.inf, 600: math.inf, 700: 0.2}, 0.2, 200.0),
     ],
 )
-def test_time_to_recover(tmp_path, course, final, expected):
-    inner = {samples: even(above) for samples, above in course.items()}
-    run = make(tmp_path, course=inner, finals=even(final), noise=WINDOW)
+def test_time_to_recover(tmp_path, trajectory, final, expected):
+    inner = {samples: even(above) for samples, above in trajectory.items()}
+    run = make(tmp_path, trajectory=inner, finals=even(final), noise=WINDOW)
     assert trajectories.time_to_recover(run) == pytest.approx(expected)
 
 
@@ -149,7 +149,7 @@ def test_time_to_recover_can_not_be_told_without_noise_or_a_milestone_behind_it(
     assert trajectories.time_to_recover(make(tmp_path)) is None
     assert trajectories.time_to_recover(make(tmp_path, noise=WINDOW | {"window": [0.5, 1.0]})) is None
     assert trajectories.time_to_recover(make(tmp_path, noise=WINDOW | {"rate": 0.0})) is None
-    untrained = make(tmp_path, course={400: even(0.9), 501: even(0.0)}, finals=even(0.0), noise=WINDOW)
+    untrained = make(tmp_path, trajectory={400: even(0.9), 501: even(0.0)}, finals=even(0.0), noise=WINDOW)
     assert trajectories.time_to_recover(untrained) is None, "the base is no level to come back to"
     assert trajectories.phases(untrained) == pytest.approx((None, 0.9, 0.0))
 
@@ -171,7 +171,7 @@ def test_shares_of_the_tokens_are_no_shares_of_the_documents(tmp_path):
 
 def test_a_run_that_ended_early_has_the_window_of_the_planned_one(tmp_path):
     inner = {300: even(0.1), 600: even(0.8)}
-    run = make(tmp_path, course=inner, finals=even(0.9), noise=WINDOW)
+    run = make(tmp_path, trajectory=inner, finals=even(0.9), noise=WINDOW)
     run.data["course"] = reached((300, 0.12), (600, 0.24), (1000, 0.4))
     assert trajectories.window(run) == pytest.approx((500, 1000))
     assert trajectories.phases(run) == pytest.approx((0.1, 0.9, 0.9))
@@ -192,15 +192,15 @@ def test_a_run_that_ended_early_has_the_window_of_the_planned_one(tmp_path):
     ],
 )
 def test_recovery_beside_a_clean_run_is_from_its_drift(tmp_path, above, expected):
-    clean = make(tmp_path, course={250: even(0.1), 500: even(0.2)}, finals=even(0.4), noise=WINDOW | {"rate": 0.0})
+    clean = make(tmp_path, trajectory={250: even(0.1), 500: even(0.2)}, finals=even(0.4), noise=WINDOW | {"rate": 0.0})
     inner = {samples: even(value) for samples, value in above.items()}
-    run = make(tmp_path, course=inner, finals=even(0.4), noise=WINDOW)
+    run = make(tmp_path, trajectory=inner, finals=even(0.4), noise=WINDOW)
     assert trajectories.time_to_recover(run, clean) == pytest.approx(expected)
 
 
 def test_a_clean_run_is_read_where_it_had_read_as_many_tokens(tmp_path):
-    clean = make(tmp_path, course={500: even(1.0)}, finals=even(0.0))
-    run = make(tmp_path, course={100: even(0.0), 300: even(2.0), 400: even(0.7)}, finals=even(0.0), noise=WINDOW)
+    clean = make(tmp_path, trajectory={500: even(1.0)}, finals=even(0.0))
+    run = make(tmp_path, trajectory={100: even(0.0), 300: even(2.0), 400: even(0.7)}, finals=even(0.0), noise=WINDOW)
     run.data["course"] = LONGER
     assert trajectories.time_to_recover(run, clean) == pytest.approx(400 - (100 + 300 * 0.375 / 0.525)), "0.7 at 65 %"
     run.data["course"] = reached((0, 0.0), (100, 0.125), (400, 0.66), (1000, 1.0))
@@ -240,25 +240,25 @@ def test_runs_are_grouped_by_what_was_asked_for(tmp_path):
 
 def test_phases_before_during_and_after(tmp_path):
     inner = {150: even(-0.1), 300: {"zh": 0.6, "en": 0.9, "ar": 0.3}, 400: even(0.2), 600: even(2.0)}
-    run = make(tmp_path, course=inner, finals=even(0.1), noise=WINDOW)
+    run = make(tmp_path, trajectory=inner, finals=even(0.1), noise=WINDOW)
     assert trajectories.phases(run) == pytest.approx((-0.1, 0.6, 0.1))  # the mean of three languages
     assert trajectories.phases(run, languages=["en"]) == pytest.approx((-0.1, 0.9, 0.1))
-    clean = make(tmp_path, course=inner, finals=even(0.1))
+    clean = make(tmp_path, trajectory=inner, finals=even(0.1))
     assert trajectories.phases(clean) is None
     assert trajectories.phases(clean, (0.5, 0.9)) == pytest.approx((0.2, 2.0, 0.1))
 
 
 def test_validation_is_of_answers_where_there_are_some_and_turns_where_it_is_lowest(tmp_path):
     inner = {200: {"zh": -0.5, "en": 9.0, "ar": 9.0}, 500: {"zh": -0.2, "en": -9.0, "ar": -9.0}}
-    run = make(tmp_path, course=inner, finals=even(0.0), split="validation", epochs=10.0)
+    run = make(tmp_path, trajectory=inner, finals=even(0.0), split="validation", epochs=10.0)
     assert dict(trajectories.validation(run)) == pytest.approx({0: 0.0, 200: -0.5, 500: -0.2, 1000: 0.0})
-    assert trajectories.turn(run) == pytest.approx(2.0)  # epochs
+    assert trajectories.best_epoch(run) == pytest.approx(2.0)  # epochs
     for samples, nats in ((0, 4.0), (200, 3.0), (500, 2.0), (1000, 2.5)):
         stage = {0: "base", 1000: "final"}.get(samples, "training")
         add(run, stage, samples, "en", nats, "validation_answers")
     assert dict(trajectories.validation(run)) == pytest.approx({0: 0.0, 200: -1.0, 500: -2.0, 1000: -1.5})
-    assert trajectories.turn(run) == pytest.approx(5.0)
-    assert trajectories.turn(make(tmp_path)) is None, "the ends alone say nothing about a turn"
+    assert trajectories.best_epoch(run) == pytest.approx(5.0)
+    assert trajectories.best_epoch(make(tmp_path)) is None, "the ends alone say nothing about a turn"
 
 
 def test_adapting_leaves_out_what_is_read_elsewhere(tmp_path):
@@ -309,7 +309,11 @@ def test_response_curves_are_geometric_means_against_the_setting(tmp_path, drawn
 def test_response_curves_have_panels_for_answers_and_for_the_worst_of_the_noise(tmp_path, drawn):
     runs = [
         make(
-            tmp_path, course={400: even(3 * rate)}, finals=even(rate), target=list(BASE), noise=WINDOW | {"rate": rate}
+            tmp_path,
+            trajectory={400: even(3 * rate)},
+            finals=even(rate),
+            target=list(BASE),
+            noise=WINDOW | {"rate": rate},
         )
         for rate in (0.0, 0.1, 0.4)
     ]
@@ -360,8 +364,10 @@ def test_time_course_shades_the_noise_and_rings_where_it_is_over(tmp_path, drawn
     for seed in (0, 1):
         for rate in (0.0, 0.1):
             inner = {200: even(0.0), 400: even(4 * rate), 600: even(2 * rate), 800: even(0.0)}
-            runs.append(make(tmp_path, "noise", seed, course=inner, finals=even(0.0), noise=WINDOW | {"rate": rate}))
-    plots.time_course(runs, tmp_path / "time.png")
+            runs.append(
+                make(tmp_path, "noise", seed, trajectory=inner, finals=even(0.0), noise=WINDOW | {"rate": rate})
+            )
+    plots.noise_trajectories(runs, tmp_path / "time.png")
     (axes,) = drawn[0].axes
     (shade,) = axes.patches
     assert (shade.get_x(), shade.get_width()) == (200, 300)
@@ -377,10 +383,10 @@ def test_time_course_shades_the_noise_and_rings_where_it_is_over(tmp_path, drawn
 def test_time_course_rings_where_it_meets_the_clean_run(tmp_path, drawn):
     inner = {100: even(0.0), 400: even(0.9), 600: even(0.6), 800: even(0.3)}
     clean = {100: even(0.0), 800: even(0.3)}
-    runs = [make(tmp_path, "noise", course=inner, finals=even(0.3), noise=WINDOW)]
-    plots.time_course(runs, tmp_path / "time.png")
-    runs.append(make(tmp_path, "noise", course=clean, finals=even(0.3)))
-    plots.time_course(runs, tmp_path / "time.png")
+    runs = [make(tmp_path, "noise", trajectory=inner, finals=even(0.3), noise=WINDOW)]
+    plots.noise_trajectories(runs, tmp_path / "time.png")
+    runs.append(make(tmp_path, "noise", trajectory=clean, finals=even(0.3)))
+    plots.noise_trajectories(runs, tmp_path / "time.png")
     found = [[one.get_xdata()[0] for one in f.axes[0].lines if one.get_markersize() > 10] for f in drawn]
     assert found == [[], [800]]
 
@@ -391,13 +397,13 @@ def test_time_course_rings_nothing_where_a_seed_never_comes_back(tmp_path, drawn
             tmp_path,
             "noise",
             seed,
-            course={400: even(0.4), 600: even(0.3 * seed)},
+            trajectory={400: even(0.4), 600: even(0.3 * seed)},
             finals=even(0.3 * seed),
             noise=WINDOW,
         )
         for seed in (0, 1)
     ]
-    plots.time_course(runs, tmp_path / "time.png")
+    plots.noise_trajectories(runs, tmp_path / "time.png")
     assert not [one for one in drawn[0].axes[0].lines if one.get_markersize() > 10]
 
 
@@ -406,8 +412,8 @@ def test_validation_course_is_in_epochs_and_rings_the_best(tmp_path, drawn):
     for epochs in (1.0, 10.0):
         inner = {200: even(-0.5), 500: even(-0.2)} if epochs > 1 else {500: even(-0.2)}
         finals = even(0.1 if epochs > 1 else -0.4)
-        runs.append(make(tmp_path, "sft_epochs", course=inner, finals=finals, split="validation", epochs=epochs))
-    plots.validation_course(runs, tmp_path / "validation.png")
+        runs.append(make(tmp_path, "sft_epochs", trajectory=inner, finals=finals, split="validation", epochs=epochs))
+    plots.validation_trajectories(runs, tmp_path / "validation.png")
     assert not drawn[0].axes[0].patches
     axes = drawn[0].axes[0]
     assert list(line(axes, "10 epochs").get_xdata()) == pytest.approx([0, 2, 5, 10])
@@ -464,8 +470,8 @@ def test_nothing_to_draw_is_an_error(tmp_path):
     for draw in (
         lambda: plots.response_curves([plain], "ratio", tmp_path / "x.png"),
         lambda: plots.drift_curves([make(tmp_path / "mixed", ratio=5.0)], "ratio", tmp_path / "x.png"),
-        lambda: plots.time_course([plain], tmp_path / "x.png"),
-        lambda: plots.validation_course([plain], tmp_path / "x.png"),
+        lambda: plots.noise_trajectories([plain], tmp_path / "x.png"),
+        lambda: plots.validation_trajectories([plain], tmp_path / "x.png"),
         lambda: plots.tradeoff([make(tmp_path / "all", target=list(BASE))], tmp_path / "x.png"),
     ):
         with pytest.raises(plots.NothingToDrawError):

@@ -11,7 +11,7 @@ from lightning_langcore.plots.row_column_profiles import line_histograms
 from lightning_langcore.plots.single_weights import dimension_grid
 from lightning_langcore.plots.style import COLOURS
 from lightning_langcore.plots.tradeoff import tradeoff
-from lightning_langcore.plots.trajectories import time_course, validation_course
+from lightning_langcore.plots.trajectories import noise_trajectories, validation_trajectories
 
 __all__ = [
     "COLOURS",

@@ -41,7 +41,7 @@ class _Panel(NamedTuple):
     noise: tuple[float, float] | None = None
 
 
-def time_course(runs: Sequence[Results], path: Path | str) -> None:
+def noise_trajectories(runs: Sequence[Results], path: Path | str) -> None:
     """Log perplexity above the base, mean over languages, against training documents; the time of the noise is shaded.
 
     A ring is where the mean is back within 1 % of perplexity of the clean run's, or, where there is none, of its value
@@ -54,7 +54,7 @@ def time_course(runs: Sequence[Results], path: Path | str) -> None:
     panels = {}
     back = partial(_back, clean=clean_partners([run for run in runs if responds(run)]))
     for condition, series in sweep(runs, "noise.rate").items():
-        curves = {value: _joined(own, condition, trajectories.noise_course) for value, own in series.items()}
+        curves = {value: _joined(own, condition, trajectories.noise_trajectory) for value, own in series.items()}
         noisy = [run for own in series.values() for run in own if trajectories.window(run)]
         between = [trajectories.window(run) or (0.0, 0.0) for run in noisy]
         noise = (min(first for first, _ in between), max(last for _, last in between)) if between else None
@@ -73,7 +73,7 @@ def _back(run: Results, clean: Mapping[int, Results]) -> float | None:
     return between[1] + needed if between and needed else None
 
 
-def validation_course(runs: Sequence[Results], path: Path | str) -> None:
+def validation_trajectories(runs: Sequence[Results], path: Path | str) -> None:
     """Log perplexity of held-out answers, else of validation text, above the base against epochs; rings: the best.
 
     The mean over languages; the band is the range over seeds.
@@ -98,7 +98,9 @@ def validation_course(runs: Sequence[Results], path: Path | str) -> None:
     _draw(panels, "epochs", {1.0: "1 epoch"}, ("epochs", "best"), path)
 
 
-def _joined(runs: Sequence[Results], condition: Condition, measured: Callable[[Results], trajectories.Course]) -> Curve:
+def _joined(
+    runs: Sequence[Results], condition: Condition, measured: Callable[[Results], trajectories.Trajectory]
+) -> Curve:
     """One curve of several seeds, whose milestones may differ a little."""
     points = [
         Point(condition, run.seed, "training", samples, "", above) for run in runs for samples, above in measured(run)

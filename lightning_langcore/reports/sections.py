@@ -27,7 +27,7 @@ def sections(runs: Sequence[Results]) -> list[tuple[str, str]]:
         ("What the mix did", _swept(runs, "ratio", "general to target", {"epochs": _epochs_text})),
         (
             "What epochs did",
-            _swept(runs, "epochs", "epochs", {"validation best after": _turn_text}) + _validation(runs),
+            _swept(runs, "epochs", "epochs", {"validation best after": _best_epoch_text}) + _validation(runs),
         ),
         ("What noise did", _noise(runs)),
     ]
@@ -103,12 +103,12 @@ def _epochs_text(runs: Sequence[Results]) -> str:
     return range_text(spread_of(runs, partial(setting, key="epochs")), number)
 
 
-def _turn_text(runs: Sequence[Results]) -> str:
-    return range_text(spread_of(runs, trajectories.turn), number)
+def _best_epoch_text(runs: Sequence[Results]) -> str:
+    return range_text(spread_of(runs, trajectories.best_epoch), number)
 
 
 def _validation(runs: Sequence[Results]) -> str:
-    return _drawn(lambda file: plots.validation_course(runs, file), "validation against epochs")
+    return _drawn(lambda file: plots.validation_trajectories(runs, file), "validation against epochs")
 
 
 def _noise(runs: Sequence[Results]) -> str:
@@ -126,7 +126,7 @@ def _noise(runs: Sequence[Results]) -> str:
     recovered = f"documents until back within 1 % of {compared_with(noisy, clean)}"
     extra: dict[str, Extra] = {"worst during the noise": worst, recovered: partial(back_text, clean=clean)}
     parts = [_swept(runs, "noise.rate", "share with noise", extra)]
-    parts.append(_drawn(lambda file: plots.time_course(runs, file), "perplexity while noise comes and goes"))
+    parts.append(_drawn(lambda file: plots.noise_trajectories(runs, file), "perplexity while noise comes and goes"))
     parts += [_monitors(lines), _by_language(lines), _moved(lines)]
     return "\n".join(parts)
 

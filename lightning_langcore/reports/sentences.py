@@ -105,9 +105,9 @@ def _mix(line: _Line) -> str:
 
 def _epochs(line: _Line) -> str:
     most = max(line.series)
-    best = spread_of(line.series[most], trajectories.turn)
-    turn = f"; of {most:g} epochs, validation is best after {number(best.mean)}" if best else ""
-    return f"{_ends(line, _epoch_words)}{turn}."
+    best = spread_of(line.series[most], trajectories.best_epoch)
+    best_epoch = f"; of {most:g} epochs, validation is best after {number(best.mean)}" if best else ""
+    return f"{_ends(line, _epoch_words)}{best_epoch}."
 
 
 def _epoch_words(values: Sequence[float]) -> list[str]:
@@ -122,7 +122,7 @@ def _noise(line: _Line) -> str:
     if "recall" in counts:
         watch = f"; the monitors caught {share(counts['recall'])} of {counts['tagged']:,} documents with noise"
         watch += f" and flagged, falsely, {counts['false_alarms']:,} of {counts['clean_steps']:,} clean steps"
-    return f"{_ends(line, partial(_noise_words, kind=kind))}{_course(line)}{watch}."
+    return f"{_ends(line, partial(_noise_words, kind=kind))}{_trajectory(line)}{watch}."
 
 
 def _noise_words(values: Sequence[float], kind: str) -> list[str]:
@@ -134,7 +134,7 @@ def _noise_words(values: Sequence[float], kind: str) -> list[str]:
     return parts
 
 
-def _course(line: _Line) -> str:
+def _trajectory(line: _Line) -> str:
     """What the most noise did while it lasted, and when the run was back, beside the clean runs of the line if any."""
     most = max(line.series)
     own = line.series[most]

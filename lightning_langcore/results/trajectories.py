@@ -11,7 +11,7 @@ from lightning_langcore.results.record import Results
 
 _RECOVERED = math.log1p(0.01)  # nats above what a run is compared with
 
-Course = list[tuple[int, float]]
+Trajectory = list[tuple[int, float]]
 """Documents, and nats per token above the base, mean over languages; ascending."""
 
 
@@ -25,7 +25,7 @@ def split_of(run: Results, wanted: Sequence[str]) -> str | None:
     return None
 
 
-def course(run: Results, split: str | None, languages: Iterable[str] | None = None) -> Course:
+def trajectory(run: Results, split: str | None, languages: Iterable[str] | None = None) -> Trajectory:
     """Nats per token minus the base's at each milestone, mean over the languages that have a finite base.
 
     Args:
@@ -45,9 +45,9 @@ def course(run: Results, split: str | None, languages: Iterable[str] | None = No
     return [(samples, math.fsum(found[samples]) / len(found[samples])) for samples in sorted(found)]
 
 
-def noise_course(run: Results, languages: Iterable[str] | None = None) -> Course:
+def noise_trajectory(run: Results, languages: Iterable[str] | None = None) -> Trajectory:
     """The course in text: of the test split where it was scored during training, else of the validation split."""
-    return course(run, split_of(run, ("test", "validation")), languages)
+    return trajectory(run, split_of(run, ("test", "validation")), languages)
 
 
 def shares(run: Results) -> tuple[float, float] | None:
@@ -63,7 +63,7 @@ def window(run: Results, between: tuple[float, float] | None = None) -> tuple[fl
     ``None``: there is no noise, the run ended before it, or nothing is known of how long it was to be.
 
     Args:
-        run: with ``course`` in its ``data``, else with rows of stage final.
+        run: with ``trajectory`` in its ``data``, else with rows of stage final.
         between: the shares of the run; by default its own. So a run without noise can be read like one with noise.
     """
     between, places = between or shares(run), _places(run)
@@ -79,10 +79,10 @@ def _between(points: Sequence[tuple[float, float]], place: float) -> float:
     return float(np.interp(place, xs, ys))
 
 
-def _places(run: Results) -> Course | None:
+def _places(run: Results) -> Trajectory | None:
     """Documents, and the share of the planned run's tokens that was read with them; ascending, from the start on.
 
-    Noise makes documents longer, so one is no fixed multiple of the other, unless ``data`` has no ``course``.
+    Noise makes documents longer, so one is no fixed multiple of the other, unless ``data`` has no ``trajectory``.
     """
     measured = sorted((point["samples"], point["share"]) for point in (run.data or {}).get("course") or [])
     length = max((row["samples"] for row in run.perplexity if row["stage"] == "final"), default=0)
@@ -111,7 +111,7 @@ def phases(
         between: see :func:`window`.
         languages: those that count; by default all.
     """
-    limits, found = window(run, between), noise_course(run, languages)
+    limits, found = window(run, between), noise_trajectory(run, languages)
     if limits is None or not found:
         return None
     before = [above for samples, above in found if 0 < samples <= limits[0]]
@@ -145,36 +145,36 @@ def time_to_recover(run: Results, clean: Results | None = None) -> float | None:
     return next((samples - limits[1] for samples, above in behind if above <= _RECOVERED), math.inf)
 
 
-def _above_the_level(run: Results) -> Course:
+def _above_the_level(run: Results) -> Trajectory:
     """The course minus what it was before the noise; empty where that was not measured."""
     levels = phases(run)
     if levels is None or levels.before is None:
         return []
-    return [(samples, above - levels.before) for samples, above in noise_course(run)]
+    return [(samples, above - levels.before) for samples, above in noise_trajectory(run)]
 
 
-def _above_clean(run: Results, clean: Results) -> Course:
+def _above_clean(run: Results, clean: Results) -> Trajectory:
     """The course minus the clean run's at the same share of the run, as far as both came."""
-    own, other, found = _places(run), _places(clean), noise_course(clean)
+    own, other, found = _places(run), _places(clean), noise_trajectory(clean)
     if own is None or other is None or not found:
         return []
     level = [(_between(other, samples), above) for samples, above in found]  # by share
     difference = []
-    for samples, above in noise_course(run):
+    for samples, above in noise_trajectory(run):
         share = _between(own, samples)
         if share <= level[-1][0] + 1e-9:
             difference.append((samples, above - _between(level, share)))
     return difference
 
 
-def validation(run: Results) -> Course:
+def validation(run: Results) -> Trajectory:
     """The course in held-out answers where there are some, else in the target's validation text."""
     split = split_of(run, ("validation_answers", "validation"))
     target = (run.data or {}).get("target") or None
-    return course(run, split, target if split == "validation" else None)
+    return trajectory(run, split, target if split == "validation" else None)
 
 
-def turn(run: Results) -> float | None:
+def best_epoch(run: Results) -> float | None:
     """Epochs after which validation is best; ``None`` where nothing was scored during training."""
     found = validation(run)
     if len(found) < 3:

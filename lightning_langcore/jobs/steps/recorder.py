@@ -38,7 +38,7 @@ class Recorder(Callback):
         self._written = 0
         self._num_batches = 0
         self._drift: list[dict[str, Any]] = []
-        self._course: list[dict[str, Any]] = []
+        self._trajectory: list[dict[str, Any]] = []
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -62,12 +62,12 @@ class Recorder(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"drift": self._drift, "course": self._course}
+        return {"drift": self._drift, "course": self._trajectory}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._drift = [dict(row) for row in state_dict["drift"]]
-        self._course = [dict(row) for row in state_dict["course"]]
+        self._trajectory = [dict(row) for row in state_dict["course"]]
 
     def write(self, trainer: pl.Trainer, end: bool = False, log: bool = True) -> None:
         """Add what is not in the results yet, and write if there is any.
@@ -91,10 +91,10 @@ class Recorder(Callback):
 
     def _mark(self, trainer: pl.Trainer, stage: str, samples: int) -> None:
         """What belongs to a milestone: how far the weights have moved, how much of the planned run is over."""
-        if any((row["stage"], row["samples"]) == (stage, samples) for row in self._course):
+        if any((row["stage"], row["samples"]) == (stage, samples) for row in self._trajectory):
             return  # it comes from a checkpoint
         share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
-        self._course.append({"stage": stage, "samples": samples, "share": share})
+        self._trajectory.append({"stage": stage, "samples": samples, "share": share})
         if self.diff is not None and self.diff.region is not None:
             found = self.diff.drift()
             means = {"region": found.region, "rest": found.rest, "unmoved": found.unmoved}
@@ -110,9 +110,9 @@ class Recorder(Callback):
     def _add_text(self, trainer: pl.Trainer, log: bool) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, TextDataModule)
-        course = [{"samples": row["samples"], "share": row["share"]} for row in self._course]
+        trajectory = [{"samples": row["samples"], "share": row["share"]} for row in self._trajectory]
         about = text_of(self.cfg, datamodule, self._num_batches, trainer.world_size)
-        self.results.data = {**about, "course": course}
+        self.results.data = {**about, "course": trajectory}
         figures = {}
         for part, label in zip(self.results.data["parts"], (p.label for p in datamodule.text.parts), strict=True):
             figures[f"data/tokens/{label}"] = float(part["tokens"])
