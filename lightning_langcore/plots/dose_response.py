@@ -28,7 +28,16 @@ from lightning_langcore.plots.recovery import arm_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
 from lightning_langcore.results import trajectories
 from lightning_langcore.results.conditions import Condition, Spread, labels
-from lightning_langcore.results.effects import Series, change, drift, setting, spread_of, sweep, talks, target_name
+from lightning_langcore.results.effects import (
+    Series,
+    change,
+    drift,
+    on_conversations,
+    setting,
+    spread_of,
+    sweep,
+    target_name,
+)
 from lightning_langcore.results.record import Results
 
 SETTINGS = {
@@ -60,7 +69,7 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
         NothingToDrawError: no run changed the setting.
     """
     swept = [run for series in sweep(runs, key).values() for own in series.values() for run in own]
-    titles = dict(_TALK_TITLES if swept and all(map(talks, swept)) else _TITLES)
+    titles = dict(_TALK_TITLES if swept and all(map(on_conversations, swept)) else _TITLES)
     name = target_name(swept)
     titles["target"] += f" ({name})" if name else ""
     measures: dict[str, Measure] = {titles[group]: partial(change, group=group) for group in titles}

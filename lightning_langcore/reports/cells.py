@@ -8,14 +8,14 @@ from lightning_langcore.results import trajectories
 from lightning_langcore.results.effects import (
     change,
     drift,
+    on_conversations,
     spread_of,
-    talks,
     target_name,
 )
 from lightning_langcore.results.number_format import range_text, share, times
 from lightning_langcore.results.record import ROUNDED_AWAY, Results
 
-_TALK_COLUMNS = {"trained on": "general text", "others": "general text, others"}
+_CONVERSATION_COLUMNS = {"trained on": "general text", "others": "general text, others"}
 
 
 MASKED = "A step whose rows are all masked counts as skipped."
@@ -27,7 +27,7 @@ _BACK = {0.0: "did not leave", math.inf: "never"}
 def cells(runs: Sequence[Results]) -> dict[str, str]:
     """What every table of effects says of runs that differ in the seed; empty where they have no such measurement."""
     ratios = {"trained on": "target", "others": "others", "answers": "answers"}
-    if runs and all(map(talks, runs)):
+    if runs and all(map(on_conversations, runs)):
         ratios = {"answers": "answers", "trained on": "target", "others": "others"}
     found = {name: spread_of(runs, partial(change, group=group)) for name, group in ratios.items()}
     made = {name: range_text(value, times) for name, value in found.items()}
@@ -46,10 +46,12 @@ def column_names(names: Iterable[str], runs: Iterable[Results]) -> list[str]:
     """
     runs = list(runs)
     target = target_name(runs)
-    if not any(map(talks, runs)):
+    if not any(map(on_conversations, runs)):
         return [f"{name} {target}" if target and name == "trained on" else name for name in names]
-    both = "" if all(map(talks, runs)) else "{} / "
-    return [both.format(name) + _TALK_COLUMNS[name] if name in _TALK_COLUMNS else name for name in names]
+    both = "" if all(map(on_conversations, runs)) else "{} / "
+    return [
+        both.format(name) + _CONVERSATION_COLUMNS[name] if name in _CONVERSATION_COLUMNS else name for name in names
+    ]
 
 
 def back_text(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:

@@ -18,9 +18,9 @@ from lightning_langcore.results.effects import (
     gain,
     loss,
     noise_kind,
+    on_conversations,
     spread_of,
     sweep,
-    talks,
     tradeoffs,
 )
 from lightning_langcore.results.number_format import number, share, times
@@ -31,7 +31,7 @@ _SUBJECTS = {
     "target": "the perplexity of the languages trained on",
     "answers": "the perplexity of held-out answers",
 }
-_TALK_SUBJECTS = {
+_CONVERSATION_SUBJECTS = {
     "answers": "the perplexity of held-out answers",
     "target": "that of general text",
     "others": "that of general text in other languages",
@@ -165,15 +165,15 @@ def _lines(runs: Sequence[Results], key: str) -> list[_Line]:
 
 def _line(named: Mapping[Condition, str], condition: Condition, series: Series) -> _Line | None:
     """Of the first group that was scored, after conversations of all groups; ``None`` where there is none."""
-    talking = all(talks(run) for own in series.values() for run in own)
+    all_conversations = all(on_conversations(run) for own in series.values() for run in own)
     told: list[tuple[str, dict[float, str]]] = []
-    for group, subject in (_TALK_SUBJECTS if talking else _SUBJECTS).items():
+    for group, subject in (_CONVERSATION_SUBJECTS if all_conversations else _SUBJECTS).items():
         found = {value: spread_of(own, partial(change, group=group)) for value, own in series.items()}
         ratios = {value: times(ratio.mean) for value, ratio in found.items() if ratio}
         if ratios:
             start = "" if told or len(named) == 1 else f"{named[condition]}: "
             told.append((f"{start}{subject if told else subject.replace('that', 'the perplexity')} ends at", ratios))
-    return _Line(told if talking else told[:1], series) if told else None
+    return _Line(told if all_conversations else told[:1], series) if told else None
 
 
 def _ends(line: _Line, words: Callable[[Sequence[float]], list[str]]) -> str:

@@ -132,14 +132,14 @@ def _told(run: Results) -> dict[str, str | None]:
     ratio, epochs, rate = meant(run, "ratio"), meant(run, "epochs"), noise.get("rate") or 0.0
     noisy = rate > 0
     target, window = data.get("target") or [], noise.get("window")
-    talks = any(part.get("kind") == "conversations" for part in data.get("parts") or [])
+    on_conversations = any(part.get("kind") == "conversations" for part in data.get("parts") or [])
     return {
         "ratio": f"{mixed_in(run)} x{ratio:g}" if ratio > 0 else None,
         "epochs": f"{epochs:g} epochs" if epochs > 1 else None,
         "noise": f"noise {noise.get('kind', '')} {_text('{:.3%}', rate)}" if noisy else None,
         "length": f"length {noise['length']}" if noisy and noise.get("length") is not None else None,
         "window": f"window {' to '.join(_text('{:.3%}', end) for end in window)}" if noisy and window else None,
-        "text": "conversations" if talks else "text",
+        "text": "conversations" if on_conversations else "text",
         "target": f"on {' '.join(target) if len(target) < 4 else f'{len(target)} languages'}" if target else None,
         "monitor": acted(run),
     }

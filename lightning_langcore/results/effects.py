@@ -227,10 +227,10 @@ def adapted(runs: Iterable[Results]) -> list[Results]:
         if any(o.experiment == run.experiment and rounded(o, key) != rounded(run, key) for o in own)
     }
     kept = [run for run in own if run.experiment.startswith("adapt") or run.experiment not in swept]
-    return [run for run in kept if not setting(run, "noise.rate") and not talks(run)]
+    return [run for run in kept if not setting(run, "noise.rate") and not on_conversations(run)]
 
 
-def talks(run: Results) -> bool:
+def on_conversations(run: Results) -> bool:
     """Whether it was trained on conversations: the text it is scored on is then general text, whatever the language."""
     return any(part.get("kind") == "conversations" for part in (run.data or {}).get("parts") or [])
 
