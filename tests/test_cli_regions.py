@@ -209,9 +209,9 @@ def test_the_grid_has_a_row_for_everything(grid):
     done, folder = grid
     results = Results.load(folder)
     assert results.status == "completed"
-    damaged = [row for row in results.perplexity if row["stage"] == "perturbed"]
-    assert len(damaged) == 7 * 2 * 2 * 2 * len(SAMPLES)
-    assert len(results.perplexity) - len(damaged) == len(SAMPLES)
+    perturbed = [row for row in results.perplexity if row["stage"] == "perturbed"]
+    assert len(perturbed) == 7 * 2 * 2 * 2 * len(SAMPLES)
+    assert len(results.perplexity) - len(perturbed) == len(SAMPLES)
     for file in ("perplexity.csv", "monolingual.csv", "plots/damage.png", "plots/monolingual_0.png"):
         assert (folder / file).stat().st_size > 0
     assert "peripheral" in done.stdout
@@ -265,8 +265,8 @@ def test_outliers_are_a_region_and_can_be_left_out(located, work):
     sizes = {(variant, fraction): int(size) for variant, fraction, _, size, *_ in rows}
     assert sizes["core-outliers", "0.3"] < sizes["core", "0.3"]
     assert sizes["outliers", "0.1"] == len(outliers)
-    damaged = [row for row in Results.load(work / "without").perplexity if row["stage"] == "perturbed"]
-    assert {row["fraction"] for row in damaged if row["variant"] == "outliers"} == {outliers.fraction}
+    perturbed = [row for row in Results.load(work / "without").perplexity if row["stage"] == "perturbed"]
+    assert {row["fraction"] for row in perturbed if row["variant"] == "outliers"} == {outliers.fraction}
     expected = len(Region.load(work / "outlying/core.safetensors") - outliers)
     run(
         work,

@@ -94,9 +94,9 @@ def test_one_panel_a_language_in_the_order_of_the_run(tmp_path, drawn, count, sh
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):
-    damaged = make(tmp_path, values={"zh": (2.0, 7.0)})
+    perturbed = make(tmp_path, values={"zh": (2.0, 7.0)})
     with pytest.raises(ValueError, match="training or final"):
-        plots.recovery_curves([damaged], tmp_path / "x.png")
+        plots.recovery_curves([perturbed], tmp_path / "x.png")
     with pytest.raises(ValueError, match="perturbed"):
         plots.damage_bars([make(tmp_path, values={"zh": (2.0,)})], tmp_path / "x.png")
     assert not list(tmp_path.iterdir())

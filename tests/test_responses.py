@@ -112,12 +112,12 @@ def test_noise_makes_a_line_for_each_kind_guard_and_action_and_all_start_without
 
 
 def test_damaged_unfinished_and_old_runs_have_no_effects(tmp_path):
-    damaged, unfinished, old = (make(tmp_path / name, ratio=5.0) for name in ("damaged", "unfinished", "old"))
-    add(damaged, "perturbed", 0, "zh", 9.0)
+    perturbed, unfinished, old = (make(tmp_path / name, ratio=5.0) for name in ("damaged", "unfinished", "old"))
+    add(perturbed, "perturbed", 0, "zh", 9.0)
     unfinished.perplexity = [row for row in unfinished.perplexity if row["stage"] != "final"]
     old.data = None
-    assert told([damaged, unfinished, old], "ratio") == {}
-    assert effects.tradeoffs([damaged, unfinished, old]) == {}
+    assert told([perturbed, unfinished, old], "ratio") == {}
+    assert effects.tradeoffs([perturbed, unfinished, old]) == {}
 
 
 WINDOW = {"kind": "repeat", "rate": 0.1, "window": [0.2, 0.5]}

@@ -78,7 +78,7 @@ def run(cfg: DictConfig) -> Results:
             about = damage.request._asdict() | {"method": damage.method, "strength": damage.strength}
             if damage.request.variant in WITHOUT_FRACTION:
                 about["fraction"] = region.meta.get("fraction") or region.fraction
-            add_rows(results, bench.damaged(region, damage), stage="perturbed", **about)
+            add_rows(results, bench.perturbed(region, damage), stage="perturbed", **about)
             results.write()
         results.status = "completed"
     bench.seconds["total"] = time.monotonic() - started
@@ -104,7 +104,7 @@ class _Bench:
         with timed(self.seconds, "evaluating"):
             return score_languages(self._model, self._loaders, self._fabric)
 
-    def damaged(self, region: Region, damage: Damage) -> Figures:
+    def perturbed(self, region: Region, damage: Damage) -> Figures:
         """The figures of the damaged model, which is whole again afterwards, to the bit."""
         strength = 1.0 if damage.strength is None else damage.strength
         with timed(self.seconds, "perturbing"):

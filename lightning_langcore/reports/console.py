@@ -39,14 +39,14 @@ def table(runs: Sequence[Results]) -> Table:
     for line in found:
         if before not in (None, line.lang):
             made.add_section()
-        values = [spread_text(line.base, "\n"), spread_text(line.damaged, "\n"), line.final_text("\n")]
+        values = [spread_text(line.base, "\n"), spread_text(line.perturbed, "\n"), line.final_text("\n")]
         del values[1 : 1 + trained_only]
         made.add_row("" if line.lang == before else line.lang, line.label, *values, line.seeds)
         before = line.lang
     return made
 
 
-def damage_tables(runs: Sequence[Results]) -> list[Table]:
+def perturbation_tables(runs: Sequence[Results]) -> list[Table]:
     """The talk's layout, a table a setting: languages are rows, the intact base and each damaged region columns.
 
     None where there are too many columns for a line.
@@ -142,7 +142,7 @@ def print_table(runs: Sequence[Results]) -> None:
     """Print what the runs found to standard output; without a terminal plain, and wide enough that nothing is cut.
 
     Of runs that trained an intact model on a known text: :func:`effects_table`, :func:`monitor_table`, and
-    :func:`table` of few arms. Of others :func:`damage_tables` where nothing was trained and they fit, else
+    :func:`table` of few arms. Of others :func:`perturbation_tables` where nothing was trained and they fit, else
     :func:`table`; nothing of runs that changed single weights, whose job prints its own.
     """
     console = Console()
@@ -159,7 +159,7 @@ def _tables(runs: Sequence[Results], width: int) -> list[Table]:
     made = []
     if others:
         trained = any(point.stage in ("training", "final") for point in points(others))
-        made += ([] if trained else damage_tables(others)) or [table(others)]
+        made += ([] if trained else perturbation_tables(others)) or [table(others)]
     if intact:
         made.append(effects_table(intact, width))
     if any((run.monitor or {}).get("num_steps") for run in intact):

@@ -120,12 +120,12 @@ def _lines_html(runs: Sequence[Results]) -> str:
     if not found:
         return "<p>No test rows yet.</p>"
     if not any(line.final for line in found):
-        return "<p>Nothing was trained.</p>" if any(line.damaged for line in found) else ""
+        return "<p>Nothing was trained.</p>" if any(line.perturbed for line in found) else ""
     rows, before = [], None
     intact = all(map(responds, runs))
     for line in found:
-        damaged = [] if intact else [spread_text(line.damaged)]
-        cells = (line.label, spread_text(line.base), *damaged, line.final_text(), line.seeds)
+        perturbed = [] if intact else [spread_text(line.perturbed)]
+        cells = (line.label, spread_text(line.base), *perturbed, line.final_text(), line.seeds)
         rows.append(["" if line.lang == before else f"<b>{escape(line.lang)}</b>", *map(escape, cells)])
         before = line.lang
     note = "<p>Test perplexity; over several seeds the geometric mean and the range.</p>"

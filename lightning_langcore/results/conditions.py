@@ -68,20 +68,20 @@ def points_by_run(runs: Sequence[Results], split: str = "test") -> list[list[Poi
     for run, data in zip(runs, data_labels(runs), strict=True):
         found: list[Point] = []
         rows = [row for row in run.perplexity if row["split"] == split]
-        damaged = [row for row in rows if row["stage"] != "base"]
-        defaults = _defaults(run, damaged or rows)
-        trained = any(row["stage"] in ("training", "final") for row in damaged)
+        perturbed = [row for row in rows if row["stage"] != "base"]
+        defaults = _defaults(run, perturbed or rows)
+        trained = any(row["stage"] in ("training", "final") for row in perturbed)
         frozen = True if run.guard is not None else (False if trained else None)
         conditions = {id(row): _condition(run, defaults | row, frozen, data) for row in rows}
         found += [
             Point(conditions[id(row)], row["seed"], row["stage"], row["samples"], row["lang"], _nats(row))
-            for row in damaged
+            for row in perturbed
         ]
         intact: dict[str, float] = {}
         for row in rows:
             if row["stage"] == "base":
                 intact.setdefault(row["lang"], _nats(row))
-        for condition, seed in dict.fromkeys((conditions[id(row)], row["seed"]) for row in damaged or rows):
+        for condition, seed in dict.fromkeys((conditions[id(row)], row["seed"]) for row in perturbed or rows):
             found += [Point(condition, seed, "base", 0, lang, nats) for lang, nats in intact.items()]
         made.append(found)
     return made

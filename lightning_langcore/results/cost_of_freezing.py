@@ -89,17 +89,19 @@ def cost_of_freezing(runs: Sequence[Results]) -> list[FreezingCost]:
     partner is any free run of the model on such text: without a perturbation the region has no part in it.
     """
     found = points(runs)
-    damaged = {point.condition for point in found if point.stage == "perturbed"}
+    perturbed = {point.condition for point in found if point.stage == "perturbed"}
     finals: dict[tuple[Condition, str, int, int], list[float]] = {}
     for point in found:
         if point.stage == "final":
             condition = (
-                point.condition if point.condition.frozen or point.condition in damaged else _undamaged(point.condition)
+                point.condition
+                if point.condition.frozen or point.condition in perturbed
+                else _undamaged(point.condition)
             )
             finals.setdefault((condition, point.lang, point.seed, point.samples), []).append(point.nats)
     values: dict[tuple[Condition, str], dict[int, float]] = {}
     for (condition, lang, seed, samples), frozen in finals.items():
-        partner = condition._replace(frozen=False) if condition in damaged else _undamaged(condition)
+        partner = condition._replace(frozen=False) if condition in perturbed else _undamaged(condition)
         free = finals.get((partner, lang, seed, samples)) if condition.frozen else None
         if free:
             values.setdefault((condition, lang), {})[seed] = _mean(frozen) - _mean(free)

@@ -18,7 +18,7 @@ class Line:
     lang: str
     label: str
     base: Spread | None
-    damaged: Spread | None
+    perturbed: Spread | None
     final: Spread | None
     reached: int | None
     num_seeds: int
@@ -59,5 +59,5 @@ def _line(lang: str, label: str, own: Sequence[Point]) -> Line:
     if not last and "training" in stages:
         reached = max(point.samples for point in stages["training"])
         last = [point for point in stages["training"] if point.samples == reached]
-    base, damaged = spread(stages.get("base", ())), spread(stages.get("perturbed", ()))
-    return Line(lang, label, base, damaged, spread(last), reached, len({point.seed for point in own}))
+    base, perturbed = spread(stages.get("base", ())), spread(stages.get("perturbed", ()))
+    return Line(lang, label, base, perturbed, spread(last), reached, len({point.seed for point in own}))

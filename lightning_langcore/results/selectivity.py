@@ -48,11 +48,11 @@ class Table:
 def own_and_others(runs: Sequence[Results]) -> list[Table]:
     """A table for each setting in which at least two monolingual regions were damaged."""
     found = points(runs)
-    damaged = [point for point in found if point.stage == "perturbed" and point.condition.kind.startswith(_PREFIX)]
-    settings = dict.fromkeys((p.condition.fraction, p.condition.method, p.condition.strength) for p in damaged)
+    perturbed = [point for point in found if point.stage == "perturbed" and point.condition.kind.startswith(_PREFIX)]
+    settings = dict.fromkeys((p.condition.fraction, p.condition.method, p.condition.strength) for p in perturbed)
     tables = []
     for setting in settings:
-        own = [p for p in damaged if (p.condition.fraction, p.condition.method, p.condition.strength) == setting]
+        own = [p for p in perturbed if (p.condition.fraction, p.condition.method, p.condition.strength) == setting]
         regions = list(
             dict.fromkeys(
                 p.condition.kind.removeprefix(_PREFIX) for p in own if not p.condition.kind.endswith("-outliers")
