@@ -24,8 +24,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_langcore.importance.search import Wanted, locate
-from lightning_langcore.importance.selectors import Choice
+from lightning_langcore.importance.search import Query, locate
+from lightning_langcore.importance.selectors import SelectionSpec
 from lightning_langcore.importance.statistics import Checkpoints
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
@@ -117,14 +117,17 @@ def ours(folders: list[Path], scope: str) -> None:
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
     known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
-    wanted = {
-        "core": Wanted("relative_change", Choice(FRACTION, "lowest", scope=scope)),
-        "peripheral": Wanted("relative_change", Choice(FRACTION, "highest", scope=scope)),
-        "random": Wanted("random", Choice(FRACTION, "lowest", scope=scope)),
-        **{lang: Wanted("relative_change", Choice(FRACTION, "lowest", scope=scope), lang) for lang in known.languages},
+    queries = {
+        "core": Query("relative_change", SelectionSpec(FRACTION, "lowest", scope=scope)),
+        "peripheral": Query("relative_change", SelectionSpec(FRACTION, "highest", scope=scope)),
+        "random": Query("random", SelectionSpec(FRACTION, "lowest", scope=scope)),
+        **{
+            lang: Query("relative_change", SelectionSpec(FRACTION, "lowest", scope=scope), lang)
+            for lang in known.languages
+        },
     }
     others = [name for name in base.shapes if name not in shapes]
-    found = locate(base, known, shapes, wanted, [0.01, 0.03, 0.05], others)
+    found = locate(base, known, shapes, queries, [0.01, 0.03, 0.05], others)
     print({key: len(region) for key, region in found.regions.items()}, file=sys.stderr)
 
 
@@ -133,7 +136,7 @@ def core_alone(folders: list[Path]) -> None:
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
     known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
-    locate(base, known, shapes, {"core": Wanted("weight_change", Choice(FRACTION, "lowest"))})
+    locate(base, known, shapes, {"core": Query("weight_change", SelectionSpec(FRACTION, "lowest"))})
 
 
 def plain(folders: list[Path]) -> None:

@@ -95,7 +95,7 @@ class Count(Callback):
             self.frozen[name] = here.of(mask.view_as(self.start[name])).to(device)
             self.before[name] = here.of(self.start[name]).to(device, copy=True)
             self.moved[name] = torch.zeros_like(self.frozen[name])
-        self.kept = copy.deepcopy(self.before)
+        self.cache = copy.deepcopy(self.before)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Who has moved."""
@@ -110,9 +110,9 @@ class Count(Callback):
         """Add up over ranks while they are there."""
         counts = torch.zeros(4, dtype=torch.float64)
         for name, frozen in self.frozen.items():
-            now, kept = sharding.local(self.parameters[name])[frozen], self.kept[name][frozen]
+            now, cache = sharding.local(self.parameters[name])[frozen], self.cache[name][frozen]
             bits = BITS[now.element_size()]
-            flipped = (now.view(bits) ^ kept.view(bits)).cpu().numpy()
+            flipped = (now.view(bits) ^ cache.view(bits)).cpu().numpy()
             here = [np.unpackbits(flipped.view(np.uint8)).sum(), (~frozen).sum(), (~frozen & ~self.moved[name]).sum()]
             counts[:3] += torch.tensor([float(count) for count in here])
         counts[3] = self.still

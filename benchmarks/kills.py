@@ -85,7 +85,7 @@ def kill_once(process: subprocess.Popen[str], folder: Path, chance: random.Rando
         Which moment it was.
     """
     begun, before = time.monotonic(), last_step(folder)
-    kind = chance.choice(["while writing", "between", "any moment"])
+    kind = chance.spec(["while writing", "between", "any moment"])
     if kind == "any moment":
         deadline = begun + chance.uniform(0, 1.1 * usual_seconds)
         wait_until(process, lambda: time.monotonic() >= deadline)

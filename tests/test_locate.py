@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_langcore import random_region, select
-from lightning_langcore.importance.search import Wanted, locate
-from lightning_langcore.importance.selectors import Choice
+from lightning_langcore.importance.search import Query, locate
+from lightning_langcore.importance.selectors import SelectionSpec
 
 SHAPES = {"model.layers.0.a.weight": (12, 8), "model.layers.1.a.weight": (9, 14)}
 NORM = "model.norm.weight"
@@ -78,13 +78,13 @@ CASES = [
     ("magnitude", "highest", "model", None),
 ]
 WANTED = {
-    f"{number}": Wanted(score, Choice(0.1, end, "element", scope), language)
+    f"{number}": Query(score, SelectionSpec(0.1, end, "element", scope), language)
     for number, (score, end, scope, language) in enumerate(CASES)
 }
 
 
-def search(wanted=WANTED, known=None, **more):
-    return locate(THETA, known or Known(), SHAPES, wanted, **more)
+def search(queries=WANTED, known=None, **more):
+    return locate(THETA, known or Known(), SHAPES, queries, **more)
 
 
 def test_every_region_equals_its_own_selection_from_plain_scores():
@@ -102,15 +102,15 @@ def test_each_statistic_is_read_once_a_pass():
     search(known=known)
     assert max(known.read.count(one) for one in known.read) == 3  # two more for scope=model
     known = Known()
-    tensor = {key: want for key, want in WANTED.items() if want.choice.scope == "tensor"}
+    tensor = {key: query for key, query in WANTED.items() if query.spec.scope == "tensor"}
     search(tensor, known)
     assert max(known.read.count(one) for one in known.read) == 1
 
 
 def test_random_regions_of_several_seeds_and_lines_go_with_the_rest():
-    wanted = {f"r{seed}": Wanted("random", Choice(0.2, "lowest", seed=seed)) for seed in (0, 1)}
-    wanted["rows"] = Wanted("weight_change", Choice(0.5, "lowest", "row"))
-    found = search(wanted)
+    queries = {f"r{seed}": Query("random", SelectionSpec(0.2, "lowest", seed=seed)) for seed in (0, 1)}
+    queries["rows"] = Query("weight_change", SelectionSpec(0.5, "lowest", "row"))
+    found = search(queries)
     assert found.regions["r0"] == random_region(SHAPES, 0.2, 0)
     assert found.regions["r1"] == random_region(SHAPES, 0.2, 1)
     assert found.regions["rows"] == select(plain("weight_change", None), 0.5, "lowest", granularity="row")
@@ -134,9 +134,9 @@ def test_weights_that_never_moved_are_counted():
         known.values[language, "change"][name][:6] = 0
     known.values["ar", "change"][name][6:9] = 0
     still = search(known=known).still
-    for key, want in WANTED.items():
-        if want.statistic == "change":
-            assert still[key][name] == pytest.approx(0.75 if want.language == "ar" else 0.5)
+    for key, query in WANTED.items():
+        if query.statistic == "change":
+            assert still[key][name] == pytest.approx(0.75 if query.language == "ar" else 0.5)
         else:
             assert key not in still
 
@@ -147,7 +147,7 @@ def test_of_whole_lines_those_count_that_did_not_move_at_all():
     for language in LANGUAGES:
         known.values[language, "change"][name][:3] = 0  # three of twelve rows
         known.values[language, "change"][name][:, 0] = 0  # and a weight of every row
-    rows, columns = (Wanted("weight_change", Choice(0.5, "lowest", unit)) for unit in ("row", "column"))
+    rows, columns = (Query("weight_change", SelectionSpec(0.5, "lowest", unit)) for unit in ("row", "column"))
     still = search({"rows": rows, "columns": columns}, known).still
     assert still["rows"][name] == 3 / 12
     assert still["columns"][name] == 1 / 8
@@ -170,9 +170,9 @@ class Stopped(Known):
 def test_an_interrupted_search_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
     whole = search(thresholds=[0.5], others=[NORM])
     with pytest.raises(KeyboardInterrupt):
-        search(known=Stopped(after), thresholds=[0.5], others=[NORM], kept=tmp_path)
+        search(known=Stopped(after), thresholds=[0.5], others=[NORM], cache=tmp_path)
     known = Known()
-    resumed = search(known=known, thresholds=[0.5], others=[NORM], kept=tmp_path)
+    resumed = search(known=known, thresholds=[0.5], others=[NORM], cache=tmp_path)
     assert resumed.regions == whole.regions
     assert {k: r.meta for k, r in resumed.regions.items()} == {k: r.meta for k, r in whole.regions.items()}
     assert resumed.union == whole.union
@@ -181,12 +181,12 @@ def test_an_interrupted_search_goes_on_where_it_was_and_ends_the_same(tmp_path, 
     search(known=total, thresholds=[0.5], others=[NORM])
     assert len(known.read) < len(total.read) or after == 3
     again = Known()
-    assert search(known=again, thresholds=[0.5], others=[NORM], kept=tmp_path).regions == whole.regions
+    assert search(known=again, thresholds=[0.5], others=[NORM], cache=tmp_path).regions == whole.regions
     assert again.read == []
 
 
 def test_a_broken_file_of_findings_is_named(tmp_path):
-    search(kept=tmp_path)
+    search(cache=tmp_path)
     next(tmp_path.iterdir()).write_bytes(b"half")
     with pytest.raises(ValueError, match=f"is broken: remove {tmp_path} to begin anew"):
-        search(kept=tmp_path)
+        search(cache=tmp_path)

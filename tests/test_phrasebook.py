@@ -151,7 +151,12 @@ def test_every_concept_and_proposition_is_planned():
 
 
 def test_questions_are_answered_and_things_stay_as_they_are():
-    answers = {m.WhichPlace: m.Located, m.WhoDid: m.NotBut, m.HowMany: m.Counts, m.WantQuestion: (m.WantYes, m.WantNo)}
+    answers = {
+        m.WhichPlace: m.SearchResult,
+        m.WhoDid: m.NotBut,
+        m.HowMany: m.Counts,
+        m.WantQuestion: (m.WantYes, m.WantNo),
+    }
     for i in range(1000):
         plan = document_planner.plan(0, i)
         for question, answer in zip(plan, (*plan[1:], None), strict=True):

@@ -214,8 +214,8 @@ def _one_pass(
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     device = next(model.parameters()).device
-    wanted = [tally.parameter for tally in tallies if tally.sums]
-    with _borrowed(model, wanted), torch.set_grad_enabled(bool(wanted)):
+    queries = [tally.parameter for tally in tallies if tally.sums]
+    with _borrowed(model, queries), torch.set_grad_enabled(bool(queries)):
         for number, ids, labels in text:
             for rows, share in _pieces(labels, "gradient_square" in statistics):
                 piece = labels[rows].to(device)
@@ -241,13 +241,13 @@ def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
 
 
 @contextmanager
-def _borrowed(model: nn.Module, wanted: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Dropout off and gradients for ``wanted`` alone; afterwards the model is as it was."""
+def _borrowed(model: nn.Module, queries: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Dropout off and gradients for ``queries`` alone; afterwards the model is as it was."""
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _, _ in before:
             parameter.requires_grad_(False)
-        for parameter in wanted:
+        for parameter in queries:
             parameter.requires_grad_(True)
             parameter.grad = None
         with evaluation_mode(model):
@@ -295,10 +295,10 @@ def _finished(tallies: list[_Tally], statistics: Sequence[str], text: _Text) -> 
 
 def _checked(statistics: Iterable[str]) -> list[str]:
     """The statistics in the order of ``STATISTICS``."""
-    wanted = set(statistics)
-    if not wanted or not wanted <= set(STATISTICS):
-        raise ValueError(f"statistics={sorted(wanted)} must be some of {', '.join(STATISTICS)}")
-    return [s for s in STATISTICS if s in wanted]
+    queries = set(statistics)
+    if not queries or not queries <= set(STATISTICS):
+        raise ValueError(f"statistics={sorted(queries)} must be some of {', '.join(STATISTICS)}")
+    return [s for s in STATISTICS if s in queries]
 
 
 def _needs_batch_buffer(statistics: Iterable[str]) -> bool:

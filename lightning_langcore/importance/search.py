@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_langcore.importance.scores import SCORES, RandomScores
 from lightning_langcore.importance.selection import finish
-from lightning_langcore.importance.selectors import Choice, Found, Selector, selector
+from lightning_langcore.importance.selectors import Found, SelectionSpec, Selector, selector
 from lightning_langcore.importance.statistics import Evidence
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_change import union_shares, weight_scale
@@ -24,7 +24,7 @@ from lightning_langcore.utils.atomic_files import atomic_path
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Query:
     """One region to find.
 
     Args:
@@ -34,7 +34,7 @@ class Wanted:
     """
 
     score: str
-    choice: Choice
+    spec: SelectionSpec
     language: str | None = None
 
     @property
@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass
-class Located:
+class SearchResult:
     """What a search has found.
 
     Attributes:
@@ -63,12 +63,12 @@ def locate(
     theta_0: Mapping[str, Tensor],
     evidence: Evidence | None,
     shapes: Mapping[str, Sequence[int]],
-    wanted: Mapping[str, Wanted],
+    queries: Mapping[str, Query],
     thresholds: Sequence[float] = (),
     others: Sequence[str] = (),
-    kept: Path | None = None,
+    cache: Path | None = None,
     track: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
-) -> Located:
+) -> SearchResult:
     """Find all wanted regions.
 
     Args:
@@ -85,26 +85,28 @@ def locate(
     Raises:
         ValueError: a fraction that chooses nothing, a broken score, a weight that is not finite.
     """
-    selectors = {key: selector(want.choice) for key, want in wanted.items()}
-    result = Located(still={key: {} for key, want in wanted.items() if want.statistic == "change"})
+    selectors = {key: selector(query.spec) for key, query in queries.items()}
+    result = SearchResult(still={key: {} for key, query in queries.items() if query.statistic == "change"})
     for number in range(max((s.num_passes for s in selectors.values()), default=1)):
-        live = {key: want for key, want in wanted.items() if number < selectors[key].num_passes}
+        live = {key: query for key, query in queries.items() if number < selectors[key].num_passes}
         first = number == 0
         names = [*shapes, *(others if thresholds and first else ())]
         for position, name in enumerate(track(names)):
             asked = live if name in shapes else {}
-            reading = _Reading(theta_0[name], evidence, name, asked, thresholds if first else ())
-            found = _remembered(kept, f"{number}-{position}", partial(reading.look, number, selectors))
+            reading = _TensorPass(theta_0[name], evidence, name, asked, thresholds if first else ())
+            found = _cached(cache, f"{number}-{position}", partial(reading.map, number, selectors))
             for key in asked:
-                selectors[key].absorb(number, name, shapes[name], found[key])
+                selectors[key].reduce(number, name, shapes[name], found[key])
                 if "still" in found[key]:
                     result.still[key][name] = float(found[key]["still"])
             if "union" in found:
                 result.union[name] = found["union"]["shares"].tolist()
-    for key, want in wanted.items():
-        languages = [want.language] if want.language else (evidence.languages if evidence and want.statistic else None)
-        about = {"score": want.score, **({"languages": languages} if languages else {})}
-        result.regions[key] = finish(want.choice, selectors[key], shapes, about)
+    for key, query in queries.items():
+        languages = (
+            [query.language] if query.language else (evidence.languages if evidence and query.statistic else None)
+        )
+        about = {"score": query.score, **({"languages": languages} if languages else {})}
+        result.regions[key] = finish(query.spec, selectors[key], shapes, about)
     return result
 
 
@@ -112,35 +114,35 @@ Group = tuple[str, str | None, int | None]
 """Wanted regions that share their scores: name of the score, language, and the seed where the score is random."""
 
 
-def _group(want: Wanted) -> Group:
-    return want.score, want.language, want.choice.seed if want.score == "random" else None
+def _group(query: Query) -> Group:
+    return query.score, query.language, query.spec.seed if query.score == "random" else None
 
 
 @dataclass
-class _Reading:
+class _TensorPass:
     """One tensor in one pass."""
 
     theta_0: Tensor
     evidence: Evidence | None
     name: str
-    wanted: Mapping[str, Wanted]
+    queries: Mapping[str, Query]
     thresholds: Sequence[float]
     _largest: Tensor = field(init=False)
     _made: dict[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
 
-    def look(self, number: int, selectors: Mapping[str, Selector]) -> dict[str, Found]:
+    def map(self, number: int, selectors: Mapping[str, Selector]) -> dict[str, Found]:
         """Compute each score once, show it to whoever wants it, and let it go."""
         groups: dict[Group, list[str]] = {}
-        for key, want in self.wanted.items():
-            groups.setdefault(_group(want), []).append(key)
+        for key, query in self.queries.items():
+            groups.setdefault(_group(query), []).append(key)
         found: dict[str, Found] = {}
         for statistic, language, values in self._statistics():
             for group, keys in groups.items():
-                if self.wanted[keys[0]].statistic != statistic or group[1] != language:
+                if self.queries[keys[0]].statistic != statistic or group[1] != language:
                     continue
                 scored = self._score(group, values)
                 for key in keys:
-                    found[key] = selectors[key].look(number, self.name, scored)
+                    found[key] = selectors[key].map(number, self.name, scored)
                     if statistic == "change":
                         units = found[key].get("means", scored)  # whole lines where these are chosen
                         still = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
@@ -168,7 +170,7 @@ class _Reading:
     def _statistics(self) -> Iterator[tuple[str | None, str | None, Tensor]]:
         """(statistic, language or None for all of them added up, its values); keeps the largest change on the way."""
         yield None, None, torch.empty(0)
-        needed = dict.fromkeys(w.statistic for w in self.wanted.values() if w.statistic)
+        needed = dict.fromkeys(w.statistic for w in self.queries.values() if w.statistic)
         for statistic in dict.fromkeys(["change", *needed]) if self.thresholds else needed:
             assert statistic is not None
             assert self.evidence is not None
@@ -182,10 +184,10 @@ class _Reading:
             yield statistic, None, total
 
 
-def _remembered(folder: Path | None, key: str, look: Callable[[], dict[str, Found]]) -> dict[str, Found]:
-    """What ``look`` says, from the folder if it has been asked before."""
+def _cached(folder: Path | None, key: str, map: Callable[[], dict[str, Found]]) -> dict[str, Found]:
+    """What ``map`` says, from the folder if it has been asked before."""
     if folder is None:
-        return look()
+        return map()
     file = folder / f"{key}.safetensors"
     if file.exists():
         try:
@@ -197,7 +199,7 @@ def _remembered(folder: Path | None, key: str, look: Callable[[], dict[str, Foun
             owner, _, kind = name.rpartition("|")
             found.setdefault(owner, {})[kind] = tensor
         return found
-    found = look()
+    found = map()
     with atomic_path(file) as temporary:
         save_file({f"{owner}|{kind}": t for owner, own in found.items() for kind, t in own.items()}, temporary)
     return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_langcore.importance.scores import RandomScores, magnitude
-from lightning_langcore.importance.selectors import Choice, Selector, selector
+from lightning_langcore.importance.selectors import SelectionSpec, Selector, selector
 from lightning_langcore.importance.top_k import NUM_BUCKETS, End, keys_of, tie_order
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
@@ -30,7 +30,7 @@ def select(
 
     Args:
         scores: name -> score of each candidate, float32, >= 0; read one at a time, three times with ``scope=model``.
-        fraction: see :class:`Choice`, as are the next four.
+        fraction: see :class:`SelectionSpec`, as are the next four.
         end: see there.
         seed: see there.
         granularity: see there.
@@ -42,8 +42,8 @@ def select(
         ValueError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction so small
             that no weight is chosen.
     """
-    choice = Choice(fraction, end, granularity, scope, seed)
-    chosen = selector(choice)
+    spec = SelectionSpec(fraction, end, granularity, scope, seed)
+    chosen = selector(spec)
     shapes = {}
     for number in range(chosen.num_passes):
         for name in scores:
@@ -51,12 +51,12 @@ def select(
                 progress(name)
             score = scores[name]
             shapes[name] = tuple(score.shape)
-            chosen.absorb(number, name, shapes[name], chosen.look(number, name, score))
-    return finish(choice, chosen, shapes, meta)
+            chosen.reduce(number, name, shapes[name], chosen.map(number, name, score))
+    return finish(spec, chosen, shapes, meta)
 
 
 def finish(
-    choice: Choice, chosen: Selector, shapes: Mapping[str, Sequence[int]], meta: Mapping[str, Any] | None = None
+    spec: SelectionSpec, chosen: Selector, shapes: Mapping[str, Sequence[int]], meta: Mapping[str, Any] | None = None
 ) -> Region:
     """The region that a selector has chosen after all its passes.
 
@@ -65,13 +65,13 @@ def finish(
     """
     region = Region(shapes, chosen.parts())
     if len(region) == 0:
-        raise ValueError(f"region.fraction={choice.fraction} chooses no weight of any tensor: take a larger one")
+        raise ValueError(f"region.fraction={spec.fraction} chooses no weight of any tensor: take a larger one")
     region.meta = {
-        "order": choice.end,
-        "fraction": choice.fraction,
-        "granularity": choice.granularity,
-        "scope": choice.scope,
-        "seed": choice.seed,
+        "order": spec.end,
+        "fraction": spec.fraction,
+        "granularity": spec.granularity,
+        "scope": spec.scope,
+        "seed": spec.seed,
         "num_ties": chosen.num_ties,
         **(meta or {}),
     }
@@ -117,21 +117,21 @@ def matched_region(
         keys = keys_of(magnitude(theta_0[name]).view(-1).numpy(), "lowest") >> 16
         filled = np.cumsum(np.bincount(keys, minlength=NUM_BUCKETS))
         classes = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]
-        wanted = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
-        taken = np.sort(_drawn(name, classes, wanted, seed))
+        queries = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
+        taken = np.sort(_drawn(name, classes, queries, seed))
         parts[name] = WeightSet.of(torch.from_numpy(taken), part.shape)
     return Region(region.shapes, parts, {**region.meta, "kind": "matched", "num_ties": 0, "seed": seed, **(meta or {})})
 
 
-def _drawn(name: str, classes: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
+def _drawn(name: str, classes: np.ndarray, queries: np.ndarray, seed: int) -> np.ndarray:
     """Of each class the wanted number of places with the smallest hashes; only places with small ones are sorted."""
-    sizes = np.maximum(np.bincount(classes, minlength=len(wanted)), 1)
-    share = wanted / sizes
+    sizes = np.maximum(np.bincount(classes, minlength=len(queries)), 1)
+    share = queries / sizes
     bound = share + 6 * np.sqrt(share / sizes) + 20 / sizes
     scores = RandomScores({name: classes.shape}, seed)[name].numpy()
     near = np.flatnonzero(scores < bound.astype(np.float32)[classes])
-    if (np.bincount(classes[near], minlength=len(wanted)) < wanted).any():
+    if (np.bincount(classes[near], minlength=len(queries)) < queries).any():
         near = np.arange(len(classes))  # as good as never
     order = near[np.lexsort((tie_order(name, near, seed), classes[near]))]
-    starts = np.searchsorted(classes[order], np.arange(len(wanted)))
-    return np.concatenate([order[start : start + count] for start, count in zip(starts, wanted, strict=True)])
+    starts = np.searchsorted(classes[order], np.arange(len(queries)))
+    return np.concatenate([order[start : start + count] for start, count in zip(starts, queries, strict=True)])

@@ -1,7 +1,7 @@
 """How a fraction of the weights is chosen from their scores: what one tensor says, and what all of them make.
 
-A selector asks for one to three passes over the tensors. ``look`` is pure: what one tensor's score says, small enough
-to be kept on disk, so that an interrupted selection goes on where it was; ``absorb`` adds it up; ``parts`` are the
+A selector asks for one to three passes over the tensors. ``map`` is pure: what one tensor's score says, small enough
+to be kept on disk, so that an interrupted selection goes on where it was; ``reduce`` adds it up; ``parts`` are the
 result.
 """
 
@@ -48,7 +48,7 @@ def check_fraction(fraction: float, setting: str = "region.fraction") -> float:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectionSpec:
     """How many weights are taken, from which end, in which units, out of what.
 
     Args:
@@ -84,21 +84,21 @@ class Selector(Protocol):
     num_passes: int
     num_ties: int
 
-    def look(self, number: int, name: str, score: Tensor) -> Found:
+    def map(self, number: int, name: str, score: Tensor) -> Found:
         """What one tensor's score (float32, >= 0) says in pass ``number``; tensors on the CPU."""
 
-    def absorb(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
-        """Add what :meth:`look` found."""
+    def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
+        """Add what :meth:`map` found."""
 
     def parts(self) -> Mapping[str, WeightSet]:
         """The chosen weights by name, after all passes; sets ``num_ties``."""
 
 
-def selector(choice: Choice) -> Selector:
+def selector(spec: SelectionSpec) -> Selector:
     """The selector for a choice."""
-    if choice.granularity != "element":
-        return Lines(choice)
-    return Elements(choice) if choice.scope == "tensor" else ModelElements(choice)
+    if spec.granularity != "element":
+        return Lines(spec)
+    return Elements(spec) if spec.scope == "tensor" else ModelElements(spec)
 
 
 class Elements:
@@ -106,19 +106,19 @@ class Elements:
 
     num_passes = 1
 
-    def __init__(self, choice: Choice) -> None:
-        self.choice = choice
+    def __init__(self, spec: SelectionSpec) -> None:
+        self.spec = spec
         self.num_ties = 0
         self._parts: dict[str, WeightSet] = {}
 
-    def look(self, number: int, name: str, score: Tensor) -> Found:
+    def map(self, number: int, name: str, score: Tensor) -> Found:
         values = checked_scores(name, score)
-        k = round(self.choice.fraction * len(values))
-        chosen, num_ties = choose(name, values, k, self.choice.end, self.choice.seed)
+        k = round(self.spec.fraction * len(values))
+        chosen, num_ties = choose(name, values, k, self.spec.end, self.spec.seed)
         part = WeightSet.of(torch.from_numpy(chosen), score.shape)
         return {part.form: part.data, "ties": torch.tensor(num_ties)}
 
-    def absorb(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
+    def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         self._parts[name] = _set_of(found, shape)
         self.num_ties += int(found["ties"])
 
@@ -136,8 +136,8 @@ class ModelElements:
 
     num_passes = 3
 
-    def __init__(self, choice: Choice) -> None:
-        self.choice = choice
+    def __init__(self, spec: SelectionSpec) -> None:
+        self.spec = spec
         self.num_ties = 0
         self._upper = np.zeros(NUM_BUCKETS, dtype=np.int64)
         self._lower = np.zeros(1 << 16, dtype=np.int64)
@@ -145,8 +145,8 @@ class ModelElements:
         self._before: dict[str, WeightSet] = {}
         self._equal: dict[str, WeightSet] = {}
 
-    def look(self, number: int, name: str, score: Tensor) -> Found:
-        keys = keys_of(checked_scores(name, score), self.choice.end)
+    def map(self, number: int, name: str, score: Tensor) -> Found:
+        keys = keys_of(checked_scores(name, score), self.spec.end)
         if number == 0:
             return {"counts": torch.from_numpy(upper_histogram(keys))}
         if number == 1:
@@ -155,7 +155,7 @@ class ModelElements:
         sets = {kind: _where(found, score.shape) for kind, found in (("<", keys < cut), ("=", keys == cut))}
         return {f"{kind}{part.form}": part.data for kind, part in sets.items()}
 
-    def absorb(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
+    def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         if number == 0:
             self._upper += found["counts"].numpy()
             self._total += math.prod(shape)
@@ -171,16 +171,16 @@ class ModelElements:
             last = kth_hash(Indices(self._equal), needed, self._seed)
             for name, part in self._equal.items():
                 places = part.indices()
-                kept = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)
-                self._equal[name] = WeightSet.of(places[kept], part.shape)
+                cache = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)
+                self._equal[name] = WeightSet.of(places[cache], part.shape)
         return {name: part | self._equal[name] for name, part in self._before.items()}
 
     @property
     def _seed(self) -> int:
-        return self.choice.seed
+        return self.spec.seed
 
     def _bucket(self) -> tuple[int, int]:
-        return position(self._upper, max(1, round(self.choice.fraction * self._total)))
+        return position(self._upper, max(1, round(self.spec.fraction * self._total)))
 
     def _cut(self) -> tuple[int, int]:
         """The key of the last that is taken, and how many equal to it are."""
@@ -197,28 +197,28 @@ class Lines:
 
     num_passes = 1
 
-    def __init__(self, choice: Choice) -> None:
-        self.choice = choice
+    def __init__(self, spec: SelectionSpec) -> None:
+        self.spec = spec
         self.num_ties = 0
-        self._form, self._along = ("rows", 1) if choice.granularity == "row" else ("cols", 0)
+        self._form, self._along = ("rows", 1) if spec.granularity == "row" else ("cols", 0)
         self._means: dict[str, np.ndarray] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
-    def look(self, number: int, name: str, score: Tensor) -> Found:
+    def map(self, number: int, name: str, score: Tensor) -> Found:
         if score.ndim != 2:
             raise ValueError(
-                f"region.granularity={self.choice.granularity} needs matrices, but {name} has shape"
+                f"region.granularity={self.spec.granularity} needs matrices, but {name} has shape"
                 f" {tuple(score.shape)}: leave it out with region.parameters"
             )
         checked_scores(name, score)
         return {"means": score.cpu().mean(self._along, dtype=torch.float64)}
 
-    def absorb(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
+    def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         self._means[name] = found["means"].numpy()
         self._shapes[name] = tuple(shape)
 
     def parts(self) -> Mapping[str, WeightSet]:
-        if self.choice.scope == "tensor":
+        if self.spec.scope == "tensor":
             taken = {name: self._take([name])[name] for name in self._means}
         else:
             taken = self._take(list(self._means))
@@ -229,11 +229,11 @@ class Lines:
         owner = np.concatenate([np.full(len(self._means[name]), i) for i, name in enumerate(names)])
         lines = np.concatenate([np.arange(len(self._means[name])) for name in names])
         means = np.concatenate([self._means[name] for name in names])
-        hashes = np.concatenate([tie_order(n, np.arange(len(self._means[n])), self.choice.seed) for n in names])
-        order = np.lexsort((hashes, means if self.choice.end == "lowest" else -means))
+        hashes = np.concatenate([tie_order(n, np.arange(len(self._means[n])), self.spec.seed) for n in names])
+        order = np.lexsort((hashes, means if self.spec.end == "lowest" else -means))
         sizes = np.array([self._shapes[name][self._along] for name in names])[owner[order]]
         ends = np.cumsum(sizes)
-        count = int(np.argmin(np.abs(np.concatenate([[0], ends]) - self.choice.fraction * ends[-1])))
+        count = int(np.argmin(np.abs(np.concatenate([[0], ends]) - self.spec.fraction * ends[-1])))
         chosen, left = order[:count], order[count:]
         if count and len(left) and means[chosen[-1]] == means[left[0]]:
             self.num_ties += int(sizes[:count][means[chosen] == means[chosen[-1]]].sum())

@@ -72,9 +72,9 @@ class Checkpoints:
     def __init__(self, base: Weights, trained: Mapping[str, Weights], needed: Iterable[str]) -> None:
         self._base = base
         self._trained = dict(trained)
-        wanted = list(needed)
+        queries = list(needed)
         for language, model in self._trained.items():
-            for name, shape in ((name, base.shapes[name]) for name in wanted):
+            for name, shape in ((name, base.shapes[name]) for name in queries):
                 if model.shapes.get(name) != shape:
                     has = f"in shape {model.shapes[name]}" if name in model.shapes else "not at all"
                     raise ValueError(

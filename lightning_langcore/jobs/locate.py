@@ -51,14 +51,14 @@ def run(cfg: DictConfig) -> Results:
         seen = basis(cfg, source, base_path, requests)
     languages = seen.known.languages if seen.known else []
     say(f"languages: {', '.join(languages) or 'none needed'}")
-    kept = work_folder(cfg, requests) if on_disk else None
+    cache = work_folder(cfg, requests) if on_disk else None
     has_changes = "change" in statistics(cfg, [request.variant for request in requests])
     thresholds = list(cfg.job.union_thresholds) if has_changes else []
     optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
     try:
-        made, found = assemble(cfg, seen, requests, optional, thresholds, kept)
+        made, found = assemble(cfg, seen, requests, optional, thresholds, cache)
     except ValueError:
-        _forget(kept)
+        _forget(cache)
         raise
     regions = {request.variant: region for request, region in made.items()}
     if thresholds:
@@ -80,13 +80,13 @@ def run(cfg: DictConfig) -> Results:
         results.status = "completed"
         results.seconds = {"total": time.monotonic() - started}
         results.write()
-    _forget(kept)
+    _forget(cache)
     return results
 
 
-def _forget(kept: Path | None) -> None:
-    if kept is not None:
-        shutil.rmtree(kept, ignore_errors=True)
+def _forget(cache: Path | None) -> None:
+    if cache is not None:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:

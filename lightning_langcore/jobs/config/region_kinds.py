@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lightning_langcore.importance.scores import SCORES
-from lightning_langcore.importance.search import Wanted
+from lightning_langcore.importance.search import Query
 from lightning_langcore.importance.selection import matched_region
-from lightning_langcore.importance.selectors import Choice
+from lightning_langcore.importance.selectors import SelectionSpec
 from lightning_langcore.importance.top_k import End
 from lightning_langcore.regions.region import Region
 
@@ -85,7 +85,7 @@ def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
     return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
 
 
-def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Wanted]:
+def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Query]:
     """What must be located for a variant; :func:`combine` makes the variant of it.
 
     Args:
@@ -102,14 +102,14 @@ def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, langu
         end = "highest" if end == "lowest" else "lowest"
     if kind == OUTLIERS_KIND:
         return []
-    choice = Choice(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
+    spec = SelectionSpec(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
     if kind == "language":
-        return [Wanted(score, choice, argument)]
+        return [Query(score, spec, argument)]
     if kind in ("mono", "family"):
         inside = _members(cfg, kind, argument)
         ordered = [*inside, *(language for language in languages if language not in inside)]
-        return [Wanted(score, choice, language) for language in ordered]
-    return [Wanted(score, choice)]
+        return [Query(score, spec, language) for language in ordered]
+    return [Query(score, spec)]
 
 
 def combine(

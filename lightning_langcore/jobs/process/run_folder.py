@@ -96,10 +96,10 @@ def plain(cfg: Any) -> dict[str, Any]:
 
 
 def _without_free(node: Mapping[Any, Any], name: str) -> dict[Any, Any]:
-    kept = {key: value for key, value in node.items() if f"{name}{key}" not in _FREE}
+    cache = {key: value for key, value in node.items() if f"{name}{key}" not in _FREE}
     return {
         key: _without_free(value, f"{name}{key}.") if isinstance(value, Mapping) else value
-        for key, value in kept.items()
+        for key, value in cache.items()
     }
 
 

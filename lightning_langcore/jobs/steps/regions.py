@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from lightning_langcore.data import Source
 from lightning_langcore.importance.scores import SCORES
-from lightning_langcore.importance.search import Located, Wanted, locate
+from lightning_langcore.importance.search import Query, SearchResult, locate
 from lightning_langcore.importance.statistics import Evidence
 from lightning_langcore.jobs.config.region_kinds import (
     OUTLIERS,
@@ -93,8 +93,8 @@ def assemble(
     requests: Sequence[Request],
     optional: Collection[Request] = (),
     thresholds: Sequence[float] = (),
-    kept: Path | None = None,
-) -> tuple[dict[Request, Region], Located]:
+    cache: Path | None = None,
+) -> tuple[dict[Request, Region], SearchResult]:
     """Locate what the requests are made of and put them together.
 
     Args:
@@ -116,17 +116,20 @@ def assemble(
     shapes = candidates(every, patterns)
     languages = basis.known.languages if basis.known else []
     plan = {r: ingredients(cfg, r.variant, r.fraction, r.seed, languages) for r in requests}
-    keys = {want: str(number) for number, want in enumerate(dict.fromkeys(w for wants in plan.values() for w in wants))}
-    names = {key: want for want, key in keys.items()}
+    keys = {
+        query: str(number)
+        for number, query in enumerate(dict.fromkeys(w for queries in plan.values() for w in queries))
+    }
+    names = {key: query for query, key in keys.items()}
     known = basis.known
     others = [name for name in every if name not in shapes and known is not None and known.has(name, "change")]
-    found = locate(basis.start, basis.known, shapes, names, thresholds, others, kept, _tracked)
+    found = locate(basis.start, basis.known, shapes, names, thresholds, others, cache, _tracked)
     made = {}
-    for request, wants in plan.items():
+    for request, queries in plan.items():
         try:
-            for want in wants:
-                refuse_rounding(want, found, keys[want])
-            parts = [found.regions[keys[want]] for want in wants]
+            for query in queries:
+                refuse_rounding(query, found, keys[query])
+            parts = [found.regions[keys[query]] for query in queries]
             region = combine(cfg, request, parts, basis.start, basis.outliers)
         except ValueError as error:
             if request not in optional:
@@ -142,25 +145,25 @@ def _tracked(names: Iterable[str]) -> Iterable[str]:
     return track(list(names), "locating", unit="tensors")
 
 
-def refuse_rounding(want: Wanted, found: Located, key: str) -> None:
+def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
     """Refuse a core by change where as many weights never moved as shall be chosen: it would be rounding.
 
     Raises:
         ValueError: so it is; the worst parameter is named.
     """
     still = found.still.get(key)
-    if not still or want.choice.end != SCORES[want.score].core_end:
+    if not still or query.spec.end != SCORES[query.score].core_end:
         return
     name, share = max(still.items(), key=lambda item: item[1])
-    if want.choice.scope == "model":
+    if query.spec.scope == "model":
         sizes = {n: math.prod(found.regions[key].shapes[n]) for n in still}
         name, share = "the candidates", sum(still[n] * sizes[n] for n in still) / sum(sizes.values())
-    if share >= want.choice.fraction:
-        unit = "weight" if want.choice.granularity == "element" else want.choice.granularity
-        where = f"in {want.language}" if want.language else "in any language"
+    if share >= query.spec.fraction:
+        unit = "weight" if query.spec.granularity == "element" else query.spec.granularity
+        where = f"in {query.language}" if query.language else "in any language"
         raise ValueError(
             f"{share:.1%} of the {unit}s of {name} did not move {where}, which is no less than"
-            f" region.fraction={want.choice.fraction}: locate with model.dtype=float32, a larger region.recipe.lr or"
+            f" region.fraction={query.spec.fraction}: locate with model.dtype=float32, a larger region.recipe.lr or"
             " more region.recipe.tokens"
         )
 
