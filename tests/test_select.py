@@ -9,7 +9,7 @@ from lightning_langcore import random_region, select
 from lightning_langcore.importance import top_k
 from lightning_langcore.importance.selection import matched_region
 from lightning_langcore.importance.selectors import check_fraction
-from lightning_langcore.importance.top_k import choose, keys_of, kth_key
+from lightning_langcore.importance.top_k import choose, keys_of, smallest_k_key
 from lightning_langcore.models.parameters import candidates, named_shapes
 
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -50,10 +50,10 @@ def test_the_kth_smallest_equals_that_of_a_sort(kind):
     for k in sorted({1, 2, len(values) // 10, len(values) // 2, len(values) - 1, len(values)} - {0}):
         if k > len(values):
             continue
-        key, needed = kth_key(keys_of(values, "lowest"), k)
+        key, needed = smallest_k_key(keys_of(values, "lowest"), k)
         assert np.uint32(key).view(np.float32) == ordered[k - 1]
         assert needed == k - np.count_nonzero(values < ordered[k - 1])
-        key, needed = kth_key(keys_of(values, "highest"), k)
+        key, needed = smallest_k_key(keys_of(values, "highest"), k)
         assert (np.uint32(0x7F800000) - np.uint32(key)).view(np.float32) == ordered[-k]
         assert needed == k - np.count_nonzero(values > ordered[-k])
 

@@ -19,9 +19,9 @@ from lightning_langcore.importance.top_k import (
     End,
     choose,
     keys_of,
-    kth_hash,
     lower_histogram,
     position,
+    smallest_k_hash,
     tie_order,
     upper_histogram,
 )
@@ -168,7 +168,7 @@ class ModelElements:
         _, needed = self._cut()
         if needed < sum(map(len, self._equal.values())):
             self.num_ties = needed
-            last = kth_hash(Indices(self._equal), needed, self._seed)
+            last = smallest_k_hash(Indices(self._equal), needed, self._seed)
             for name, part in self._equal.items():
                 places = part.indices()
                 cache = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)

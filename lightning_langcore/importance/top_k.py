@@ -49,7 +49,7 @@ def position(counts: np.ndarray, k: int) -> tuple[int, int]:
     return bucket, k - int(counts[:bucket].sum())
 
 
-def kth_key(keys: np.ndarray, k: int) -> tuple[int, int]:
+def smallest_k_key(keys: np.ndarray, k: int) -> tuple[int, int]:
     """The exact k-th smallest key, by two histograms: the upper 16 bits, then the lower 16 inside that bucket.
 
     Two reads of the data and 0.8 MB, where a sort would copy and reorder everything.
@@ -79,7 +79,7 @@ def tie_order(name: str, indices: np.ndarray, seed: int) -> np.ndarray:
         return x ^ (x >> np.uint64(31))
 
 
-def kth_hash(places: Mapping[str, np.ndarray], k: int, seed: int) -> np.uint64:
+def smallest_k_hash(places: Mapping[str, np.ndarray], k: int, seed: int) -> np.uint64:
     """The k-th smallest hash over several parameters, by a histogram of the upper 16 bits and a look into one bucket.
 
     Args:
@@ -120,7 +120,7 @@ def choose(name: str, values: np.ndarray, k: int, end: End, seed: int) -> tuple[
         return np.empty(0, dtype=np.int64), 0
     near = _within_bound(values, k, end)
     keys = keys_of(values[near], end)
-    cut, needed = kth_key(keys, k)
+    cut, needed = smallest_k_key(keys, k)
     sure = keys < cut
     equals = np.flatnonzero(keys == cut)
     num_ties = needed if needed < len(equals) else 0
