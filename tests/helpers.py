@@ -87,9 +87,9 @@ class ClipBlocks(ContinuedPretraining):
         self.norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
 
 
-def line_counts(flat: np.ndarray, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+def row_column_counts(flat: np.ndarray, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights in each row and column of a matrix, from flat indices."""
-    return WeightSet.of(torch.from_numpy(np.sort(flat).astype(np.int64)), (rows, cols)).line_counts()
+    return WeightSet.of(torch.from_numpy(np.sort(flat).astype(np.int64)), (rows, cols)).row_column_counts()
 
 
 def place(tensor: torch.Tensor) -> int:

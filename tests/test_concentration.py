@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import line_counts
+from helpers import row_column_counts
 
 from lightning_langcore.regions import weight_set
 from lightning_langcore.regions.concentration import concentration, concentration_table, random_band, write_csv
@@ -18,14 +18,14 @@ def uniform(rows, cols, num_weights, seed):
 def test_counts_equal_sums_over_a_dense_mask(shape, monkeypatch):
     monkeypatch.setattr(weight_set, "_CHUNK", 100)
     mask = np.random.default_rng(0).random(shape) < 0.3
-    rows, cols = line_counts(np.flatnonzero(mask).astype(np.int32), *shape)
+    rows, cols = row_column_counts(np.flatnonzero(mask).astype(np.int32), *shape)
     assert rows.dtype == cols.dtype == np.int64
     assert rows.tolist() == mask.sum(1).tolist()
     assert cols.tolist() == mask.sum(0).tolist()
 
 
 def test_counts_of_nothing():
-    rows, cols = line_counts(np.empty(0, np.int32), 3, 5)
+    rows, cols = row_column_counts(np.empty(0, np.int32), 3, 5)
     assert rows.tolist() == [0] * 3
     assert cols.tolist() == [0] * 5
 
@@ -52,7 +52,7 @@ def test_expectation_of_one_weight_of_two_in_the_fullest_line():
 
 def test_random_regions_lie_inside_the_interval_and_clustered_ones_far_outside():
     rows, cols, num_weights = 344, 128, 2202
-    draws = [line_counts(uniform(rows, cols, num_weights, seed), rows, cols)[0] for seed in range(200)]
+    draws = [row_column_counts(uniform(rows, cols, num_weights, seed), rows, cols)[0] for seed in range(200)]
     found = [concentration(counts, cols) for counts in draws]
     assert len({one[1:] for one in found}) == 1
     inside = [one.low <= one.share <= one.high for one in found]
@@ -63,7 +63,7 @@ def test_random_regions_lie_inside_the_interval_and_clustered_ones_far_outside()
     others = uniform(rows, cols, num_weights, 0)
     rows_of, columns_of = (
         concentration(counts, length)
-        for counts, length in zip(line_counts(np.union1d(column, others), rows, cols), (cols, rows), strict=True)
+        for counts, length in zip(row_column_counts(np.union1d(column, others), rows, cols), (cols, rows), strict=True)
     )
     assert columns_of.share > 5 * columns_of.expected
     assert rows_of.share < 1.5 * rows_of.expected
@@ -73,14 +73,14 @@ def test_band_holds_the_ranks_of_random_regions():
     rows, cols, num_weights = 60, 40, 240
     low, high = random_band(rows, cols, num_weights)
     assert (np.diff(low) <= 0).all()
-    draws = [line_counts(uniform(rows, cols, num_weights, seed), rows, cols)[0] for seed in range(300)]
+    draws = [row_column_counts(uniform(rows, cols, num_weights, seed), rows, cols)[0] for seed in range(300)]
     ranked = np.sort(draws, axis=1)[:, ::-1]
     assert ((ranked >= low) & (ranked <= high)).mean() > 0.93
     assert low[0] > num_weights / rows > high[-1]
 
 
 def test_the_seed_decides():
-    counts = line_counts(uniform(344, 128, 2000, 0), 344, 128)[0]
+    counts = row_column_counts(uniform(344, 128, 2000, 0), 344, 128)[0]
     assert concentration(counts, 128, seed=1) == concentration(counts, 128, seed=1)
     assert concentration(counts, 128, seed=1).expected != concentration(counts, 128, seed=2).expected
 
@@ -96,8 +96,8 @@ def test_what_can_not_be_is_refused():
 
 def test_the_file_says_what_the_table_says(tmp_path):
     shape = (20, 30)
-    empty = line_counts(np.empty(0, np.int64), *shape)
-    table = concentration_table({"a.weight": line_counts(uniform(*shape, 50, 0), *shape), "b.weight": empty})
+    empty = row_column_counts(np.empty(0, np.int64), *shape)
+    table = concentration_table({"a.weight": row_column_counts(uniform(*shape, 50, 0), *shape), "b.weight": empty})
     assert list(table) == ["a.weight"]
     write_csv(table, tmp_path / "concentration.csv")
     with (tmp_path / "concentration.csv").open(encoding="utf-8", newline="") as file:

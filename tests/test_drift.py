@@ -21,7 +21,7 @@ def test_means_are_over_weights_and_lines_are_the_largest():
     changes = {"a": torch.rand(6, 4, generator=generator), "b": torch.rand(3, 5, generator=generator) + 3}
     norm = torch.tensor([1.0, 1.0, 7.0])
     region = Region({"a": (6, 4), "b": (3, 5)}, {"a": torch.tensor([0, 5, 23]), "b": torch.tensor([7])})
-    found = drift([*changes.items(), ("norm", norm), ("embed", torch.rand(9, 9) * 99)], region, num_lines=4)
+    found = drift([*changes.items(), ("norm", norm), ("embed", torch.rand(9, 9) * 99)], region, num_rows_columns=4)
     inside = [changes["a"].flatten()[i].item() for i in (0, 5, 23)] + [changes["b"].flatten()[7].item()]
     total = sum(float(c.sum(dtype=torch.float64)) for c in changes.values())
     assert found.region == pytest.approx(np.mean(inside), rel=1e-6)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import line_counts
+from helpers import row_column_counts
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
@@ -72,7 +72,7 @@ def small(num_layers=2):
 
 
 def counted(shapes, held):
-    return {name: line_counts(flat, *shapes[name]) for name, flat in held.items()}
+    return {name: row_column_counts(flat, *shapes[name]) for name, flat in held.items()}
 
 
 def numbers(axes):
@@ -82,7 +82,7 @@ def numbers(axes):
 
 def test_lines_go_from_the_fullest_to_the_emptiest(tmp_path, drawn):
     shapes, held = small()
-    plots.line_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", "core")
+    plots.row_column_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", "core")
     q, empty, _, down = drawn[0].axes
     even, rows, columns = q.lines
     floor = q.get_ylim()[0]
@@ -101,7 +101,7 @@ def test_lines_of_a_random_region_lie_in_the_band(tmp_path, drawn):
     shapes = {Q.format(layer): (200, 300) for layer in range(9)}
     rng = np.random.default_rng(0)
     held = {name: rng.choice(60_000, 3000, replace=False) for name in shapes}
-    plots.line_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", max_layers=3)
+    plots.row_column_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", max_layers=3)
     assert [axes.get_ylabel() for axes in drawn[0].axes] == ["layer 0", "layer 4", "layer 8"]
     assert "3 of 9 layers" in drawn[0].legends[0].get_title().get_text()
     for axes in drawn[0].axes:
@@ -117,16 +117,16 @@ def test_lines_of_a_random_region_lie_in_the_band(tmp_path, drawn):
 def test_lines_show_the_layers_that_hold_weights(tmp_path, drawn):
     shapes = {Q.format(layer): (20, 30) for layer in range(32)}
     held = {Q.format(3): np.array([17]), Q.format(20): np.arange(5)}
-    plots.line_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", max_layers=2)
+    plots.row_column_histograms(counted(shapes, held), shapes, tmp_path / "lines.png", max_layers=2)
     assert [axes.get_ylabel() for axes in drawn[0].axes] == ["layer 3", "layer 20"]
 
 
 def test_lines_refuse_what_they_can_not_draw(tmp_path):
     shapes, _ = small(1)
     with pytest.raises(ValueError, match="line_histograms: no shape for x"):
-        plots.line_histograms({"x": (np.ones(1), np.ones(1))}, shapes, tmp_path / "x.png")
+        plots.row_column_histograms({"x": (np.ones(1), np.ones(1))}, shapes, tmp_path / "x.png")
     with pytest.raises(ValueError, match="no matrix of a layer holds"):
-        plots.line_histograms({}, shapes, tmp_path / "x.png")
+        plots.row_column_histograms({}, shapes, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
 
 

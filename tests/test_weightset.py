@@ -43,7 +43,7 @@ def test_every_form_means_the_same_indices(form):
     as_idx = WeightSet("idx", made.indices(), SHAPE)
     assert as_bits == as_idx == made == made.compact() == made.for_speed()
     assert made.compact().form == "bits"  # 4 bytes an index are more than an eighth of a byte a weight
-    rows, cols = made.line_counts()
+    rows, cols = made.row_column_counts()
     assert rows.tolist() == [sum(i // 13 == r for i in expected) for r in range(7)]
     assert cols.tolist() == [sum(i % 13 == c for i in expected) for c in range(13)]
 

@@ -7,7 +7,7 @@ from lightning_langcore.plots.heatmap import pair_heatmap
 from lightning_langcore.plots.overviews import concentration_overview, density_overview
 from lightning_langcore.plots.recovery import milestones, recovery_curves
 from lightning_langcore.plots.regions import density, region_heatmap
-from lightning_langcore.plots.row_column_profiles import line_histograms
+from lightning_langcore.plots.row_column_profiles import row_column_histograms
 from lightning_langcore.plots.single_weights import dimension_grid
 from lightning_langcore.plots.style import COLOURS
 from lightning_langcore.plots.tradeoff import tradeoff

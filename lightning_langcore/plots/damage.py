@@ -41,9 +41,11 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
     group = _BAR * (max(len(bars) for bars in panels.values()) + 1.2)  # inches a language, the gap included
     chunks = _chunks(languages, max(1, int(_WIDEST / group)))
     width = max(6.4, 1.2 + group * len(chunks[0]))
-    num_lines = len(panels) * len(chunks)
-    figure = Figure(figsize=(width, 1.2 + (3.1 if num_lines < 3 else 2.2) * num_lines), layout="constrained")
-    grid = figure.subplots(num_lines, 1, sharey=True, squeeze=False)[:, 0]
+    num_rows_columns = len(panels) * len(chunks)
+    figure = Figure(
+        figsize=(width, 1.2 + (3.1 if num_rows_columns < 3 else 2.2) * num_rows_columns), layout="constrained"
+    )
+    grid = figure.subplots(num_rows_columns, 1, sharey=True, squeeze=False)[:, 0]
     looks = _looks(panels.values())
     handles: dict[str, Any] = {}
     for line, axes in enumerate(grid):

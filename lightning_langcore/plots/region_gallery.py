@@ -18,11 +18,11 @@ def where_it_lies(region: Region, name: str, folder: Path) -> None:
     matrices = {n: part for n, part in region.parts.items() if len(part.shape) == 2 and ".layers." in f".{n}"}
     if not matrices:
         return
-    counts = {n: part.line_counts() for n, part in matrices.items()}
+    counts = {n: part.row_column_counts() for n, part in matrices.items()}
     table = concentration_table(counts)
     write_csv(table, folder / f"{name}_concentration.csv")
     plots.region_heatmap(Indices(region.parts), region.shapes, folder / f"{name}.png", f"{name}: where the weights lie")
-    plots.line_histograms(counts, region.shapes, folder / f"{name}_lines.png", f"{name}: rows and columns")
+    plots.row_column_histograms(counts, region.shapes, folder / f"{name}_lines.png", f"{name}: rows and columns")
     plots.concentration_overview(table, folder / f"{name}_concentration.png", f"{name}: concentration")
     sizes = {n: len(part) for n, part in region.parts.items()}
     plots.density_overview(sizes, region.shapes, folder / f"{name}_density.png", f"{name}: share of each matrix")

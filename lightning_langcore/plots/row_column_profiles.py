@@ -19,7 +19,7 @@ _WAYS = {"rows": "#882255", "columns": "#44AA99"}  # Paul Tol's, because the oth
 _NUM_POINTS = 200
 
 
-def line_histograms(
+def row_column_histograms(
     counts: Counts, shapes: Mapping[str, tuple[int, ...]], path: Path | str, title: str = "", max_layers: int = 4
 ) -> None:
     """For each matrix, the share of each row and of each column that lies in the region, fullest first.
@@ -30,7 +30,7 @@ def line_histograms(
     hold weights, evenly spaced ones are shown.
 
     Args:
-        counts: weights in each row and each column by parameter name (``WeightSet.line_counts``); a name in
+        counts: weights in each row and each column by parameter name (``WeightSet.row_column_counts``); a name in
             ``shapes`` without counts is empty.
         shapes: the shape of each candidate parameter; only matrices named ``...layers.N....weight`` are drawn.
         path: the PNG file.

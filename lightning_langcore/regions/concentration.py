@@ -51,7 +51,7 @@ def concentration(
     weights. Memory: 16 bytes x lines x draws.
 
     Args:
-        counts: weights of the region in each line, as ``WeightSet.line_counts`` gives them.
+        counts: weights of the region in each line, as ``WeightSet.row_column_counts`` gives them.
         line_length: weights in a line.
         top: share 0..1 of the lines, rounded; at least one line.
         draws: random regions.
@@ -76,7 +76,7 @@ def concentration_table(
     """Both directions of each matrix, by parameter name; matrices that hold no weight of the region are left out.
 
     Args:
-        counts: row and column counts by parameter name, as ``WeightSet.line_counts`` gives them.
+        counts: row and column counts by parameter name, as ``WeightSet.row_column_counts`` gives them.
         top: see :func:`concentration`.
         draws: see :func:`concentration`.
         seed: see :func:`concentration`.
@@ -107,31 +107,31 @@ def write_csv(table: Mapping[str, Lines], path: Path | str) -> None:
 
 @lru_cache(maxsize=64)
 def random_band(
-    num_lines: int, line_length: int, num_weights: int, draws: int = 200, seed: int = 0
+    num_rows_columns: int, line_length: int, num_weights: int, draws: int = 200, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights in the fullest, second fullest ... line of a random region: 2.5th and 97.5th percentile at each rank.
 
     Raises:
         ValueError: more weights than the matrix has, or a matrix of 10^9 elements.
     """
-    ranked = np.sort(_random_counts(num_lines, line_length, num_weights, draws, seed), axis=1)[:, ::-1]
+    ranked = np.sort(_random_counts(num_rows_columns, line_length, num_weights, draws, seed), axis=1)[:, ::-1]
     low, high = np.percentile(ranked, [2.5, 97.5], axis=0)
     return low, high
 
 
 @lru_cache(maxsize=1024)
 def _random_shares(
-    num_lines: int, line_length: int, num_weights: int, num_top: int, draws: int, seed: int
+    num_rows_columns: int, line_length: int, num_weights: int, num_top: int, draws: int, seed: int
 ) -> tuple[float, float, float]:
     """Mean, 2.5th and 97.5th percentile of the index."""
-    shares = _fullest(_random_counts(num_lines, line_length, num_weights, draws, seed), num_top) / num_weights
+    shares = _fullest(_random_counts(num_rows_columns, line_length, num_weights, draws, seed), num_top) / num_weights
     low, high = np.percentile(shares, [2.5, 97.5])
     return float(shares.mean()), float(low), float(high)
 
 
-def _random_counts(num_lines: int, line_length: int, num_weights: int, draws: int, seed: int) -> np.ndarray:
+def _random_counts(num_rows_columns: int, line_length: int, num_weights: int, draws: int, seed: int) -> np.ndarray:
     """One random region a row. ``marginals`` costs one hypergeometric a line; ``count`` would list every element."""
-    balls = np.full(num_lines, line_length)
+    balls = np.full(num_rows_columns, line_length)
     generator = np.random.default_rng(seed)
     return generator.multivariate_hypergeometric(balls, num_weights, size=draws, method="marginals")
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lightning_langcore.regions.region import Region
 
-NUM_LINES = 10
+NUM_ROWS_COLUMNS = 10
 
 
-class MovedLine(NamedTuple):
+class MovedRowOrColumn(NamedTuple):
     """A row or column of a parameter that moved more than the others of its parameter.
 
     ``relative`` is its mean relative change, ``ratio`` that over the mean of the whole parameter. ``axis`` is
@@ -35,10 +35,10 @@ class Drift(NamedTuple):
     region: float
     rest: float
     unmoved: float
-    lines: list[MovedLine]
+    lines: list[MovedRowOrColumn]
 
 
-def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_lines: int = NUM_LINES) -> Drift:
+def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_rows_columns: int = NUM_ROWS_COLUMNS) -> Drift:
     """Compare the region with the rest of its candidates, one parameter in memory at a time.
 
     Args:
@@ -48,10 +48,10 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_lines: int 
         num_lines: how many lines to name.
     """
     inside, outside, still = [0.0, 0], [0.0, 0], [0.0, 0]
-    lines: list[MovedLine] = []
+    lines: list[MovedRowOrColumn] = []
     for name, change in changes:
         if name in region.shapes or change.ndim == 1:
-            lines += _moved_most(name, change, num_lines)
+            lines += _moved_most(name, change, num_rows_columns)
         if name not in region.shapes:
             continue
         part = region.parts.get(name)
@@ -62,23 +62,23 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_lines: int 
         zeros = int((change == 0).sum()) - int((own == 0).sum())
         still = [still[0] + zeros, outside[1]]
     mean, other, same = (amount / count if count else float("nan") for amount, count in (inside, outside, still))
-    return Drift(mean, other, same, sorted(lines, key=lambda line: -line.ratio)[:num_lines])
+    return Drift(mean, other, same, sorted(lines, key=lambda line: -line.ratio)[:num_rows_columns])
 
 
-def _moved_most(name: str, change: Tensor, num_lines: int) -> list[MovedLine]:
+def _moved_most(name: str, change: Tensor, num_rows_columns: int) -> list[MovedRowOrColumn]:
     """The lines of one parameter with the largest mean change."""
     mean = float(change.mean(dtype=torch.float64))
     if mean == 0:
         return []
     if change.ndim == 1:
-        return _largest(name, "weight", change, mean, num_lines)
-    rows = _largest(name, "row", change.mean(dim=1), mean, num_lines)
-    return rows + _largest(name, "column", change.mean(dim=0), mean, num_lines)
+        return _largest(name, "weight", change, mean, num_rows_columns)
+    rows = _largest(name, "row", change.mean(dim=1), mean, num_rows_columns)
+    return rows + _largest(name, "column", change.mean(dim=0), mean, num_rows_columns)
 
 
-def _largest(name: str, axis: str, means: Tensor, whole: float, num_lines: int) -> list[MovedLine]:
-    top = means.topk(min(num_lines, means.numel()))
+def _largest(name: str, axis: str, means: Tensor, whole: float, num_rows_columns: int) -> list[MovedRowOrColumn]:
+    top = means.topk(min(num_rows_columns, means.numel()))
     return [
-        MovedLine(name, axis, int(index), float(value), float(value) / whole)
+        MovedRowOrColumn(name, axis, int(index), float(value), float(value) / whole)
         for value, index in zip(top.values, top.indices, strict=True)
     ]

@@ -165,7 +165,7 @@ class WeightSet:
         else:
             flat(tensor).index_copy_(0, self._positions().long(), values)
 
-    def line_counts(self) -> tuple[np.ndarray, np.ndarray]:
+    def row_column_counts(self) -> tuple[np.ndarray, np.ndarray]:
         """How many of the set's weights lie in each row and in each column of a matrix; int64."""
         rows, cols = self.shape
         if self.form in ("rows", "cols"):
