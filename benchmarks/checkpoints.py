@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lightning_langcore.importance.search import Query, locate
 from lightning_langcore.importance.selectors import SelectionSpec
-from lightning_langcore.importance.statistics import Checkpoints
+from lightning_langcore.importance.statistics import CheckpointChanges
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
 
@@ -116,7 +116,7 @@ def ours(folders: list[Path], scope: str) -> None:
     """Core, peripheral and random, a core of each language, and the union table."""
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
-    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
+    known = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
     queries = {
         "core": Query("relative_change", SelectionSpec(FRACTION, "lowest", scope=scope)),
         "peripheral": Query("relative_change", SelectionSpec(FRACTION, "highest", scope=scope)),
@@ -135,7 +135,7 @@ def core_alone(folders: list[Path]) -> None:
     """What the plain way makes, and nothing else: the core of the sum."""
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
-    known = Checkpoints(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
+    known = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
     locate(base, known, shapes, {"core": Query("weight_change", SelectionSpec(FRACTION, "lowest"))})
 
 

@@ -11,7 +11,7 @@ from cli_helpers import ROOT, SAMPLES, environment, run, run_door, words_for, wr
 from safetensors.torch import load_file, save_file
 
 from lightning_langcore import Region, random_region, select
-from lightning_langcore.importance.statistics import Checkpoints
+from lightning_langcore.importance.statistics import CheckpointChanges
 from lightning_langcore.jobs import perturb as perturb_job
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
@@ -368,7 +368,7 @@ def test_locating_from_disk_equals_plain_arithmetic(work, disk, scope):
 
 def test_an_interrupted_search_of_checkpoints_goes_on(work, disk, monkeypatch):
     statistic = "lightning_langcore.importance.statistics.Checkpoints.statistic"
-    plain, calls = Checkpoints.statistic, []
+    plain, calls = CheckpointChanges.statistic, []
 
     def stopping(self, *words):
         calls.append(words)

@@ -16,7 +16,7 @@ from lightning_langcore import ContinuedPretraining, CoreGuard
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
 from lightning_langcore.callbacks.noise_sensitivity.flag_log import FlagFile
 from lightning_langcore.data.datamodule import ResumableLoader
-from lightning_langcore.monitoring.detector import Evidence, Gradients, Judge, Rules
+from lightning_langcore.monitoring.detector import Gradients, Judge, Rules, StepFeatures
 from lightning_langcore.monitoring.novelty import CostMemory, Costs, PairMemory
 from lightning_langcore.monitoring.text import NO_TEXT
 
@@ -606,10 +606,10 @@ def test_under_a_scaler_figures_are_unscaled_and_overflows_are_no_flags(tmp_path
     assert [line["step"] for line in lines(tmp_path)] == [41]
 
 
-def evidence(loss, norms, unseen, surprise=None):
+def features(loss, norms, unseen, surprise=None):
     rows, repeats = [(0, i) for i in range(len(unseen))], np.ones(len(unseen), np.int64)
     text = NO_TEXT._replace(rows=rows, repeats=repeats, unseen=unseen, surprise=surprise)
-    return [Evidence(loss, 1, 0, text, Gradients(norms, None, None), None)]
+    return [StepFeatures(loss, 1, 0, text, Gradients(norms, None, None), None)]
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
@@ -621,7 +621,7 @@ def test_steady_noise_of_any_early_or_late_step_is_no_alarm(statistic):
         for step in range(150):
             loss = 3 + 5 * math.exp(-step / 30) + 0.1 * rng.standard_normal()
             unseen = 5 + 40 / (1 + step / 10) + 2 * rng.standard_normal(8)
-            flagged += bool(judge.judge(evidence(loss, list(rng.lognormal(0, 0.1, 4)), unseen)).reasons)
+            flagged += bool(judge.judge(features(loss, list(rng.lognormal(0, 0.1, 4)), unseen)).reasons)
     assert flagged <= 3  # of 3000
 
 
@@ -633,7 +633,7 @@ def test_noise_in_a_fifth_of_the_rows_hides_itself_from_the_mean(statistic, caug
     for step in range(200):
         unseen = 5 / (1 + step / 20) + rng.standard_normal(5)
         unseen[0] = 40
-        hits.append(bool(judge.judge(evidence(3.0, [1.0], unseen)).reasons))
+        hits.append(bool(judge.judge(features(3.0, [1.0], unseen)).reasons))
     assert all(hits[20:]) is caught
     assert any(hits) is caught
 
@@ -644,9 +644,9 @@ def test_surprise_is_judged_by_the_worst_rows_of_steps():
     nothing = np.zeros(64)
     for _ in range(100):  # judged row by row, one step in 17 would have one that is 6 sigmas above the mean
         surprise = rng.exponential(2.0, 64)
-        assert not judge.judge(evidence(3.0, [1.0], nothing, surprise)).reasons
+        assert not judge.judge(features(3.0, [1.0], nothing, surprise)).reasons
     surprise[[3, 9]] = 60.0, 50.0
-    verdict = judge.judge(evidence(3.0, [1.0], nothing, surprise))
+    verdict = judge.judge(features(3.0, [1.0], nothing, surprise))
     assert (list(verdict.reasons), verdict.suspicious) == (["surprise"], [[3, 9]])
 
 
@@ -660,7 +660,7 @@ def test_surprising_noise_that_slips_in_does_not_hide_the_next():
             surprise += 5.0  # too little to be flagged
         if step == 119:
             surprise += 12.0
-        flagged.append(bool(judge.judge(evidence(3.0, [1.0], np.zeros(1), surprise)).reasons))
+        flagged.append(bool(judge.judge(features(3.0, [1.0], np.zeros(1), surprise)).reasons))
     assert not any(flagged[:-1])
     assert flagged[-1]
 
@@ -668,10 +668,10 @@ def test_surprising_noise_that_slips_in_does_not_hide_the_next():
 def test_only_the_rows_that_are_flagged_are_suspicious():
     judge = Judge(RULES, 1)
     for _ in range(10):
-        judge.judge(evidence(3.0, [1.0], 2 + np.arange(8) / 10))
-    verdict = judge.judge(evidence(3.0, [1.0], np.array([2, 30, 3.1])))
+        judge.judge(features(3.0, [1.0], 2 + np.arange(8) / 10))
+    verdict = judge.judge(features(3.0, [1.0], np.array([2, 30, 3.1])))
     assert (list(verdict.reasons), verdict.suspicious) == (["unseen_pairs"], [[1]])
-    verdict = judge.judge(evidence(9.0, [1.0], np.array([2, 2, 3.1])))
+    verdict = judge.judge(features(9.0, [1.0], np.array([2, 2, 3.1])))
     assert (list(verdict.reasons), verdict.suspicious) == ([], [[]])  # ten losses are too few to judge
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_langcore.importance.scores import SCORES, RandomScores
 from lightning_langcore.importance.selection import finish
 from lightning_langcore.importance.selectors import Found, SelectionSpec, Selector, selector
-from lightning_langcore.importance.statistics import Evidence
+from lightning_langcore.importance.statistics import LanguageStatistics
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_change import union_shares, weight_scale
 from lightning_langcore.utils.atomic_files import atomic_path
@@ -61,7 +61,7 @@ class SearchResult:
 
 def locate(
     theta_0: Mapping[str, Tensor],
-    evidence: Evidence | None,
+    language_statistics: LanguageStatistics | None,
     shapes: Mapping[str, Sequence[int]],
     queries: Mapping[str, Query],
     thresholds: Sequence[float] = (),
@@ -93,7 +93,7 @@ def locate(
         names = [*shapes, *(others if thresholds and first else ())]
         for position, name in enumerate(track(names)):
             asked = live if name in shapes else {}
-            reading = _TensorPass(theta_0[name], evidence, name, asked, thresholds if first else ())
+            reading = _TensorPass(theta_0[name], language_statistics, name, asked, thresholds if first else ())
             found = _cached(cache, f"{number}-{position}", partial(reading.map, number, selectors))
             for key in asked:
                 selectors[key].reduce(number, name, shapes[name], found[key])
@@ -103,7 +103,9 @@ def locate(
                 result.union[name] = found["union"]["shares"].tolist()
     for key, query in queries.items():
         languages = (
-            [query.language] if query.language else (evidence.languages if evidence and query.statistic else None)
+            [query.language]
+            if query.language
+            else (language_statistics.languages if language_statistics and query.statistic else None)
         )
         about = {"score": query.score, **({"languages": languages} if languages else {})}
         result.regions[key] = finish(query.spec, selectors[key], shapes, about)
@@ -123,7 +125,7 @@ class _TensorPass:
     """One tensor in one pass."""
 
     theta_0: Tensor
-    evidence: Evidence | None
+    language_statistics: LanguageStatistics | None
     name: str
     queries: Mapping[str, Query]
     thresholds: Sequence[float]
@@ -173,10 +175,10 @@ class _TensorPass:
         needed = dict.fromkeys(w.statistic for w in self.queries.values() if w.statistic)
         for statistic in dict.fromkeys(["change", *needed]) if self.thresholds else needed:
             assert statistic is not None
-            assert self.evidence is not None
+            assert self.language_statistics is not None
             total = torch.zeros(())
-            for number, language in enumerate(self.evidence.languages):
-                values = self.evidence.statistic(language, self.name, statistic)
+            for number, language in enumerate(self.language_statistics.languages):
+                values = self.language_statistics.statistic(language, self.name, statistic)
                 yield statistic, language, values
                 if self.thresholds and statistic == "change":
                     self._largest = values if number == 0 else torch.maximum(self._largest, values)

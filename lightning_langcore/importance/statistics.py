@@ -11,7 +11,7 @@ from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.regions.weight_change import absolute_change
 
 
-class Evidence(Protocol):
+class LanguageStatistics(Protocol):
     """What is known of each weight from each language: the statistics that scores are made of."""
 
     @property
@@ -25,7 +25,7 @@ class Evidence(Protocol):
         """One statistic of one parameter, float32."""
 
 
-class Recorded:
+class RecordedStatistics:
     """Statistics that trainings or passes have left in files ``<folder>/<language>.safetensors``.
 
     Args:
@@ -56,7 +56,7 @@ class Recorded:
         return self._weights[statistic, language][f"{name}|{statistic}"]
 
 
-class Checkpoints:
+class CheckpointChanges:
     """Changes between a base and models trained from it on one language each, all of them on disk.
 
     Args:

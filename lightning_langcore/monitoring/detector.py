@@ -62,7 +62,7 @@ class Gradients(NamedTuple):
     adam_ratio: float | None
 
 
-class Evidence(NamedTuple):
+class StepFeatures(NamedTuple):
     """What one rank knows of a step.
 
     Attributes:
@@ -124,7 +124,7 @@ class Judge:
         window = self._windows["grad_norm"]
         return float(window.center()[0]) if len(window) else None
 
-    def judge(self, evidence: Sequence[Evidence], overflow_is_usual: bool = False) -> Verdict:
+    def judge(self, features: Sequence[StepFeatures], overflow_is_usual: bool = False) -> Verdict:
         """The verdict on a step; an accepted one enters the windows.
 
         Args:
@@ -132,10 +132,10 @@ class Judge:
             overflow_is_usual: gradients that are not finite belong to a scaler's search and are neither flagged nor
                 kept.
         """
-        gradients = evidence[0].gradients
+        gradients = features[0].gradients
         assert gradients is not None
-        texts = [e.text or NO_TEXT for e in evidence]
-        signals = self._values(evidence, gradients, texts)
+        texts = [e.text or NO_TEXT for e in features]
+        signals = self._values(features, gradients, texts)
         finite = all(math.isfinite(signals.get(name, 0.0)) for name in ("loss", "grad_norm"))
         z, worst = self._deviations(signals, gradients) if finite else ({}, None)
         if worst is not None:
@@ -173,11 +173,13 @@ class Judge:
         afresh = [name for name, window in self._windows.items() if not window.load(state["windows"][name])]
         return afresh if self.text.load(state["text"]) else [*afresh, "pairs"]
 
-    def _values(self, evidence: Sequence[Evidence], gradients: Gradients, texts: Sequence[Text]) -> dict[str, float]:
-        num_losses = sum(e.num_losses for e in evidence)
+    def _values(
+        self, features: Sequence[StepFeatures], gradients: Gradients, texts: Sequence[Text]
+    ) -> dict[str, float]:
+        num_losses = sum(e.num_losses for e in features)
         signals = {"grad_norm": math.sqrt(sum(norm * norm for norm in gradients.norms))}
         if num_losses:
-            signals["loss"] = sum(e.loss for e in evidence) / num_losses
+            signals["loss"] = sum(e.loss for e in features) / num_losses
         if gradients.core_share is not None:
             signals["core_share"] = gradients.core_share
         if gradients.adam_ratio is not None:

@@ -22,7 +22,7 @@ from lightning_langcore.callbacks.noise_sensitivity.gradient_watch import (
 )
 from lightning_langcore.callbacks.noise_sensitivity.micro_batches import MicroBatch, identity, look_at, tagged
 from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_all_ranks, refuse, scaler_of
-from lightning_langcore.monitoring.detector import NOT_FINITE, Evidence, Judge, Rules, Verdict
+from lightning_langcore.monitoring.detector import NOT_FINITE, Judge, Rules, StepFeatures, Verdict
 from lightning_langcore.regions.region import Region
 
 Action = Literal["log", "skip", "clip", "stop"]
@@ -180,22 +180,22 @@ class NoiseSensitivity(Callback):
     ) -> None:
         assert self._judge is not None
         batches, self._batches = self._batches, []
-        evidence = from_all_ranks(trainer, self._evidence(trainer, optimizer, batches))
-        num_masked = sum(e.num_masked for e in evidence)
-        if not any(e.num_losses for e in evidence) and not num_masked:
+        features = from_all_ranks(trainer, self._features(trainer, optimizer, batches))
+        num_masked = sum(e.num_masked for e in features)
+        if not any(e.num_losses for e in features) and not num_masked:
             return  # training_step has returned None
-        known = [e.tagged for e in evidence if e.tagged is not None]
+        known = [e.tagged for e in features if e.tagged is not None]
         names = {name for each in known for name in each} if known else None
-        if not any(e.num_losses for e in evidence):
+        if not any(e.num_losses for e in features):
             drop_gradients(optimizer)  # all zero, but decay and momentum would move the weights
             self._tally.add(False, True, num_masked, names)
             return
-        verdict = self._judge.judge(evidence, overflow_is_usual=scaler_of(trainer) is not None)
+        verdict = self._judge.judge(features, overflow_is_usual=scaler_of(trainer) is not None)
         self._last_signals = verdict.signals
         did = self._act(trainer, optimizer, verdict) if verdict.reasons else None
         self._tally.add(did is not None, did in ("skip", "stop"), num_masked, names)
         if did is not None:
-            text = evidence[trainer.global_rank].text
+            text = features[trainer.global_rank].text
             self._write_down(trainer, verdict, did, batches, None if text is None else text.rows)
             self._tell(trainer, verdict, did)
 
@@ -228,7 +228,7 @@ class NoiseSensitivity(Callback):
         """
         return self._tally.summary()
 
-    def _evidence(self, trainer: pl.Trainer, optimizer: Optimizer, batches: Sequence[MicroBatch]) -> Evidence:
+    def _features(self, trainer: pl.Trainer, optimizer: Optimizer, batches: Sequence[MicroBatch]) -> StepFeatures:
         """What this rank knows of the step; waits for the device once."""
         assert self._judge is not None
         assert self._watch is not None
@@ -245,7 +245,7 @@ class NoiseSensitivity(Callback):
             rank_zero_warn("NoiseSensitivity: batches have no input_ids (B, T), so that no text is judged")
         if not getattr(optimizer, "_step_supports_amp_scaling", False):
             scale = 1.0  # else the optimizer itself takes the scale off the gradients
-        return Evidence(
+        return StepFeatures(
             loss=sum(losses) * trainer.accumulate_grad_batches,  # Lightning has divided by it
             num_losses=len(losses),
             num_masked=sum(batch.num_masked for batch in batches),

@@ -47,7 +47,7 @@ def check(cfg: DictConfig, source: Source) -> None:
     together(
         [
             lambda: check_text(cfg, source),
-            lambda: check_region(cfg, locate_languages(cfg, source) if needs_evidence(cfg) else None),
+            lambda: check_region(cfg, locate_languages(cfg, source) if needs_statistics(cfg) else None),
             lambda: _dimension(cfg) if cfg.job.name == "perturb_dimension" else None,
             lambda: check_training(cfg),
             lambda: check_machine(cfg),
@@ -85,7 +85,7 @@ def needs_region(cfg: DictConfig) -> bool:
     return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
 
 
-def needs_evidence(cfg: DictConfig) -> bool:
+def needs_statistics(cfg: DictConfig) -> bool:
     """Whether a region comes from what is recorded of several languages."""
     if cfg.job.name == "perturb":
         return bool(statistics(cfg, [variant for variant in cfg.job.variants or [] if isinstance(variant, str)]))

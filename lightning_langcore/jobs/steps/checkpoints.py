@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_langcore.importance.statistics import Checkpoints
+from lightning_langcore.importance.statistics import CheckpointChanges
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.region_kinds import OUTLIERS, OUTLIERS_KIND, Request, statistics
 from lightning_langcore.jobs.steps.prepare import identity
@@ -43,7 +43,7 @@ def compared(cfg: DictConfig) -> Basis:
     base = Weights(cfg.job.base)
     trained = {language: Weights(folder) for language, folder in cfg.job.trained.items()}
     patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
-    return Basis(base, Checkpoints(base, trained, candidates(base.shapes, patterns)), str(cfg.job.base))
+    return Basis(base, CheckpointChanges(base, trained, candidates(base.shapes, patterns)), str(cfg.job.base))
 
 
 def work_folder(cfg: DictConfig, requests: Sequence[Request]) -> Path:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lightning_langcore.data import Source
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.importance.search import Query, SearchResult, locate
-from lightning_langcore.importance.statistics import Evidence
+from lightning_langcore.importance.statistics import LanguageStatistics
 from lightning_langcore.jobs.config.region_kinds import (
     OUTLIERS,
     OUTLIERS_KIND,
@@ -21,7 +21,7 @@ from lightning_langcore.jobs.config.region_kinds import (
 )
 from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.outliers import region_of_base
-from lightning_langcore.jobs.steps.statistics import evidence
+from lightning_langcore.jobs.steps.statistics import language_statistics
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.regions.region import Region
@@ -32,7 +32,7 @@ class Basis(NamedTuple):
     """What regions are located from: the base's weights, what is known of the languages, the model's name, outliers."""
 
     start: Weights
-    known: Evidence | None
+    known: LanguageStatistics | None
     base_model: str
     outliers: Region | None = None
 
@@ -80,7 +80,7 @@ def basis(
 ) -> Basis:
     """What the requests need to be known, made if it is missing; see :func:`build`."""
     start = prepare.theta_0(base_path)
-    known = evidence(cfg, source, base_path, statistics(cfg, [request.variant for request in requests]))
+    known = language_statistics(cfg, source, base_path, statistics(cfg, [request.variant for request in requests]))
     without = None
     if any(request.variant == OUTLIERS_KIND or request.variant.endswith(OUTLIERS) for request in requests):
         without = outliers() if outliers else region_of_base(cfg, source, base_path)

@@ -15,7 +15,7 @@ from lightning_langcore.callbacks import WeightDiff
 from lightning_langcore.data import Source, TextDataModule
 from lightning_langcore.importance import recording
 from lightning_langcore.importance.scores import SCORES
-from lightning_langcore.importance.statistics import Recorded
+from lightning_langcore.importance.statistics import RecordedStatistics
 from lightning_langcore.jobs.config.checks import locate_languages
 from lightning_langcore.jobs.config.memory import check_locates
 from lightning_langcore.jobs.steps import prepare
@@ -30,7 +30,9 @@ FORMAT = 2
 """Raised when the code makes something else from the same recipe."""
 
 
-def evidence(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]) -> Recorded | None:
+def language_statistics(
+    cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]
+) -> RecordedStatistics | None:
     """The languages' statistics; for the small default, or where locating is the job, made if they are missing.
 
     Args:
@@ -51,7 +53,7 @@ def evidence(cfg: DictConfig, source: Source, base_path: str, statistics: Sequen
         root = Path(cfg.paths.artifacts)
         folders["change"] = artifact_cache.get(root, "changes", recipe, lambda f: _train(cfg, source, base_path, f))
     folders.update(_passes(cfg, source, base_path, [s for s in statistics if s != "change"]))
-    return Recorded(folders, locate_languages(cfg, source))
+    return RecordedStatistics(folders, locate_languages(cfg, source))
 
 
 def _passes(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]) -> dict[str, Path]:
