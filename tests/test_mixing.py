@@ -8,7 +8,7 @@ import pytest
 from test_datamodule import datamodule
 from texts import ListSource
 
-from lightning_langcore.data.mixing import Offer, deal, make_parts, numbers
+from lightning_langcore.data.mixing import AvailableSources, interleave, make_parts, numbers
 
 
 class Talks:
@@ -24,8 +24,10 @@ class Talks:
 TEXT, MORE, TALKS = ListSource(), ListSource(50, ("de", "en")), Talks()
 
 
-def shares(mix, **offer):
-    return [(p.name, p.language, p.kind, round(p.share, 6)) for p in make_parts(mix, Offer(TEXT, **offer))]
+def shares(mix, **available):
+    return [
+        (p.name, p.language, p.kind, round(p.share, 6)) for p in make_parts(mix, AvailableSources(TEXT, **available))
+    ]
 
 
 def test_names_are_languages_general_conversations_and_further_sources():
@@ -60,7 +62,7 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
     assert shares(None) == [(x, x, "text", round(1 / 3, 6)) for x in ("ar", "ru", "zh")]
     assert shares(None, languages=["zh", "ar"]) == [("zh", "zh", "text", 0.5), ("ar", "ar", "text", 0.5)]
     assert shares(None, conversations=TALKS, languages=["zh"]) == [("conversations", "zh", "conversations", 1.0)]
-    assert make_parts({"wiki": 1}, Offer(TEXT, sources={"wiki": MORE}))[0].label == "wiki/de"
+    assert make_parts({"wiki": 1}, AvailableSources(TEXT, sources={"wiki": MORE}))[0].label == "wiki/de"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +78,9 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
         ({"zh": 1}, {"languages": ["zh"]}, r"data\.languages=\['zh'\] has no meaning beside this data\.mix"),
     ],
 )
-def test_a_mix_that_can_not_be_honoured_is_refused(mix, offer, message):
+def test_a_mix_that_can_not_be_honoured_is_refused(mix, available, message):
     with pytest.raises(ValueError, match=message):
-        make_parts(mix, Offer(TEXT, **offer))
+        make_parts(mix, AvailableSources(TEXT, **available))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,7 +98,7 @@ def test_equal_shares_give_the_first_the_rest():
 
 
 def test_a_part_has_its_own_order_whatever_is_mixed_in():
-    alone, mixed, other = deal([40], [25], 7), deal([40, 200], [25, 90], 7), deal([40], [25], 8)
+    alone, mixed, other = interleave([40], [25], 7), interleave([40, 200], [25, 90], 7), interleave([40], [25], 8)
     assert alone[:, 1].tolist() == mixed[mixed[:, 0] == 0, 1].tolist() != other[:, 1].tolist()
     assert sorted(alone[:25, 1].tolist()) == list(range(25))  # an epoch, and then another
     # turns are spread over the run: the first half has about half of each
@@ -104,7 +106,7 @@ def test_a_part_has_its_own_order_whatever_is_mixed_in():
 
 
 def test_a_window_keeps_its_rows_together():
-    order = deal([100], [100], 3, [(25, 50)])[:, 1]
+    order = interleave([100], [100], 3, [(25, 50)])[:, 1]
     assert [sorted(part.tolist()) for part in np.split(order, [25, 50])] == [
         list(range(25)),
         list(range(25, 50)),

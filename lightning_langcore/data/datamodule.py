@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lightning_langcore.data.chat_encoding import encode_conversation
 from lightning_langcore.data.evaluation_batches import answer_batches, eval_batches
-from lightning_langcore.data.mixing import Offer, make_parts
+from lightning_langcore.data.mixing import AvailableSources, make_parts
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.packing.dataset import PackedRows, ResumableLoader
 from lightning_langcore.data.packing.documents import Repetition
@@ -169,7 +169,7 @@ class TextDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         if mix is not None and mix_unit is not None:
             num_tokens = round(mix_unit * sum(mix.values()))
-        parts = make_parts(mix, Offer(source, languages, conversations, general, sources))
+        parts = make_parts(mix, AvailableSources(source, languages, conversations, general, sources))
         self.text = TrainingText(
             parts, splitter, tokenizer, folder, pool, num_tokens, num_documents, epochs, block_size, max_epochs, seed,
             num_proc, repetition, noise, window, template,

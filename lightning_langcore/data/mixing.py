@@ -28,7 +28,7 @@ class Part(NamedTuple):
         return self.language if self.name == self.language else f"{self.name}/{self.language}"
 
 
-class Offer(NamedTuple):
+class AvailableSources(NamedTuple):
     """What a mix can be made of.
 
     Args:
@@ -46,7 +46,7 @@ class Offer(NamedTuple):
     sources: Mapping[str, Source] | None = None
 
 
-def make_parts(mix: Mapping[str, float] | None, offer: Offer) -> list[Part]:
+def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> list[Part]:
     """The parts that a mix names, in its order.
 
     Args:
@@ -59,10 +59,10 @@ def make_parts(mix: Mapping[str, float] | None, offer: Offer) -> list[Part]:
         ValueError: an entry that names no source, a negative weight, or nothing left.
     """
     if mix is None:
-        return _divided({CONVERSATIONS if offer.conversations else TARGET: 1}, offer)
-    if offer.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
+        return _divided({CONVERSATIONS if available.conversations else TARGET: 1}, available)
+    if available.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
         raise ValueError(
-            f"data.languages={list(offer.languages)} has no meaning beside this data.mix, which does not name them:"
+            f"data.languages={list(available.languages)} has no meaning beside this data.mix, which does not name them:"
             f" write {TARGET} in it, or set data.languages=null"
         )
     for name, weight in mix.items():
@@ -70,14 +70,14 @@ def make_parts(mix: Mapping[str, float] | None, offer: Offer) -> list[Part]:
             raise ValueError(f"data.mix.{name}={weight} must be a number of tokens to others', 0 or more")
     if not any(mix.values()):
         raise ValueError(f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0")
-    return _divided(mix, offer)
+    return _divided(mix, available)
 
 
-def _divided(mix: Mapping[str, float], offer: Offer) -> list[Part]:
+def _divided(mix: Mapping[str, float], available: AvailableSources) -> list[Part]:
     total = math.fsum(mix.values())
     parts = []
     for name, weight in mix.items():
-        source, languages = _named(name, mix, offer)
+        source, languages = _named(name, mix, available)
         kind: Literal["text", "conversations"] = "conversations" if hasattr(source, "conversations") else "text"
         share = weight / total / len(languages)
         parts += [
@@ -88,25 +88,33 @@ def _divided(mix: Mapping[str, float], offer: Offer) -> list[Part]:
     return parts
 
 
-def _named(name: str, mix: Mapping[str, float], offer: Offer) -> tuple[Source | ConversationSource, list[str]]:
+def _named(
+    name: str, mix: Mapping[str, float], available: AvailableSources
+) -> tuple[Source | ConversationSource, list[str]]:
     """The source that an entry names, and its languages."""
-    further = offer.sources or {}
+    further = available.sources or {}
     if name in further:
         return further[name], list(further[name].languages)
-    target = list(offer.languages or offer.text.languages)
+    target = list(available.languages or available.text.languages)
     if name == TARGET:
-        return offer.text, target
+        return available.text, target
     if name == GENERAL:
         named = {*mix, *(target if TARGET in mix else [])}
-        languages = [x for x in offer.general or offer.text.languages if x not in named]
+        languages = [x for x in available.general or available.text.languages if x not in named]
         if not languages:
             raise ValueError(f"data.mix.{GENERAL}: the mix names every language itself, so that none is left for it")
-        return offer.text, languages
-    if name == CONVERSATIONS and offer.conversations is not None:
-        return offer.conversations, list(offer.languages or offer.conversations.languages)
-    if name in offer.text.languages:
-        return offer.text, [name]
-    known = [*offer.text.languages, TARGET, GENERAL, *([CONVERSATIONS] if offer.conversations else []), *further]
+        return available.text, languages
+    if name == CONVERSATIONS and available.conversations is not None:
+        return available.conversations, list(available.languages or available.conversations.languages)
+    if name in available.text.languages:
+        return available.text, [name]
+    known = [
+        *available.text.languages,
+        TARGET,
+        GENERAL,
+        *([CONVERSATIONS] if available.conversations else []),
+        *further,
+    ]
     raise ValueError(f"data.mix names {name!r}, which is no source: it can name {', '.join(known)}")
 
 
@@ -120,7 +128,7 @@ def numbers(shares: Sequence[float], total: int) -> list[int]:
     return whole
 
 
-def deal(
+def interleave(
     wanted: Sequence[int], available: Sequence[int], seed: int, windows: Sequence[tuple[int, int]] | None = None
 ) -> np.ndarray:
     """Pairs of part and row for a whole run: each part's rows shuffled, beyond an epoch anew, and the parts mixed.

@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
-from lightning_langcore.data.mixing import Part, deal, numbers
+from lightning_langcore.data.mixing import Part, interleave, numbers
 from lightning_langcore.data.noise import InstructionNoise, Noise
 from lightning_langcore.data.packing.conversations import PackedConversations, pack_conversations
 from lightning_langcore.data.packing.dataset import Packed, PackedRows
@@ -99,7 +99,7 @@ class TrainingText:
         if self.noise is not None and self.window != WHOLE:
             self._check_window(wanted, available)
             windows = [self._noisy(rows, wants) for rows, wants in zip(packed, wanted, strict=True)]
-        order = deal(wanted, available, self.seed, windows)
+        order = interleave(wanted, available, self.seed, windows)
         return PackedRows(packed, self.parts, order, self.block_size, positions)
 
     def _check_window(self, wanted: Sequence[int], available: Sequence[int]) -> None:

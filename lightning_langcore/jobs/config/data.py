@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages, check_length, check_on_the_fly
-from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, Offer, make_parts
+from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, AvailableSources, make_parts
 from lightning_langcore.data.noise import InstructionNoise
 from lightning_langcore.data.training_text import WHOLE
 from lightning_langcore.jobs.config.validators import is_finite, is_whole, make, positive, together
@@ -19,10 +19,10 @@ def make_source(cfg: DictConfig) -> Source:
     return make(cfg.data.source)
 
 
-def make_offer(cfg: DictConfig, source: Source) -> Offer:
+def make_available_sources(cfg: DictConfig, source: Source) -> AvailableSources:
     """The text, what of it, further sources and conversations."""
     data: Any = OmegaConf.to_container(cfg.data, resolve=True)
-    return Offer(
+    return AvailableSources(
         source,
         data["languages"],
         None if cfg.data.conversations is None else make(cfg.data.conversations),
@@ -100,9 +100,9 @@ def _parts(cfg: DictConfig, source: Source) -> None:
         raise ValueError(f"data.mix={cfg.data.mix} must give each entry its tokens, as {{target: 1, general: 5}}")
     if cfg.data.general is not None and GENERAL not in (cfg.data.mix or {}):
         raise ValueError(f"data.general={cfg.data.general} has no meaning without `general` in data.mix")
-    offer = make_offer(cfg, source)
-    check_languages("data.languages", offer.languages, offer.conversations or source)
-    make_parts(OmegaConf.to_container(cfg.data.mix, resolve=True) if cfg.data.mix is not None else None, offer)  # type: ignore[arg-type]
+    available = make_available_sources(cfg, source)
+    check_languages("data.languages", available.languages, available.conversations or source)
+    make_parts(OmegaConf.to_container(cfg.data.mix, resolve=True) if cfg.data.mix is not None else None, available)  # type: ignore[arg-type]
 
 
 def _length(cfg: DictConfig) -> None:

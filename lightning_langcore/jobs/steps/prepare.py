@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing.documents import Repetition
 from lightning_langcore.jobs.config.checks import check
-from lightning_langcore.jobs.config.data import base_languages, make_offer, make_source
+from lightning_langcore.jobs.config.data import base_languages, make_available_sources, make_source
 from lightning_langcore.jobs.config.memory import check_fits
 from lightning_langcore.jobs.config.validators import is_sharded, make
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
@@ -53,7 +53,7 @@ def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokeni
     """The configured datamodule of the run itself."""
     data: Any = OmegaConf.to_container(cfg.data, resolve=True)
     names = ("num_tokens", "batch_size", "max_epochs", "mix", "mix_unit", "template", "num_documents", "epochs")
-    options = {name: data[name] for name in (*names, "on_the_fly", "shuffle_buffer")} | make_offer(
+    options = {name: data[name] for name in (*names, "on_the_fly", "shuffle_buffer")} | make_available_sources(
         cfg, source
     )._asdict()
     if cfg.noise.inject is not None:
