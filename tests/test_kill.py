@@ -205,7 +205,11 @@ def trained(folder, *, steps=12, wanted=None, every=3, region=None, settings=Non
     """A guarded training of 12 batches with AdamW; module and trainer."""
     module = ContinuedPretraining(tiny_llama(), partial(torch.optim.AdamW, lr=1e-2), "cosine")
     region = random_half(module) if region is None else region
-    callbacks = [resume.Stamp(settings or {"lr": 1}), CoreGuard(region), StepCheckpoint(folder / "checkpoints", every)]
+    callbacks = [
+        resume.RunFingerprint(settings or {"lr": 1}),
+        CoreGuard(region),
+        StepCheckpoint(folder / "checkpoints", every),
+    ]
     callbacks += more.pop("callbacks", [])
     kept = Plain(folder, **{"max_epochs": -1, "max_steps": steps, **({"logger": logger} if logger else {}), **more})
     trainer = pl.Trainer(**kept, callbacks=callbacks)
@@ -380,7 +384,7 @@ def test_a_checkpoint_of_another_run_is_refused_in_a_sentence(checkpoint, tmp_pa
 
 
 def test_a_checkpoint_that_holds_another_model_or_is_of_the_end_is_refused(checkpoint, tmp_path):
-    trainer = pl.Trainer(**Plain(tmp_path), callbacks=[resume.Stamp({"lr": 1})], max_steps=12)
+    trainer = pl.Trainer(**Plain(tmp_path), callbacks=[resume.RunFingerprint({"lr": 1})], max_steps=12)
     other = ContinuedPretraining(tiny_llama(intermediate_size=80), partial(torch.optim.AdamW))
     edited(checkpoint, regions={})
     with pytest.raises(

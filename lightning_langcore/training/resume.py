@@ -27,7 +27,7 @@ _NEEDED = ("global_step", "loops", "callbacks", "lr_schedulers")
 _IN_FILES = ("state_dict", "optimizer_states")
 
 
-class Stamp(Callback):
+class RunFingerprint(Callback):
     """Write into every checkpoint what it belongs to and how far the loggers were; on resume, take them back there.
 
     Lightning logs a step's figures after the checkpoint of that step is written, so the row that is to come is kept
@@ -110,7 +110,7 @@ def choose(trainer: pl.Trainer, module: pl.LightningModule, wanted: str | None) 
     if found is None:
         return None
     path, checkpoint = found
-    stamp = next(callback for callback in trainer.callbacks if isinstance(callback, Stamp))  # type: ignore[attr-defined]
+    stamp = next(callback for callback in trainer.callbacks if isinstance(callback, RunFingerprint))  # type: ignore[attr-defined]
     _check(path, checkpoint, stamp.belongs_to(trainer))
     if path.is_dir():
         checkpoint_safety.check(path)

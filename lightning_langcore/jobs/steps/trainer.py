@@ -23,7 +23,7 @@ from lightning_langcore.data import TextDataModule
 from lightning_langcore.jobs.config.validators import make
 from lightning_langcore.training import resume
 from lightning_langcore.training.modules import ContinuedPretraining
-from lightning_langcore.training.resume import Stamp
+from lightning_langcore.training.resume import RunFingerprint
 from lightning_langcore.utils.progress import is_terminal
 
 
@@ -51,7 +51,7 @@ def make_trainer(
         cfg.trainer,
         default_root_dir=str(folder),
         max_epochs=-1,
-        callbacks=[progress, make_stamp(cfg), *callbacks],
+        callbacks=[progress, make_fingerprint(cfg), *callbacks],
         logger=list(loggers),
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
@@ -171,11 +171,11 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def make_stamp(cfg: DictConfig) -> Stamp:
+def make_fingerprint(cfg: DictConfig) -> RunFingerprint:
     """The stamp of a run with this configuration."""
     nodes = {name: OmegaConf.select(cfg, name) for name in _SETTINGS}
     containers = (OmegaConf.is_config(node) for node in nodes.values())
-    return Stamp(
+    return RunFingerprint(
         {
             name: OmegaConf.to_container(node, resolve=True) if nested else node
             for (name, node), nested in zip(nodes.items(), containers, strict=True)
