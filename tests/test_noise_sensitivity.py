@@ -14,9 +14,9 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
-from lightning_langcore.callbacks.noise_sensitivity.flag_log import FlagFile
+from lightning_langcore.callbacks.noise_sensitivity.flag_log import FlagLog
 from lightning_langcore.data.datamodule import ResumableLoader
-from lightning_langcore.monitoring.detector import Gradients, Judge, Rules, StepFeatures
+from lightning_langcore.monitoring.detector import Detector, Gradients, Rules, StepFeatures
 from lightning_langcore.monitoring.novelty import CostMemory, Costs, PairMemory
 from lightning_langcore.monitoring.text import NO_TEXT
 
@@ -513,7 +513,7 @@ def test_a_line_tells_documents_and_heads_of_the_rows_that_are_flagged(tmp_path,
     assert second["documents"] == ["a plain name"]
     long = blocks(1, size=200, rows=1)
     long[0]["input_ids"][0] = 40
-    FlagFile(tmp_path / "new" / "flagged.jsonl", 0)
+    FlagLog(tmp_path / "new" / "flagged.jsonl", 0)
     fit(ContinuedPretraining(tiny_llama(), SGD), long, [monitor])
     assert lines(tmp_path / "new")[0]["heads"] == [tokenizer.decode([40] * 80)[:80]]
 
@@ -521,11 +521,11 @@ def test_a_line_tells_documents_and_heads_of_the_rows_that_are_flagged(tmp_path,
 def test_a_file_keeps_whole_lines_up_to_the_resumed_step(tmp_path):
     path = tmp_path / "flagged.jsonl"
     path.write_text('{"step": 3}\n{"step": 8}\n{"step": 9}\n{"st')
-    FlagFile(path, 8)
+    FlagLog(path, 8)
     assert path.read_text() == '{"step": 3}\n{"step": 8}\n'
     path.write_text("something else\n")
     with pytest.raises(ValueError, match=r"flagged.jsonl, line 1, is no flagged step"):
-        FlagFile(path, 8)
+        FlagLog(path, 8)
 
 
 class Both(pl.Callback):
@@ -617,42 +617,42 @@ def test_steady_noise_of_any_early_or_late_step_is_no_alarm(statistic):
     rng = np.random.default_rng(0)
     flagged = 0
     for _ in range(20):  # the first 128 steps count most
-        judge = Judge(RULES._replace(statistic=statistic), 4)
+        decide = Detector(RULES._replace(statistic=statistic), 4)
         for step in range(150):
             loss = 3 + 5 * math.exp(-step / 30) + 0.1 * rng.standard_normal()
             unseen = 5 + 40 / (1 + step / 10) + 2 * rng.standard_normal(8)
-            flagged += bool(judge.judge(features(loss, list(rng.lognormal(0, 0.1, 4)), unseen)).reasons)
+            flagged += bool(decide.decide(features(loss, list(rng.lognormal(0, 0.1, 4)), unseen)).reasons)
     assert flagged <= 3  # of 3000
 
 
 @pytest.mark.parametrize(("statistic", "caught"), [("mean", False), ("median", True)])
 def test_noise_in_a_fifth_of_the_rows_hides_itself_from_the_mean(statistic, caught):
     rng = np.random.default_rng(0)
-    judge = Judge(RULES._replace(statistic=statistic, max_consecutive=1000), 1)
+    decide = Detector(RULES._replace(statistic=statistic, max_consecutive=1000), 1)
     hits = []
     for step in range(200):
         unseen = 5 / (1 + step / 20) + rng.standard_normal(5)
         unseen[0] = 40
-        hits.append(bool(judge.judge(features(3.0, [1.0], unseen)).reasons))
+        hits.append(bool(decide.decide(features(3.0, [1.0], unseen)).reasons))
     assert all(hits[20:]) is caught
     assert any(hits) is caught
 
 
 def test_surprise_is_judged_by_the_worst_rows_of_steps():
     rng = np.random.default_rng(0)
-    judge = Judge(RULES, 1)
+    decide = Detector(RULES, 1)
     nothing = np.zeros(64)
     for _ in range(100):  # judged row by row, one step in 17 would have one that is 6 sigmas above the mean
         surprise = rng.exponential(2.0, 64)
-        assert not judge.judge(features(3.0, [1.0], nothing, surprise)).reasons
+        assert not decide.decide(features(3.0, [1.0], nothing, surprise)).reasons
     surprise[[3, 9]] = 60.0, 50.0
-    verdict = judge.judge(features(3.0, [1.0], nothing, surprise))
-    assert (list(verdict.reasons), verdict.suspicious) == (["surprise"], [[3, 9]])
+    decision = decide.decide(features(3.0, [1.0], nothing, surprise))
+    assert (list(decision.reasons), decision.suspicious) == (["surprise"], [[3, 9]])
 
 
 def test_surprising_noise_that_slips_in_does_not_hide_the_next():
     rng = np.random.default_rng(0)
-    judge = Judge(RULES, 1)
+    decide = Detector(RULES, 1)
     flagged = []
     for step in range(120):
         surprise = rng.normal(10.0, 1.0, 1)
@@ -660,19 +660,19 @@ def test_surprising_noise_that_slips_in_does_not_hide_the_next():
             surprise += 5.0  # too little to be flagged
         if step == 119:
             surprise += 12.0
-        flagged.append(bool(judge.judge(features(3.0, [1.0], np.zeros(1), surprise)).reasons))
+        flagged.append(bool(decide.decide(features(3.0, [1.0], np.zeros(1), surprise)).reasons))
     assert not any(flagged[:-1])
     assert flagged[-1]
 
 
 def test_only_the_rows_that_are_flagged_are_suspicious():
-    judge = Judge(RULES, 1)
+    decide = Detector(RULES, 1)
     for _ in range(10):
-        judge.judge(features(3.0, [1.0], 2 + np.arange(8) / 10))
-    verdict = judge.judge(features(3.0, [1.0], np.array([2, 30, 3.1])))
-    assert (list(verdict.reasons), verdict.suspicious) == (["unseen_pairs"], [[1]])
-    verdict = judge.judge(features(9.0, [1.0], np.array([2, 2, 3.1])))
-    assert (list(verdict.reasons), verdict.suspicious) == ([], [[]])  # ten losses are too few to judge
+        decide.decide(features(3.0, [1.0], 2 + np.arange(8) / 10))
+    decision = decide.decide(features(3.0, [1.0], np.array([2, 30, 3.1])))
+    assert (list(decision.reasons), decision.suspicious) == (["unseen_pairs"], [[1]])
+    decision = decide.decide(features(9.0, [1.0], np.array([2, 2, 3.1])))
+    assert (list(decision.reasons), decision.suspicious) == ([], [[]])  # ten losses are too few to judge
 
 
 @pytest.mark.parametrize(

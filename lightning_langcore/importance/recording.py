@@ -214,7 +214,7 @@ def _one_pass(
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     device = next(model.parameters()).device
-    queries = [tally.parameter for tally in tallies if tally.sums]
+    queries = [counts.parameter for counts in tallies if counts.sums]
     with _borrowed(model, queries), torch.set_grad_enabled(bool(queries)):
         for number, ids, labels in text:
             for rows, share in _pieces(labels, "gradient_square" in statistics):
@@ -228,8 +228,8 @@ def _one_pass(
                         raise ValueError(f"the loss of batch {number} (the first is 0) is {loss.item()}")
                     if loss.requires_grad:
                         loss.backward()
-            for tally in tallies:
-                tally.end_batch()
+            for counts in tallies:
+                counts.end_batch()
 
 
 def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
@@ -263,33 +263,33 @@ def _hooks(tallies: Sequence[_Tally], labels: Tensor, share: float) -> Iterator[
     """Fold each gradient as soon as it is there and let go of it: never two of them at once."""
     counted = (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
 
-    def fold(tally: _Tally, parameter: Tensor) -> None:
+    def fold(counts: _Tally, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
-        tally.fold(gradient, share)
+        counts.fold(gradient, share)
 
-    def see(tally: _Tally, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        tally.see(args[0], counted)
+    def see(counts: _Tally, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        counts.see(args[0], counted)
 
     with ExitStack() as stack:
-        for tally in tallies:
-            if tally.sums:
-                stack.callback(tally.parameter.register_post_accumulate_grad_hook(partial(fold, tally)).remove)
-            for linear in tally.linears:
-                stack.callback(linear.register_forward_pre_hook(partial(see, tally)).remove)
+        for counts in tallies:
+            if counts.sums:
+                stack.callback(counts.parameter.register_post_accumulate_grad_hook(partial(fold, counts)).remove)
+            for linear in counts.linears:
+                stack.callback(linear.register_forward_pre_hook(partial(see, counts)).remove)
         yield
 
 
 def _finished(tallies: list[_Tally], statistics: Sequence[str], text: _Text) -> Iterator[Tensor]:
     """The statistics in order, each buffer dropped when the next is asked for."""
     while tallies:
-        tally = tallies.pop(0)
-        if (tally.sums and not tally.num_gradients) or (tally.linears and not tally.num_inputs):
-            raise ValueError(f"{tally.name} takes no part in the loss of the text: leave it out of region.parameters")
+        counts = tallies.pop(0)
+        if (counts.sums and not counts.num_gradients) or (counts.linears and not counts.num_inputs):
+            raise ValueError(f"{counts.name} takes no part in the loss of the text: leave it out of region.parameters")
         for statistic in statistics:
-            tensor = tally.result(statistic, text)
+            tensor = counts.result(statistic, text)
             if not torch.isfinite(tensor).all():
-                raise ValueError(f"{statistic} of {tally.name} is not finite")
+                raise ValueError(f"{statistic} of {counts.name} is not finite")
             yield tensor
 
 

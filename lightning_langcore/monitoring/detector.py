@@ -82,7 +82,7 @@ class StepFeatures(NamedTuple):
     tagged: list[str] | None
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """A judged step.
 
     Attributes:
@@ -100,7 +100,7 @@ class Verdict(NamedTuple):
     restarted: bool
 
 
-class Judge:
+class Detector:
     """Windows of the accepted steps, and the verdict on the next.
 
     Args:
@@ -124,7 +124,7 @@ class Judge:
         window = self._windows["grad_norm"]
         return float(window.center()[0]) if len(window) else None
 
-    def judge(self, features: Sequence[StepFeatures], overflow_is_usual: bool = False) -> Verdict:
+    def decide(self, features: Sequence[StepFeatures], overflow_is_usual: bool = False) -> Decision:
         """The verdict on a step; an accepted one enters the windows.
 
         Args:
@@ -150,7 +150,7 @@ class Judge:
         if finite and not reasons:
             self._accept(signals, gradients, texts)
         restarted = self._count(signals, reasons)
-        return Verdict(signals, reasons, worst, suspicious, restarted)
+        return Decision(signals, reasons, worst, suspicious, restarted)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: numbers, strings, lists, dicts and tensors."""

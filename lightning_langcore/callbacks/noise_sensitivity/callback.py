@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_langcore.callbacks.noise_sensitivity.flag_log import FlagFile, Tally
+from lightning_langcore.callbacks.noise_sensitivity.flag_log import Counts, FlagLog
 from lightning_langcore.callbacks.noise_sensitivity.gradient_watch import (
     GradientWatch,
     drop_gradients,
@@ -22,7 +22,7 @@ from lightning_langcore.callbacks.noise_sensitivity.gradient_watch import (
 )
 from lightning_langcore.callbacks.noise_sensitivity.micro_batches import MicroBatch, identity, look_at, tagged
 from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_all_ranks, refuse, scaler_of
-from lightning_langcore.monitoring.detector import NOT_FINITE, Judge, Rules, StepFeatures, Verdict
+from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, Rules, StepFeatures
 from lightning_langcore.regions.region import Region
 
 Action = Literal["log", "skip", "clip", "stop"]
@@ -133,10 +133,10 @@ class NoiseSensitivity(Callback):
         self.adam_every_n_steps = adam_every_n_steps
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.tokenizer = tokenizer
-        self._tally = Tally()
-        self._judge: Judge | None = None
+        self._counts = Counts()
+        self._detector: Detector | None = None
         self._watch: GradientWatch | None = None
-        self._file: FlagFile | None = None
+        self._file: FlagLog | None = None
         self._skipped: set[str] = set()
         self._batches: list[MicroBatch] = []
         self._resumed: dict[str, Any] = {}
@@ -151,17 +151,17 @@ class NoiseSensitivity(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches = []
         self._watch = GradientWatch(pl_module, self.region, self.adam_every_n_steps)
-        self._judge = Judge(self.rules, len(self._watch.names))
+        self._detector = Detector(self.rules, len(self._watch.names))
         if self._resumed:
-            afresh = self._judge.load(self._resumed["judge"])
+            afresh = self._detector.load(self._resumed["judge"])
             if afresh:
                 rank_zero_warn(f"NoiseSensitivity: the checkpoint has other settings; afresh: {', '.join(afresh)}")
-            self._tally.load(self._resumed["tally"])
+            self._counts.load(self._resumed["tally"])
             self._skipped = set(self._resumed["skipped"])
             self._resumed = {}
         if trainer.is_global_zero:
             folder = self.dirpath or Path(trainer.default_root_dir)
-            self._file = FlagFile(folder / "flagged.jsonl", trainer.global_step)
+            self._file = FlagLog(folder / "flagged.jsonl", trainer.global_step)
 
     @override
     def on_train_batch_start(
@@ -178,7 +178,7 @@ class NoiseSensitivity(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        assert self._judge is not None
+        assert self._detector is not None
         batches, self._batches = self._batches, []
         features = from_all_ranks(trainer, self._features(trainer, optimizer, batches))
         num_masked = sum(e.num_masked for e in features)
@@ -188,30 +188,30 @@ class NoiseSensitivity(Callback):
         names = {name for each in known for name in each} if known else None
         if not any(e.num_losses for e in features):
             drop_gradients(optimizer)  # all zero, but decay and momentum would move the weights
-            self._tally.add(False, True, num_masked, names)
+            self._counts.add(False, True, num_masked, names)
             return
-        verdict = self._judge.judge(features, overflow_is_usual=scaler_of(trainer) is not None)
-        self._last_signals = verdict.signals
-        did = self._act(trainer, optimizer, verdict) if verdict.reasons else None
-        self._tally.add(did is not None, did in ("skip", "stop"), num_masked, names)
+        decision = self._detector.decide(features, overflow_is_usual=scaler_of(trainer) is not None)
+        self._last_signals = decision.signals
+        did = self._act(trainer, optimizer, decision) if decision.reasons else None
+        self._counts.add(did is not None, did in ("skip", "stop"), num_masked, names)
         if did is not None:
             text = features[trainer.global_rank].text
-            self._write_down(trainer, verdict, did, batches, None if text is None else text.rows)
-            self._tell(trainer, verdict, did)
+            self._write_down(trainer, decision, did, batches, None if text is None else text.rows)
+            self._tell(trainer, decision, did)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         if step != self._last_logged and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._last_logged = step
-            figures = self._last_signals | {"flagged": float(self._tally.counts["num_flagged"])}
+            figures = self._last_signals | {"flagged": float(self._counts.counts["num_flagged"])}
             pl_module.log_dict({f"noise/{name}": value for name, value in figures.items()})
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        if self._judge is None:
+        if self._detector is None:
             return {}
-        return {"judge": self._judge.state(), "tally": self._tally.state(), "skipped": sorted(self._skipped)}
+        return {"judge": self._detector.state(), "tally": self._counts.state(), "skipped": sorted(self._skipped)}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -226,11 +226,11 @@ class NoiseSensitivity(Callback):
             ``num_clean_steps`` (without any), ``num_false_alarms`` (clean but flagged), ``precision`` (of the flagged
             steps) and ``recall`` (of the tagged documents), each where there is something to divide by.
         """
-        return self._tally.summary()
+        return self._counts.summary()
 
     def _features(self, trainer: pl.Trainer, optimizer: Optimizer, batches: Sequence[MicroBatch]) -> StepFeatures:
         """What this rank knows of the step; waits for the device once."""
-        assert self._judge is not None
+        assert self._detector is not None
         assert self._watch is not None
         figures: dict[Any, Tensor] = {i: b.loss for i, b in enumerate(batches) if b.loss is not None}
         if trainer.is_global_zero:
@@ -249,14 +249,14 @@ class NoiseSensitivity(Callback):
             loss=sum(losses) * trainer.accumulate_grad_batches,  # Lightning has divided by it
             num_losses=len(losses),
             num_masked=sum(batch.num_masked for batch in batches),
-            text=self._judge.text.read([text for text in texts if text is not None]) if all(texts) else None,
+            text=self._detector.text.read([text for text in texts if text is not None]) if all(texts) else None,
             gradients=self._watch.read(values, scale) if trainer.is_global_zero else None,
             tagged=tagged(batches),
         )
 
-    def _act(self, trainer: pl.Trainer, optimizer: Optimizer, verdict: Verdict) -> Action:
-        assert self._judge is not None
-        usual, norm = self._judge.usual_norm, verdict.signals["grad_norm"]
+    def _act(self, trainer: pl.Trainer, optimizer: Optimizer, decision: Decision) -> Action:
+        assert self._detector is not None
+        usual, norm = self._detector.usual_norm, decision.signals["grad_norm"]
         if self.action == "clip" and usual is not None and math.isfinite(norm):
             scale_gradients(optimizer, usual / norm if norm > usual else 1.0)
             return "clip"
@@ -268,14 +268,14 @@ class NoiseSensitivity(Callback):
     def _write_down(
         self,
         trainer: pl.Trainer,
-        verdict: Verdict,
+        decision: Decision,
         did: Action,
         batches: Sequence[MicroBatch],
         rows: list[tuple[int, int]] | None,
     ) -> None:
         assert self._watch is not None
-        if rows is not None and any(verdict.suspicious):
-            rows = [rows[i] for i in verdict.suspicious[trainer.global_rank]]
+        if rows is not None and any(decision.suspicious):
+            rows = [rows[i] for i in decision.suspicious[trainer.global_rank]]
         tokenizer = self.tokenizer or getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
         seen = [row for rank in from_all_ranks(trainer, look_at(batches, rows, tokenizer)) for row in rank]
         documents = {identity(entry): entry for entries, _ in seen for entry in entries}
@@ -283,18 +283,20 @@ class NoiseSensitivity(Callback):
             self._skipped |= documents.keys()
         if self._file is not None:
             heads = [head for _, head in seen]
-            self._file.append(trainer.global_step + 1, did, verdict, self._watch.names, list(documents.values()), heads)
+            self._file.append(
+                trainer.global_step + 1, did, decision, self._watch.names, list(documents.values()), heads
+            )
 
-    def _tell(self, trainer: pl.Trainer, verdict: Verdict, did: Action) -> None:
-        step, reasons = trainer.global_step + 1, ", ".join(verdict.reasons)
+    def _tell(self, trainer: pl.Trainer, decision: Decision, did: Action) -> None:
+        step, reasons = trainer.global_step + 1, ", ".join(decision.reasons)
         if did == "stop":
             trainer.should_stop = True
             self.stopped_at = step
             rank_zero_warn(f"NoiseSensitivity: training ends before step {step}, which is flagged: {reasons}")
-        if not verdict.restarted:
+        if not decision.restarted:
             return
         num_steps = self.rules.max_consecutive
-        if did == "skip" and NOT_FINITE in verdict.reasons.values():
+        if did == "skip" and NOT_FINITE in decision.reasons.values():
             raise ValueError(
                 f"NoiseSensitivity: max_consecutive={num_steps} steps in a row were skipped, and at step {step} loss or"
                 " gradients are still not finite: lower optimizer.lr, or look at the model's weights and the data"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_langcore.callbacks.noise_sensitivity.micro_batches import Entry
-from lightning_langcore.monitoring.detector import Verdict
+from lightning_langcore.monitoring.detector import Decision
 from lightning_langcore.utils.atomic_files import append_line, write_text
 from lightning_langcore.utils.progress import say
 
 
-class FlagFile:
+class FlagLog:
     """JSON lines, one a flagged step, in the order of the steps.
 
     Args:
@@ -39,7 +39,7 @@ class FlagFile:
         self,
         step: int,
         action: str,
-        verdict: Verdict,
+        decision: Decision,
         names: Sequence[str],
         documents: Sequence[Entry],
         heads: Sequence[str | list[int]],
@@ -57,13 +57,13 @@ class FlagFile:
         record: dict[str, Any] = {
             "step": step,
             "action": action,
-            "signals": verdict.signals,
-            "reasons": verdict.reasons,
-            "worst_tensor": None if verdict.worst_tensor is None else names[verdict.worst_tensor],
+            "signals": decision.signals,
+            "reasons": decision.reasons,
+            "worst_tensor": None if decision.worst_tensor is None else names[decision.worst_tensor],
             "documents": documents,
             "heads": heads,
         }
-        if verdict.restarted:
+        if decision.restarted:
             record["restarted"] = True
         append_line(self.path, json.dumps(_finite(record), ensure_ascii=False, allow_nan=False))
 
@@ -80,7 +80,7 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Tally:
+class Counts:
     """Counts of a run: what was flagged, and what of the noise that tags tell of."""
 
     def __init__(self) -> None:
