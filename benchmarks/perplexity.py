@@ -43,7 +43,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 from lightning_langcore.data import phrasebook
 from lightning_langcore.data.evaluation_batches import eval_batches
 from lightning_langcore.data.sources.files import FileSource
-from lightning_langcore.jobs.steps.evaluation import score_languages
+from lightning_langcore.jobs.steps.evaluation import evaluate_languages
 from lightning_langcore.models import from_scratch, loading
 
 Texts = Mapping[str, Sequence[str]]
@@ -75,7 +75,7 @@ def ours(
     """Bits per byte by language."""
     fabric = Fabric(accelerator=model.device.type, devices=1)
     loaders = {lang: eval_batches(own, tokenizer, context, batch_tokens=batch_tokens) for lang, own in texts.items()}
-    return {lang: found["bits_per_byte"] for lang, found in score_languages(model, loaders, fabric).items()}
+    return {lang: found["bits_per_byte"] for lang, found in evaluate_languages(model, loaders, fabric).items()}
 
 
 def lm_eval(
@@ -172,7 +172,7 @@ def score_once(way: str, vocabulary: int, device: str) -> int:
 
     def score() -> None:
         if way == "ours":
-            score_languages(model, {"en": [batch]}, fabric)
+            evaluate_languages(model, {"en": [batch]}, fabric)
             return
         with torch.no_grad():  # as lm-eval's _loglikelihood_tokens does
             log_p = F.log_softmax(model(batch["input_ids"]).logits, dim=-1)

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, MultilingualPerplexity, Region, WeightDiff, perturb_
 from lightning_langcore.data.packing.dataset import ResumableLoader
-from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models import fsdp2, loading, sharding
 
 ROWS, SIZE = 6, 16
@@ -76,7 +76,7 @@ class Report(Callback):
             "max_abs_drift": self.guard.drift(),
             "rows": [{k: v for k, v in row.items() if k != "ppl"} for row in self.perplexity.rows],
             "guarded_here": sum(len(part) for _, part, _ in self.guard._guarded),
-            "scores_without_logits": Scorer(module, module)._head is not None,
+            "scores_without_logits": TextScorer(module, module)._head is not None,
             "num_sharded": sum(map(sharding.is_sharded, module.parameters())),
         }
         end = fsdp2.full_state(module.model)

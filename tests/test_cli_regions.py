@@ -293,7 +293,7 @@ def test_what_does_not_depend_on_the_seed_is_the_same_for_all_and_the_rest_is_no
 
 def test_evaluations_are_shared_and_the_model_is_whole_after_each(located, work, monkeypatch):
     states = []
-    scored = perturb_job.score_languages
+    scored = perturb_job.evaluate_languages
 
     def watched(model, loaders, fabric):
         states.append({name: p.detach().clone() for name, p in model.named_parameters()})

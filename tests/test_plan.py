@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lightning_langcore import ContinuedPretraining, CoreGuard, random_region
 from lightning_langcore.jobs.config import memory as planning
 from lightning_langcore.metrics.perplexity import TextLoss
-from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates, match, named_shapes
 from lightning_langcore.training.memory.footprint import (
@@ -278,7 +278,7 @@ def test_scoring_a_batch_holds_what_is_planned(what, precision):
     cast = torch.autocast("cpu", torch.bfloat16, enabled=planned.autocast)
     with Held() as held, torch.no_grad(), cast:
         model = LlamaForCausalLM(config).to(torch.bfloat16 if planned.width == 2 else torch.float32).eval()
-        score = Scorer(model, model)
+        score = TextScorer(model, model)
         score(TextLoss(), {name: tensor[:1] for name, tensor in batch.items()})
         if planned.model.changes_logits:
             score._head = None

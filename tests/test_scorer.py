@@ -7,7 +7,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from lightning_langcore.metrics import chunked_cross_entropy as room
 from lightning_langcore.metrics.perplexity import TextLoss
-from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.metrics.text_scorer import TextScorer
 
 SMALL = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -79,7 +79,7 @@ def a_batch(rows=3, length=20, dtype=torch.float32):
 def scored(module, batch):
     metric = TextLoss()
     with torch.no_grad():
-        Scorer(module, module)(metric, batch)
+        TextScorer(module, module)(metric, batch)
     return {name: value.item() for name, value in metric.compute().items()}
 
 
@@ -96,7 +96,7 @@ def test_figures_are_those_of_the_modules_own_logits(monkeypatch, kind):
     monkeypatch.setattr(room, "_ROWS", 8)
     make, lends = MODULES[kind]
     module, batch = make().eval(), a_batch()
-    assert (Scorer(module, module)._head is not None) == lends
+    assert (TextScorer(module, module)._head is not None) == lends
     found = scored(module, batch)
     assert found["nats_per_token"] == pytest.approx(plain(module, batch), rel=1e-6)
     assert found["num_tokens"] == (batch["shift_labels"] != -100).sum()
@@ -127,7 +127,7 @@ def test_neither_all_logits_nor_a_gradient_of_the_head_are_made(monkeypatch):
 
 def test_a_batch_without_labels_adds_nothing():
     model, batch = tiny_llama().eval(), a_batch()
-    metric, score = TextLoss(), Scorer(model, model)
+    metric, score = TextLoss(), TextScorer(model, model)
     with torch.no_grad():
         score(metric, batch)
         nats = metric.nats.clone()

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.perplexity import TextLoss
-from lightning_langcore.metrics.text_scorer import Batch, Scorer
+from lightning_langcore.metrics.text_scorer import Batch, TextScorer
 from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.utils.progress import track
 
@@ -114,7 +114,7 @@ class MultilingualPerplexity(Callback):
         """
         figures: dict[str, float] = {}
         with isolate_rng(), torch.no_grad(), evaluation_mode(pl_module), trainer.precision_plugin.forward_context():
-            score = Scorer(pl_module, pl_module)
+            score = TextScorer(pl_module, pl_module)
             for split, loaders in self._splits(trainer).items():
                 for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
                     result = _text_loss(trainer, score, loader)
@@ -142,7 +142,7 @@ class MultilingualPerplexity(Callback):
         return datamodule.eval_loaders()
 
 
-def _text_loss(trainer: pl.Trainer, score: Scorer, loader: Iterable[Batch]) -> dict[str, Any]:
+def _text_loss(trainer: pl.Trainer, score: TextScorer, loader: Iterable[Batch]) -> dict[str, Any]:
     metric = TextLoss().to(trainer.strategy.root_device)
     for batch in _share(loader, trainer.global_rank, trainer.world_size):
         score(metric, trainer.strategy.batch_to_device(dict(batch)))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from lightning_langcore.importance.outliers import outlier_region
 from lightning_langcore.jobs.config.region_kinds import WITHOUT_FRACTION, Request
 from lightning_langcore.jobs.steps import outliers, prepare
-from lightning_langcore.jobs.steps.evaluation import Figures, add_rows, make_fabric, score_languages, timed
+from lightning_langcore.jobs.steps.evaluation import Figures, add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.jobs.steps.regions import build
 from lightning_langcore.models import loading
@@ -64,11 +64,11 @@ def run(cfg: DictConfig) -> Results:
             seen.append(outlier_region(model, what))
         return seen[0]
 
-    bench = _Bench(model, prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"], fabric)
-    results.seconds = bench.seconds
+    evaluator = _Evaluator(model, prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"], fabric)
+    results.seconds = evaluator.seconds
     made: dict[Request, Region] = {}
     with logged(cfg, "perturb", results):
-        add_rows(results, bench.score(), stage="base", seed=cfg.seed)
+        add_rows(results, evaluator.score(), stage="base", seed=cfg.seed)
         results.write()
         for damage in track(_grid(cfg), "perturbing", unit="damages"):
             if damage.request not in made:
@@ -78,18 +78,18 @@ def run(cfg: DictConfig) -> Results:
             about = damage.request._asdict() | {"method": damage.method, "strength": damage.strength}
             if damage.request.variant in WITHOUT_FRACTION:
                 about["fraction"] = region.meta.get("fraction") or region.fraction
-            add_rows(results, bench.perturbed(region, damage), stage="perturbed", **about)
+            add_rows(results, evaluator.perturbed(region, damage), stage="perturbed", **about)
             results.write()
         results.status = "completed"
-    bench.seconds["total"] = time.monotonic() - started
+    evaluator.seconds["total"] = time.monotonic() - started
     results.write()
-    evaluating, perturbing = (bench.seconds[name] for name in ("evaluating", "perturbing"))
+    evaluating, perturbing = (evaluator.seconds[name] for name in ("evaluating", "perturbing"))
     say(f"damaging and undoing took {perturbing / evaluating:.2%} of the time that scoring took")
     _draw(results, output)
     return results
 
 
-class _Bench:
+class _Evaluator:
     """One model that is scored, damaged and restored; equal damage is scored once."""
 
     def __init__(self, model: PreTrainedModel, loaders: Mapping[str, Any], fabric: Fabric) -> None:
@@ -102,7 +102,7 @@ class _Bench:
     def score(self) -> Figures:
         """The figures of the model as it is."""
         with timed(self.seconds, "evaluating"):
-            return score_languages(self._model, self._loaders, self._fabric)
+            return evaluate_languages(self._model, self._loaders, self._fabric)
 
     def perturbed(self, region: Region, damage: Damage) -> Figures:
         """The figures of the damaged model, which is whole again afterwards, to the bit."""

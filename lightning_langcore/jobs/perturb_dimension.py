@@ -22,7 +22,7 @@ from lightning_langcore.data import Source
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.importance.outliers import Outliers
 from lightning_langcore.jobs.steps import outliers, prepare
-from lightning_langcore.jobs.steps.evaluation import add_rows, make_fabric, score_languages, timed
+from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.models import loading, parameters
 from lightning_langcore.plots import dimension_grid
@@ -88,19 +88,19 @@ def run(cfg: DictConfig) -> Results:
     model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
     named = _named(cfg, model)
     norms = [] if named else _norms(cfg, model)
-    bench = _Bench(cfg, source, model, tokenizer)
+    evaluator = _Evaluator(cfg, source, model, tokenizer)
     found = outliers.find(cfg, source, model, tokenizer)
     _write_found(found, output / "dimensions.csv")
     targets = [_target(model, *each) for each in named or _auto(cfg, norms, model, found)]
-    bench.results.notes = [outliers.summary(found)]
-    results = bench.results
+    evaluator.results.notes = [outliers.summary(found)]
+    results = evaluator.results
     with logged(cfg, "perturb_dimension", results):
-        bench.measure(None, None)
+        evaluator.measure(None, None)
         for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
             with timed(results.seconds, "perturbing"):
                 undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
             try:
-                bench.measure(target, change)
+                evaluator.measure(target, change)
             finally:
                 with timed(results.seconds, "perturbing"):
                     undo.restore()
@@ -108,11 +108,11 @@ def run(cfg: DictConfig) -> Results:
     results.seconds["total"] = time.monotonic() - started
     results.write()
     dimension_grid([results], output / "plots" / "dimensions.png", {target.name: target.role for target in targets})
-    _print(bench.seen, bench.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
+    _print(evaluator.seen, evaluator.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
     return results
 
 
-class _Bench:
+class _Evaluator:
     """Scores and generates with the model as it is, and writes both down."""
 
     def __init__(
@@ -139,7 +139,7 @@ class _Bench:
         if target and change:
             about |= {"stage": "perturbed", "variant": target.name, "method": change.method, "strength": change.value}
         with timed(self.results.seconds, "evaluating"):
-            figures = score_languages(self.model, self.loaders, self.fabric)
+            figures = evaluate_languages(self.model, self.loaders, self.fabric)
         with timed(self.results.seconds, "generating"):
             texts = [self._generate(ids) for ids in self.ids]
         add_rows(self.results, figures, **about)

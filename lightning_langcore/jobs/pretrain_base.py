@@ -14,7 +14,7 @@ from lightning_langcore.data import Source, Splitter
 from lightning_langcore.data.evaluation_batches import take_tokens
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.jobs.steps import prepare
-from lightning_langcore.jobs.steps.evaluation import add_rows, make_fabric, score_languages
+from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.metrics.ngram_baselines import KneserNeyTrigram, Unigram
 from lightning_langcore.models import loading
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> Results:
     table = {}
     with logged(cfg, "pretrain_base", results):
         for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
-            figures = score_languages(model, {language: batches}, fabric)[language]
+            figures = evaluate_languages(model, {language: batches}, fabric)[language]
             add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
             table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
         results.status = "completed"

@@ -13,7 +13,7 @@ from lightning_langcore.metrics.perplexity import TextLoss
 Batch = Mapping[str, Any]
 
 
-class Scorer:
+class TextScorer:
     """Adds batches to a metric, without ever holding all their logits if the model's head allows it.
 
     Args:

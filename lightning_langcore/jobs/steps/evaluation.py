@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from lightning_langcore.metrics.perplexity import TextLoss
-from lightning_langcore.metrics.text_scorer import Scorer
+from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.results.record import Results
 
@@ -34,14 +34,14 @@ def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
     return Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=precision or cfg.trainer.precision)
 
 
-def score_languages(
+def evaluate_languages(
     model: PreTrainedModel, loaders: Mapping[str, Iterable[Mapping[str, Any]]], fabric: Fabric
 ) -> Figures:
     """The figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
     figures = {}
     with torch.no_grad(), evaluation_mode(model):
         with fabric.autocast():
-            score = Scorer(model, lambda ids: model(input_ids=ids, use_cache=False))
+            score = TextScorer(model, lambda ids: model(input_ids=ids, use_cache=False))
         for language, batches in loaders.items():
             metric = TextLoss().to(fabric.device)
             for batch in batches:
