@@ -85,7 +85,7 @@ class Count(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Cut out what is here."""
-        self.frozen, self.free, self.before, self.moved, self.still = {}, {}, {}, {}, 0
+        self.frozen, self.free, self.before, self.moved, self.unchanged = {}, {}, {}, {}, 0
         self.parameters = saved_parameters(pl_module)
         for name, indices in self.region:
             here = sharding.box(self.parameters[name])
@@ -103,7 +103,7 @@ class Count(Callback):
             now = sharding.local(self.parameters[name])
             moves = now != before
             self.moved[name] |= moves
-            self.still += int((~moves & ~self.frozen[name]).sum())
+            self.unchanged += int((~moves & ~self.frozen[name]).sum())
             before.copy_(now)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -115,9 +115,9 @@ class Count(Callback):
             flipped = (now.view(bits) ^ cache.view(bits)).cpu().numpy()
             here = [np.unpackbits(flipped.view(np.uint8)).sum(), (~frozen).sum(), (~frozen & ~self.moved[name]).sum()]
             counts[:3] += torch.tensor([float(count) for count in here])
-        counts[3] = self.still
-        flips, free, never, still = trainer.strategy.reduce(counts.to(pl_module.device), reduce_op="sum").tolist()
-        lost = still / (free * trainer.global_step)
+        counts[3] = self.unchanged
+        flips, free, never, unchanged = trainer.strategy.reduce(counts.to(pl_module.device), reduce_op="sum").tolist()
+        lost = unchanged / (free * trainer.global_step)
         self.counts = {"flips": flips, "lost": lost, "never": never / free}
         self.bytes = bytes_a_weight(pl_module, trainer.optimizers)
 

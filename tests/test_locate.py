@@ -133,12 +133,12 @@ def test_weights_that_never_moved_are_counted():
     for language in LANGUAGES:
         known.values[language, "change"][name][:6] = 0
     known.values["ar", "change"][name][6:9] = 0
-    still = search(known=known).still
+    unchanged = search(known=known).unchanged
     for key, query in WANTED.items():
         if query.statistic == "change":
-            assert still[key][name] == pytest.approx(0.75 if query.language == "ar" else 0.5)
+            assert unchanged[key][name] == pytest.approx(0.75 if query.language == "ar" else 0.5)
         else:
-            assert key not in still
+            assert key not in unchanged
 
 
 def test_of_whole_lines_those_count_that_did_not_move_at_all():
@@ -148,9 +148,9 @@ def test_of_whole_lines_those_count_that_did_not_move_at_all():
         known.values[language, "change"][name][:3] = 0  # three of twelve rows
         known.values[language, "change"][name][:, 0] = 0  # and a weight of every row
     rows, columns = (Query("weight_change", SelectionSpec(0.5, "lowest", unit)) for unit in ("row", "column"))
-    still = search({"rows": rows, "columns": columns}, known).still
-    assert still["rows"][name] == 3 / 12
-    assert still["columns"][name] == 1 / 8
+    unchanged = search({"rows": rows, "columns": columns}, known).unchanged
+    assert unchanged["rows"][name] == 3 / 12
+    assert unchanged["columns"][name] == 1 / 8
 
 
 class Stopped(Known):
@@ -176,7 +176,7 @@ def test_an_interrupted_search_goes_on_where_it_was_and_ends_the_same(tmp_path, 
     assert resumed.regions == whole.regions
     assert {k: r.meta for k, r in resumed.regions.items()} == {k: r.meta for k, r in whole.regions.items()}
     assert resumed.union == whole.union
-    assert resumed.still == whole.still
+    assert resumed.unchanged == whole.unchanged
     total = Known()
     search(known=total, thresholds=[0.5], others=[NORM])
     assert len(known.read) < len(total.read) or after == 3

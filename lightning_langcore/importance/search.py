@@ -55,7 +55,7 @@ class SearchResult:
     """
 
     regions: dict[str, Region] = field(default_factory=dict)
-    still: dict[str, dict[str, float]] = field(default_factory=dict)
+    unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
     union: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def locate(
         ValueError: a fraction that chooses nothing, a broken score, a weight that is not finite.
     """
     selectors = {key: selector(query.spec) for key, query in queries.items()}
-    result = SearchResult(still={key: {} for key, query in queries.items() if query.statistic == "change"})
+    result = SearchResult(unchanged={key: {} for key, query in queries.items() if query.statistic == "change"})
     for number in range(max((s.num_passes for s in selectors.values()), default=1)):
         live = {key: query for key, query in queries.items() if number < selectors[key].num_passes}
         first = number == 0
@@ -98,7 +98,7 @@ def locate(
             for key in asked:
                 selectors[key].reduce(number, name, shapes[name], found[key])
                 if "still" in found[key]:
-                    result.still[key][name] = float(found[key]["still"])
+                    result.unchanged[key][name] = float(found[key]["still"])
             if "union" in found:
                 result.union[name] = found["union"]["shares"].tolist()
     for key, query in queries.items():
@@ -147,8 +147,8 @@ class _TensorPass:
                     found[key] = selectors[key].map(number, self.name, scored)
                     if statistic == "change":
                         units = found[key].get("means", scored)  # whole lines where these are chosen
-                        still = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
-                        found[key]["still"] = torch.tensor(still, dtype=torch.float64)
+                        unchanged = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
+                        found[key]["still"] = torch.tensor(unchanged, dtype=torch.float64)
         if self.thresholds:
             shares = union_shares(self._made_of_weights(weight_scale), self._largest, self.thresholds)
             found["union"] = {"shares": torch.tensor(shares, dtype=torch.float64)}

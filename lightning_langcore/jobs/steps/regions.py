@@ -151,13 +151,13 @@ def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
     Raises:
         ValueError: so it is; the worst parameter is named.
     """
-    still = found.still.get(key)
-    if not still or query.spec.end != SCORES[query.score].core_end:
+    unchanged = found.unchanged.get(key)
+    if not unchanged or query.spec.end != SCORES[query.score].core_end:
         return
-    name, share = max(still.items(), key=lambda item: item[1])
+    name, share = max(unchanged.items(), key=lambda item: item[1])
     if query.spec.scope == "model":
-        sizes = {n: math.prod(found.regions[key].shapes[n]) for n in still}
-        name, share = "the candidates", sum(still[n] * sizes[n] for n in still) / sum(sizes.values())
+        sizes = {n: math.prod(found.regions[key].shapes[n]) for n in unchanged}
+        name, share = "the candidates", sum(unchanged[n] * sizes[n] for n in unchanged) / sum(sizes.values())
     if share >= query.spec.fraction:
         unit = "weight" if query.spec.granularity == "element" else query.spec.granularity
         where = f"in {query.language}" if query.language else "in any language"
