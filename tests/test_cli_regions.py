@@ -186,7 +186,7 @@ def test_every_kind_is_damaged_and_guarded_exactly(located, work, words, form):
     results = Results.load(work / folder)
     assert results.guard["max_abs_drift"] == 0.0
     region = Region.load(work / folder / "region.safetensors")
-    assert form is None or {part.form for part in region.parts.values()} == form
+    assert form is None or {part.encoding for part in region.parts.values()} == form
     assert results.guard["num_frozen"] == len(region) > 0
     base, saved = base_of(work), load_file(work / folder / "model/model.safetensors")
     for name, idx in region:

@@ -307,7 +307,7 @@ def test_every_form_of_a_region_is_kept_and_costs_its_numbers_and_values(form):
     plain_loop(reference, region, OPTIMIZERS["adamw"], batches, clip=0.5)
     assert_bits_kept(module, region, before)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), reference.parameters(), strict=True))
-    assert {part.form for _, part, _ in guard._guarded} == {form}
+    assert {part.encoding for _, part, _ in guard._guarded} == {form}
     for _, part, values in guard._guarded:
         rows, cols = part.shape
         numbers = {"idx": 4 * len(part), "bits": rows * cols // 8, "rows": 4 * rows // 2, "cols": 4 * cols // 2}[form]

@@ -264,7 +264,7 @@ def assert_as_read(loaded, data):
         assert len(part) == len(values) * weight_of(form, shapes[name])
         assert values == sorted(set(values))
         assert 0 <= values[0] <= values[-1] < (part.numel if form in ("idx", "bits") else shapes[name][form == "cols"])
-        assert (part.data if part.form == form != "bits" else part.indices()).tolist() == values
+        assert (part.data if part.encoding == form != "bits" else part.indices()).tolist() == values
 
 
 def weight_of(form, shape):

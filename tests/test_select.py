@@ -189,7 +189,7 @@ def test_whole_lines_are_those_with_the_best_means(granularity, axis, end):
         means = scores[name].double().mean(axis).numpy()
         order = np.argsort(means if end == "lowest" else -means, kind="stable")
         count = {12: 6, 8: 4, 20: 10, 5: 2}[len(means)]  # of five the lower of 2 and 3
-        assert part.form == ("rows" if granularity == "row" else "cols")
+        assert part.encoding == ("rows" if granularity == "row" else "cols")
         assert part.data.tolist() == sorted(order[:count].tolist())
     assert region.meta["granularity"] == granularity
     assert region.meta["num_ties"] == 0

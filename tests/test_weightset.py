@@ -30,10 +30,10 @@ def some(form, seed=0, fraction=0.4):
     return WeightSet("bits", torch.from_numpy(bits), SHAPE), set(flat)
 
 
-FORMS = ["idx", "bits", "rows", "cols"]
+ENCODINGS = ["idx", "bits", "rows", "cols"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ENCODINGS)
 def test_every_form_means_the_same_indices(form):
     made, expected = some(form)
     assert made.indices().tolist() == sorted(expected)
@@ -48,7 +48,7 @@ def test_every_form_means_the_same_indices(form):
     assert cols.tolist() == [sum(i % 13 == c for i in expected) for c in range(13)]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ENCODINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gather_fill_and_scatter_equal_a_mask(form, dtype):
     made, expected = some(form)
@@ -66,8 +66,8 @@ def test_gather_fill_and_scatter_equal_a_mask(form, dtype):
     assert torch.equal(changed.view(torch.uint8), tensor.view(torch.uint8))
 
 
-@pytest.mark.parametrize("one", FORMS)
-@pytest.mark.parametrize("two", FORMS)
+@pytest.mark.parametrize("one", ENCODINGS)
+@pytest.mark.parametrize("two", ENCODINGS)
 def test_algebra_of_all_pairs_of_forms_equals_that_of_sets(one, two):
     (a, left), (b, right) = some(one, seed=1), some(two, seed=2)
     assert set((a | b).indices().tolist()) == left | right
@@ -121,7 +121,7 @@ BOXES = [((2, 0), (3, 13)), ((0, 4), (7, 5)), ((1, 3), (4, 6)), ((7, 0), (0, 13)
 
 
 @pytest.mark.parametrize(("start", "shape"), BOXES)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ENCODINGS)
 def test_what_lies_within_a_box_is_what_a_mask_of_it_says(form, start, shape):
     made, expected = some(form)
     mask = np.zeros(SHAPE, dtype=bool)

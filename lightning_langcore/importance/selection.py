@@ -112,8 +112,8 @@ def matched_region(
     """
     parts = {}
     for name, part in region.parts.items():
-        if part.form in ("rows", "cols"):
-            raise ValueError(f"a region of whole {part.form} can't be matched in size weight by weight: {name}")
+        if part.encoding in ("rows", "cols"):
+            raise ValueError(f"a region of whole {part.encoding} can't be matched in size weight by weight: {name}")
         keys = keys_of(magnitude(theta_0[name]).view(-1).numpy(), "lowest") >> 16
         filled = np.cumsum(np.bincount(keys, minlength=NUM_BUCKETS))
         classes = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]

@@ -116,7 +116,7 @@ class Elements:
         k = round(self.spec.fraction * len(values))
         chosen, num_ties = choose(name, values, k, self.spec.end, self.spec.seed)
         part = WeightSet.of(torch.from_numpy(chosen), score.shape)
-        return {part.form: part.data, "ties": torch.tensor(num_ties)}
+        return {part.encoding: part.data, "ties": torch.tensor(num_ties)}
 
     def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         self._parts[name] = _set_of(found, shape)
@@ -153,7 +153,7 @@ class ModelElements:
             return {"counts": torch.from_numpy(lower_histogram(keys, self._bucket()[0]))}
         cut, _ = self._cut()
         sets = {kind: _where(found, score.shape) for kind, found in (("<", keys < cut), ("=", keys == cut))}
-        return {f"{kind}{part.form}": part.data for kind, part in sets.items()}
+        return {f"{kind}{part.encoding}": part.data for kind, part in sets.items()}
 
     def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
         if number == 0:
@@ -258,5 +258,5 @@ def _where(flags: np.ndarray, shape: Sequence[int]) -> WeightSet:
 
 
 def _set_of(found: Found, shape: Sequence[int], kind: str = "") -> WeightSet:
-    form = "idx" if f"{kind}idx" in found else "bits"
-    return WeightSet(form, found[kind + form], shape)
+    encoding = "idx" if f"{kind}idx" in found else "bits"
+    return WeightSet(encoding, found[kind + encoding], shape)

@@ -162,4 +162,4 @@ def _checked(name: str, shape: Sequence[int], part: Tensor | WeightSet) -> Weigh
         raise ValueError(f"{name}: {error}") from error
     if made.shape != tuple(shape):
         raise ValueError(f"{name}: weights of a parameter of shape {made.shape}, not {tuple(shape)}")
-    return made if made.form in ("rows", "cols") else made.compact()
+    return made if made.encoding in ("rows", "cols") else made.compact()

@@ -38,9 +38,9 @@ def digest(shapes: Shapes, parts: Mapping[str, WeightSet]) -> str:
     """SHA-256 over candidates and stored parts: equal for equal regions in equal form, whatever the file or machine."""
     h = hashlib.sha256(fingerprint(shapes).encode())
     for name in sorted(parts):
-        h.update(f"{name} {parts[name].form} ".encode())
+        h.update(f"{name} {parts[name].encoding} ".encode())
         for chunk in parts[name].data.split(_CHUNK):
-            h.update(chunk.numpy().astype("u1" if parts[name].form == "bits" else "<i8", copy=False))
+            h.update(chunk.numpy().astype("u1" if parts[name].encoding == "bits" else "<i8", copy=False))
     return h.hexdigest()
 
 
@@ -58,7 +58,7 @@ def write(path: Path, shapes: Shapes, parts: Mapping[str, WeightSet], meta: Mapp
         "num_weights": sum(map(len, parts.values())),
         "sha256": digest(shapes, parts),
     }
-    tensors = {f"{name}|{part.form}": part.data for name, part in parts.items()}
+    tensors = {f"{name}|{part.encoding}": part.data for name, part in parts.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"langcore": json.dumps(header, ensure_ascii=False)})
 
@@ -123,16 +123,16 @@ def _is_length(n: Any) -> bool:
 def _entries(tensors: Mapping[str, Tensor], shapes: Shapes) -> Iterator[tuple[str, WeightSet]]:
     seen = set()
     for key, tensor in tensors.items():
-        name, _, form = key.rpartition("|")
+        name, _, encoding = key.rpartition("|")
         if name not in shapes:
             raise ValueError(f"the entry {key!r} names no candidate parameter")
         if name in seen:
             raise ValueError(f"{name} appears twice")
         seen.add(name)
-        if form == "bits" and math.prod(shapes[name]) > 8 * tensor.nbytes:
+        if encoding == "bits" and math.prod(shapes[name]) > 8 * tensor.nbytes:
             raise ValueError(f"{name}: the bitmap is not {(math.prod(shapes[name]) + 7) // 8} bytes")
         try:
-            part = WeightSet(form, tensor, shapes[name])
+            part = WeightSet(encoding, tensor, shapes[name])
         except ValueError as error:
             raise ValueError(f"the entry {key!r}: {error}") from error
         if len(part):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_langcore.models.parameters import flat
 
-FORMS = ("idx", "bits", "rows", "cols")
+ENCODINGS = ("idx", "bits", "rows", "cols")
 _INT32_MAX = 2**31 - 1
 _CHUNK = 1 << 20  # indices at a time
 _IDX_FOR_SPEED = 1 / 8
@@ -34,8 +34,8 @@ class WeightSet:
         ValueError: data that do not fit form and shape; the message says what is wrong, not which parameter.
     """
 
-    def __init__(self, form: str, data: Tensor, shape: Sequence[int]) -> None:
-        self.form = form
+    def __init__(self, encoding: str, data: Tensor, shape: Sequence[int]) -> None:
+        self.encoding = encoding
         self.shape = tuple(shape)
         self.numel = math.prod(self.shape)
         self.data = self._checked(data)
@@ -54,7 +54,7 @@ class WeightSet:
             return NotImplemented
         if self.shape != other.shape or len(self) != len(other):
             return False
-        one, two = (self, other) if self.form == other.form else (self.compact(), other.compact())
+        one, two = (self, other) if self.encoding == other.encoding else (self.compact(), other.compact())
         return torch.equal(one.data, two.data)
 
     __hash__ = None  # type: ignore[assignment]
@@ -70,23 +70,23 @@ class WeightSet:
 
     def indices(self) -> Tensor:
         """Flat row-major indices, ascending, int64, on the device of the data."""
-        if self.form == "idx":
+        if self.encoding == "idx":
             return self.data.long()
-        if self.form == "bits":
+        if self.encoding == "bits":
             return _where(self.data, self.numel)
         lines, (rows, cols) = self.data.long(), self.shape
-        if self.form == "rows":
+        if self.encoding == "rows":
             return (lines[:, None] * cols + torch.arange(cols, device=lines.device)).flatten()
         return (torch.arange(rows, device=lines.device)[:, None] * cols + lines).flatten()
 
     def bitmap(self) -> Tensor:
         """One bit for every weight of the parameter, uint8, little-endian, on the CPU."""
-        if self.form == "bits":
+        if self.encoding == "bits":
             return self.data.cpu()
         mask = np.zeros(self.numel, dtype=bool)
-        if self.form == "idx":
+        if self.encoding == "idx":
             mask[self.data.cpu().numpy()] = True
-        elif self.form == "rows":
+        elif self.encoding == "rows":
             mask.reshape(self.shape)[self.data.cpu().numpy()] = True
         else:
             mask.reshape(self.shape)[:, self.data.cpu().numpy()] = True
@@ -95,14 +95,14 @@ class WeightSet:
     def compact(self) -> "WeightSet":
         """The same weights as ``idx`` or ``bits``, whichever is smaller: one form for one set, whatever made it."""
         width = 4 if self.numel <= _INT32_MAX else 8
-        form = "idx" if len(self) * width <= (self.numel + 7) // 8 else "bits"
-        if form == self.form:
+        encoding = "idx" if len(self) * width <= (self.numel + 7) // 8 else "bits"
+        if encoding == self.encoding:
             return self
-        return WeightSet(form, self.indices() if form == "idx" else self.bitmap(), self.shape)
+        return WeightSet(encoding, self.indices() if encoding == "idx" else self.bitmap(), self.shape)
 
     def for_speed(self) -> "WeightSet":
         """The form for what is done at every step: indices where they are few, else as it is."""
-        if self.form == "bits" and len(self) <= _IDX_FOR_SPEED * self.numel:
+        if self.encoding == "bits" and len(self) <= _IDX_FOR_SPEED * self.numel:
             return WeightSet("idx", self.indices(), self.shape)
         return self
 
@@ -115,10 +115,10 @@ class WeightSet:
         """
         if tuple(shape) == self.shape:
             return self
-        if self.form in ("rows", "cols"):
-            dim = 0 if self.form == "rows" else 1
+        if self.encoding in ("rows", "cols"):
+            dim = 0 if self.encoding == "rows" else 1
             lines = self.data[(self.data >= start[dim]) & (self.data < start[dim] + shape[dim])] - start[dim]
-            return WeightSet(self.form, lines, shape)
+            return WeightSet(self.encoding, lines, shape)
         indices = self.indices()
         if tuple(shape[1:]) == self.shape[1:]:  # whole rows: one after the other
             line = math.prod(shape[1:])
@@ -139,18 +139,18 @@ class WeightSet:
     def gather(self, tensor: Tensor) -> Tensor:
         """The set's values of a tensor of this shape: 1-D, in the order of the flat indices, a copy."""
         tensor = tensor.detach()
-        if self.form == "rows":
+        if self.encoding == "rows":
             return tensor.index_select(0, self.data).flatten()
-        if self.form == "cols":
+        if self.encoding == "cols":
             return tensor.index_select(1, self.data).flatten()
         return flat(tensor).index_select(0, self._positions())
 
     def fill_(self, tensor: Tensor, value: float) -> None:
         """Write one value to the set's places."""
         tensor = tensor.detach()
-        if self.form == "rows":
+        if self.encoding == "rows":
             tensor.index_fill_(0, self.data.long(), value)
-        elif self.form == "cols":
+        elif self.encoding == "cols":
             tensor.index_fill_(1, self.data.long(), value)
         else:
             flat(tensor).index_fill_(0, self._positions().long(), value)
@@ -158,9 +158,9 @@ class WeightSet:
     def scatter_(self, tensor: Tensor, values: Tensor) -> None:
         """Write values, in the order of :meth:`gather`, to the set's places; bits are copied, NaN and -0.0 included."""
         tensor = tensor.detach()
-        if self.form == "rows":
+        if self.encoding == "rows":
             tensor.index_copy_(0, self.data.long(), values.view(-1, self.shape[1]))
-        elif self.form == "cols":
+        elif self.encoding == "cols":
             tensor.index_copy_(1, self.data.long(), values.view(self.shape[0], -1))
         else:
             flat(tensor).index_copy_(0, self._positions().long(), values)
@@ -168,12 +168,12 @@ class WeightSet:
     def row_column_counts(self) -> tuple[np.ndarray, np.ndarray]:
         """How many of the set's weights lie in each row and in each column of a matrix; int64."""
         rows, cols = self.shape
-        if self.form in ("rows", "cols"):
-            full, other = (cols, rows) if self.form == "rows" else (rows, cols)
+        if self.encoding in ("rows", "cols"):
+            full, other = (cols, rows) if self.encoding == "rows" else (rows, cols)
             own = np.zeros(other, dtype=np.int64)
             own[self.data.cpu().numpy()] = full
             across = np.full(full, len(self.data), dtype=np.int64)
-            return (own, across) if self.form == "rows" else (across, own)
+            return (own, across) if self.encoding == "rows" else (across, own)
         in_rows, in_cols = np.zeros(rows, np.int64), np.zeros(cols, np.int64)
         for chunk in self.indices().cpu().split(_CHUNK):
             row, col = np.divmod(chunk.numpy(), cols)
@@ -182,30 +182,30 @@ class WeightSet:
         return in_rows, in_cols
 
     def _positions(self) -> Tensor:
-        return self.data if self.form == "idx" else _where(self.data, self.numel)
+        return self.data if self.encoding == "idx" else _where(self.data, self.numel)
 
     def _combine(
         self, other: "WeightSet", of_lines: Callable[..., np.ndarray], of_bits: Callable[..., np.ndarray]
     ) -> "WeightSet":
-        if self.form == other.form != "bits":
+        if self.encoding == other.encoding != "bits":
             lines = torch.from_numpy(of_lines(self.data.cpu().numpy(), other.data.cpu().numpy()))
-            combined = WeightSet(self.form, lines, self.shape)
-            return combined.compact() if self.form == "idx" else combined
+            combined = WeightSet(self.encoding, lines, self.shape)
+            return combined.compact() if self.encoding == "idx" else combined
         bits = of_bits(self.bitmap().numpy(), other.bitmap().numpy())
         return WeightSet("bits", torch.from_numpy(bits), self.shape).compact()
 
     def _checked(self, data: Tensor) -> Tensor:
-        if self.form not in FORMS:
-            raise ValueError(f"unknown kind {self.form!r}")
-        if self.form == "bits":
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"unknown kind {self.encoding!r}")
+        if self.encoding == "bits":
             return self._checked_bits(data)
         if data.ndim != 1 or data.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"indices must be int32 or int64, 1-D, not {data.dtype}{list(data.shape)}")
-        if self.form != "idx" and len(self.shape) != 2:
-            raise ValueError(f"only a matrix has {self.form}, not shape {self.shape}")
-        places = self.numel if self.form == "idx" else self.shape[0 if self.form == "rows" else 1]
+        if self.encoding != "idx" and len(self.shape) != 2:
+            raise ValueError(f"only a matrix has {self.encoding}, not shape {self.shape}")
+        places = self.numel if self.encoding == "idx" else self.shape[0 if self.encoding == "rows" else 1]
         if len(data) and (int(data[0]) < 0 or int(data[-1]) >= places):
-            raise ValueError(f"an index of {self.form} lies outside the {places} of shape {self.shape}")
+            raise ValueError(f"an index of {self.encoding} lies outside the {places} of shape {self.shape}")
         if not bool((data[1:] > data[:-1]).all()):
             raise ValueError("the indices are not strictly ascending")
         return data.to(torch.int32 if places <= _INT32_MAX else torch.int64).contiguous()
@@ -218,11 +218,11 @@ class WeightSet:
         return data.contiguous()
 
     def _count(self) -> int:
-        if self.form == "bits":
+        if self.encoding == "bits":
             return sum(int(np.unpackbits(part.numpy()).sum()) for part in self.data.cpu().split(_CHUNK // 16))
-        if self.form == "idx":
+        if self.encoding == "idx":
             return len(self.data)
-        return len(self.data) * self.shape[1 if self.form == "rows" else 0]
+        return len(self.data) * self.shape[1 if self.encoding == "rows" else 0]
 
 
 class Indices(Mapping[str, np.ndarray]):
