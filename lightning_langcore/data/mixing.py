@@ -53,7 +53,7 @@ def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> 
         mix: entry -> weight in tokens: a language of the data, ``target`` (the languages to train on), ``general``,
             ``conversations``, or a name of ``data.sources``; the languages of an entry share its weight equally.
             ``None``: ``conversations`` if there are any, else ``target``.
-        offer: what there is.
+        available: the sources there are.
 
     Raises:
         ValueError: an entry that names no source, a negative weight, or nothing left.

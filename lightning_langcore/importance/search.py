@@ -73,12 +73,12 @@ def locate(
 
     Args:
         theta_0: the base's weights by name.
-        evidence: the languages' statistics; needed for every score but ``magnitude`` and ``random``.
+        language_statistics: the languages' statistics; needed for every score but ``magnitude`` and ``random``.
         shapes: name and shape of each candidate.
-        wanted: key -> region to find.
+        queries: key -> region to find.
         thresholds: of the union table; empty: none is made.
         others: parameters outside the candidates for the union table, norms for one.
-        kept: folder in which each tensor's findings are kept, for a search that may be interrupted; it must belong to
+        cache: folder in which each tensor's findings are kept, for a search that may be interrupted; it must belong to
             exactly this search.
         track: wraps the names of a pass, to show progress.
 
@@ -186,10 +186,10 @@ class _TensorPass:
             yield statistic, None, total
 
 
-def _cached(folder: Path | None, key: str, map: Callable[[], dict[str, Found]]) -> dict[str, Found]:
-    """What ``map`` says, from the folder if it has been asked before."""
+def _cached(folder: Path | None, key: str, compute: Callable[[], dict[str, Found]]) -> dict[str, Found]:
+    """What ``compute`` returns, from the folder if it has been asked before."""
     if folder is None:
-        return map()
+        return compute()
     file = folder / f"{key}.safetensors"
     if file.exists():
         try:
@@ -201,7 +201,7 @@ def _cached(folder: Path | None, key: str, map: Callable[[], dict[str, Found]]) 
             owner, _, kind = name.rpartition("|")
             found.setdefault(owner, {})[kind] = tensor
         return found
-    found = map()
+    found = compute()
     with atomic_path(file) as temporary:
         save_file({f"{owner}|{kind}": t for owner, own in found.items() for kind, t in own.items()}, temporary)
     return found

@@ -210,7 +210,7 @@ def _auto(cfg: DictConfig, norms: Sequence[str], model: PreTrainedModel, found: 
     outlying = {d.dimension for d in (*found.dimensions, *dimensions)}
     outlying |= {w.row for w in (*found.super_weights, *weights)}
     others = [d for d in range(found.hidden_size) if d not in outlying]
-    controls = rng.spec(others, min(len(dimensions), len(others)), replace=False)
+    controls = rng.choice(others, min(len(dimensions), len(others)), replace=False)
     for norm in norms:
         for dimension in dimensions:
             yield f"{norm}[{dimension.dimension}]", "massive dimension" if dimension.layers else BELOW
@@ -219,7 +219,7 @@ def _auto(cfg: DictConfig, norms: Sequence[str], model: PreTrainedModel, found: 
     for weight in weights:
         yield f"{weight.name}[{weight.row},{weight.column}]", "super weight" if weight.found else BELOW
         columns = [column for column in range(shapes[weight.name][1]) if column != weight.column]
-        yield f"{weight.name}[{rng.spec(others)},{rng.spec(columns)}]", CONTROL
+        yield f"{weight.name}[{rng.choice(others)},{rng.choice(columns)}]", CONTROL
 
 
 def _target(model: PreTrainedModel, name: str, role: str) -> Target:

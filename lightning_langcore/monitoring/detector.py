@@ -128,7 +128,7 @@ class Detector:
         """The verdict on a step; an accepted one enters the windows.
 
         Args:
-            evidence: of every rank.
+            features: of every rank.
             overflow_is_usual: gradients that are not finite belong to a scaler's search and are neither flagged nor
                 kept.
         """

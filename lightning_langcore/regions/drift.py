@@ -45,7 +45,7 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_rows_column
         changes: name and relative change ``|theta - theta_0| / scale`` (float32, the parameter's shape, on the CPU) of
             every parameter; the region's candidates count for the means, these and the norms for the lines.
         region: see above.
-        num_lines: how many lines to name.
+        num_rows_columns: how many rows and columns to name.
     """
     inside, outside, still = [0.0, 0], [0.0, 0], [0.0, 0]
     lines: list[MovedRowOrColumn] = []

@@ -54,7 +54,7 @@ class Results:
         data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
             ``source``, ``language``, ``kind`` text or conversations, ``tokens``, ``epochs``, ``documents``), ``ratio``
             (general tokens to one of the target, as it came out), ``epochs`` of the target, ``noise`` (``kind``,
-            ``rate``, ``length``, ``window`` as shares of the run's tokens), ``num_filtered``, ``num_cut``, ``trajectory``
+            ``rate``, ``length``, ``window`` as shares of the run's tokens), ``num_filtered``, ``num_cut``, ``course``
             (at each milestone ``samples`` and ``share``, 0..1, of the planned run that was read), ``asked`` (``ratio``
             and ``epochs`` as configured); ``None``: not known.
         drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of

@@ -63,7 +63,7 @@ def window(run: Results, between: tuple[float, float] | None = None) -> tuple[fl
     ``None``: there is no noise, the run ended before it, or nothing is known of how long it was to be.
 
     Args:
-        run: with ``trajectory`` in its ``data``, else with rows of stage final.
+        run: with ``course`` in its ``data``, else with rows of stage final.
         between: the shares of the run; by default its own. So a run without noise can be read like one with noise.
     """
     between, places = between or shares(run), _places(run)
@@ -82,7 +82,7 @@ def _between(points: Sequence[tuple[float, float]], place: float) -> float:
 def _places(run: Results) -> Trajectory | None:
     """Documents, and the share of the planned run's tokens that was read with them; ascending, from the start on.
 
-    Noise makes documents longer, so one is no fixed multiple of the other, unless ``data`` has no ``trajectory``.
+    Noise makes documents longer, so one is no fixed multiple of the other, unless ``data`` has no ``course``.
     """
     measured = sorted((point["samples"], point["share"]) for point in (run.data or {}).get("course") or [])
     length = max((row["samples"] for row in run.perplexity if row["stage"] == "final"), default=0)

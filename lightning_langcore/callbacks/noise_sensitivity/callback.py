@@ -50,9 +50,9 @@ class NoiseSensitivity(Callback):
     A step is flagged where one of ``signals`` lies ``threshold`` sigmas above the centre of its last ``window``
     accepted values (more while the window fills, see :func:`~lightning_langcore.monitoring.rolling_window.widened`);
     where ``repetition`` reaches ``max_repeats``, from the first step on; where loss or gradient norm are not finite.
-    Sigma is at least 2 % of the centre, or one token or pair. ``unseen_pairs`` falls through the run, so its
-    holds rows, not steps. Only accepted steps enter windows. Under ``mean`` noise hides itself where more than one value in
-    37 is noise; ``median`` stands up to a third. A ``surprise`` enters as at most 3 sigmas, and hides less.
+    Sigma is at least 2 % of the centre, or one token or pair. ``unseen_pairs`` falls through the run, so its window
+    holds rows, not steps. Only accepted steps enter windows. Under ``mean`` noise hides itself where more than one
+    value in 37 is noise; ``median`` stands up to a third. A ``surprise`` enters as at most 3 sigmas, and hides less.
 
     Actions: ``log`` writes down. ``skip`` drops all gradients before the step: weights, moments and step counters
     stay, schedule and ``trainer.global_step`` go on. ``clip`` scales the gradients down to the usual norm; where that

@@ -49,7 +49,7 @@ class FlagLog:
         Args:
             step: that is flagged, counted from 1.
             action: what was done.
-            verdict: on the step.
+            decision: on the step.
             names: of the tensors.
             documents: of the suspicious rows, each once.
             heads: of the suspicious rows.

@@ -23,7 +23,7 @@ def label(cfg: DictConfig, condition: str) -> None:
 
     Args:
         cfg: the whole configuration; ``logger.wandb`` is changed.
-        arm: ``frozen`` or ``free``.
+        condition: ``frozen`` or ``free``, or the job.
     """
     node = OmegaConf.select(cfg, "logger.wandb")
     if node is None:

@@ -103,7 +103,7 @@ def assemble(
         requests: what to make.
         optional: requests that are left out, which is said, where they can't be made.
         thresholds: of the union table.
-        kept: see :func:`lightning_langcore.importance.search.locate`.
+        cache: see :func:`lightning_langcore.importance.search.locate`.
 
     Returns:
         The regions, and what else the reading has found.
