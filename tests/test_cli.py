@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_langcore import Region
-from lightning_langcore.cli import main
+from lightning_langcore.cli import run as command
 from lightning_langcore.results.record import Results
 
 
@@ -296,7 +296,7 @@ def test_a_run_stopped_before_training_leaves_a_record(work, monkeypatch):
     def stopped(cfg):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "run", stopped)
+    monkeypatch.setattr(command, "run", stopped)
     done = run(work, "+experiment=recovery_frozen", "hydra.run.dir=early", expect=130)
     assert "interrupted" in done.stderr
     results = Results.load(work / "early")

@@ -26,7 +26,7 @@ from lightning_langcore.data.chat_encoding import Encoded
 from lightning_langcore.data.packing.conversations import pack_conversations
 from lightning_langcore.data.packing.documents import PackedTokens, pack
 from lightning_langcore.data.sources.base import Conversation, Document
-from lightning_langcore.models import loading
+from lightning_langcore.models import loading, safetensors_writer
 from lightning_langcore.plots.style import save as save_picture
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import artifact_cache, atomic_files
@@ -209,7 +209,7 @@ def write_results(path):
 
 
 def write_tensors(path):
-    atomic_files.write_safetensors(path, {"a": (50, 50)}, [torch.zeros(50, 50)], {})
+    safetensors_writer.write_safetensors(path, {"a": (50, 50)}, [torch.zeros(50, 50)], {})
 
 
 WAYS = {

@@ -22,8 +22,9 @@ from torch.distributed.checkpoint import CheckpointException
 from lightning_langcore import ContinuedPretraining, CoreGuard
 from lightning_langcore.results.record import Results
 from lightning_langcore.training import resume
-from lightning_langcore.training.checkpointing import StepCheckpoint, system_error
+from lightning_langcore.training.checkpointing import StepCheckpoint
 from lightning_langcore.training.csv_logger import CSVLog
+from lightning_langcore.utils.atomic_files import system_error
 
 ALL = "callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]"
 WORDS = [
@@ -163,7 +164,7 @@ def lines(path):
 
 
 def test_sigterm_before_training_leaves_a_record(work, monkeypatch):
-    monkeypatch.setattr("lightning_langcore.cli.main.run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("lightning_langcore.cli.run.run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     done = run(work, *WORDS, "hydra.run.dir=early", expect=143)
     assert "interrupted" in done.stderr
@@ -175,7 +176,7 @@ def test_a_rank_that_dies_is_one_sentence(work, monkeypatch):
     def lost(_):
         raise RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:28060. This is typically ...")
 
-    monkeypatch.setattr("lightning_langcore.cli.main.run", lost)
+    monkeypatch.setattr("lightning_langcore.cli.run.run", lost)
     done = run(work, *WORDS, "hydra.run.dir=lost", expect=1)
     assert "error: another rank has ended ([pair.cc:553] Connection closed by peer" in done.stderr
     assert "goes on from the last checkpoint" in done.stderr
@@ -185,7 +186,7 @@ def test_a_rank_that_dies_is_one_sentence(work, monkeypatch):
 
 def test_another_process_in_the_folder_is_waited_for_and_named(work, monkeypatch):
     monkeypatch.setattr("lightning_langcore.jobs.process.run_folder.WAIT_SECONDS", 0.1)
-    monkeypatch.setattr("lightning_langcore.cli.main.run", None)
+    monkeypatch.setattr("lightning_langcore.cli.run.run", None)
     code = "import sys, filelock as f; a = f.FileLock(sys.argv[1]); a.acquire(); print(1, flush=True); sys.stdin.read()"
     (work / "held").mkdir()
     with subprocess.Popen(

@@ -121,7 +121,7 @@ def test_damage_has_a_panel_for_each_setting(tmp_path):
         place = {"stage": "perturbed", "samples": 0, "lang": "zh", "split": "test", "seed": 0}
         condition = {"variant": "core", "fraction": fraction, "method": "reinit", "strength": strength}
         run.add(place | condition | {"nats_per_token": nats, "bits_per_byte": 1.0, "num_tokens": 1, "num_bytes": 1})
-    table = plots.damage(points([run]))
+    table = plots.perturbed_points(points([run]))
     nats = {
         title: {label: [point.nats for point in own] for label, own in bars.items()} for title, bars in table.items()
     }

@@ -441,7 +441,7 @@ def adapting(folder):
 
 def test_tradeoff_is_loss_against_gain_through_the_fractions(tmp_path, drawn):
     runs = adapting(tmp_path)
-    plots.tradeoff(runs[::-1], tmp_path / "tradeoff.png")
+    plots.tradeoff_curves(runs[::-1], tmp_path / "tradeoff.png")
     (figure,) = drawn
     axes = figure.axes[0]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -458,7 +458,7 @@ def test_tradeoff_is_loss_against_gain_through_the_fractions(tmp_path, drawn):
 
 
 def test_tradeoff_writes_fractions_that_do_not_cover_each_other(tmp_path, drawn):
-    plots.tradeoff(adapting(tmp_path), tmp_path / "tradeoff.png")
+    plots.tradeoff_curves(adapting(tmp_path), tmp_path / "tradeoff.png")
     texts = drawn[0].axes[0].texts
     assert sorted(text.get_text() for text in texts) == sorted(["1 %", "5 %", "50 %"] * 2)
     boxes = [text.get_window_extent() for text in texts]
@@ -472,7 +472,7 @@ def test_nothing_to_draw_is_an_error(tmp_path):
         lambda: plots.drift_curves([make(tmp_path / "mixed", ratio=5.0)], "ratio", tmp_path / "x.png"),
         lambda: plots.noise_trajectories([plain], tmp_path / "x.png"),
         lambda: plots.validation_trajectories([plain], tmp_path / "x.png"),
-        lambda: plots.tradeoff([make(tmp_path / "all", target=list(BASE))], tmp_path / "x.png"),
+        lambda: plots.tradeoff_curves([make(tmp_path / "all", target=list(BASE))], tmp_path / "x.png"),
     ):
         with pytest.raises(plots.NothingToDrawError):
             draw()

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from lightning_langcore.cli import main
+from lightning_langcore.cli import run as command
 from lightning_langcore.jobs.process import lifecycle
 from lightning_langcore.models import loading
 from lightning_langcore.results.record import Results
@@ -127,7 +127,7 @@ def test_a_job_that_fails_in_any_way_leaves_a_record_and_does_not_stop_the_rest(
         results.write()
         return results
 
-    monkeypatch.setattr(main, "run", job)
+    monkeypatch.setattr(command, "run", job)
     name = f"failing_{type(error).__name__}"
     done = run(work, "-m", "+experiment=recovery_frozen", "seed=0,1", f"hydra.sweep.dir={name}", expect=1)
     first, second = (Results.load(path) for path in folders(work, name))

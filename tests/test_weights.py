@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lightning_langcore.importance.statistics import CheckpointChanges, RecordedStatistics
 from lightning_langcore.models.safetensors_reader import Weights
-from lightning_langcore.utils.atomic_files import write_safetensors
+from lightning_langcore.models.safetensors_writer import write_safetensors
 
 UP = "model.layers.0.mlp.up_proj.weight"
 

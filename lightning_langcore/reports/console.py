@@ -52,7 +52,7 @@ def perturbation_tables(runs: Sequence[Results]) -> list[Table]:
     None where there are too many columns for a line.
     """
     made = []
-    for title, bars in plots.damage(points(runs)).items():
+    for title, bars in plots.perturbed_points(points(runs)).items():
         if len(bars) > _MOST_COLUMNS:
             return []
         shown = Table(title=f"Test perplexity right after the perturbation: {title}".rstrip(": "), pad_edge=False)

@@ -209,7 +209,7 @@ def _recovery_html(runs: Sequence[Results]) -> str:
 
 def _damage_html(runs: Sequence[Results]) -> str:
     parts = []
-    for title, bars in plots.damage(points(runs)).items():
+    for title, bars in plots.perturbed_points(points(runs)).items():
         languages = dict.fromkeys(point.lang for own in bars.values() for point in own)
         rows = []
         for lang in languages:

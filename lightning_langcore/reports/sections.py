@@ -49,7 +49,7 @@ def _adapting(runs: Sequence[Results]) -> str:
         "<p>Bits per byte on the test split: what the languages trained on gained, base minus final, and what others"
         " lost, final minus base, each the mean over languages; beside them the ratios of perplexity.</p>"
     )
-    shown = _drawn(lambda file: plots.tradeoff(runs, file), "gain against loss")
+    shown = _drawn(lambda file: plots.tradeoff_curves(runs, file), "gain against loss")
     return note + shown + html_table(head, rows, "tnnnnnn")
 
 
