@@ -208,6 +208,8 @@ RANKS = "lightning.pytorch.strategies.ModelParallelStrategy"
         ({"strategy": {"_target_": RANKS, "data_parallel_size": 2}, "devices": 2}, "ModelParallelStrategy"),
         ({"strategy": "auto", "devices": 2}, "auto"),
         ({"strategy": "auto", "devices": [0, 1]}, "auto"),
+        ({"strategy": "auto", "devices": "0,1"}, "auto"),
+        ({"strategy": "auto", "devices": "0,"}, None),
         ({"strategy": "auto", "devices": 1}, None),
         ({"strategy": "auto", "devices": "auto"}, None),
         ({"strategy": "ddp_spawn", "devices": 2}, None),
@@ -236,11 +238,13 @@ def test_several_processes_do_not_each_do_the_whole_job(monkeypatch, capsys):
 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     alone, two = {"strategy": "auto", "devices": 1}, {"strategy": "ddp", "devices": 2}
-    for job, trainer in (("fit", alone), ("fit", two), ("locate", alone)):
+    text = {"strategy": "auto", "devices": "0,1"}
+    for job, trainer in (("fit", alone), ("fit", two), ("fit", text), ("locate", alone)):
         lifecycle.refuse_ranks(cfg(job, **trainer))
     assert not capsys.readouterr().err
-    lifecycle.refuse_ranks(cfg("perturb", **two))
-    assert "job=perturb runs on one device" in capsys.readouterr().err
+    for trainer in (two, text):
+        lifecycle.refuse_ranks(cfg("perturb", **trainer))
+        assert "job=perturb runs on one device" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
     lifecycle.refuse_ranks(cfg("fit", **two))
     with pytest.raises(ValueError, match=r"2 processes were started.*trainer.devices=1 would train alone in each"):

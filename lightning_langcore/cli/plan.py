@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_langcore.jobs.config.checks import check_training
-from lightning_langcore.jobs.config.memory import accelerator, device_memory, refuse_too_large, training_of
+from lightning_langcore.jobs.config.devices import accelerator
+from lightning_langcore.jobs.config.memory import device_memory, refuse_too_large, training_of
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.validators import one_line, together
 from lightning_langcore.training.memory.footprint import Training

@@ -13,8 +13,7 @@ from typing_extensions import override
 
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, WeightDiff
 from lightning_langcore.jobs.config.checks import needs_region
-from lightning_langcore.jobs.config.memory import precision
-from lightning_langcore.jobs.config.validators import is_sharded
+from lightning_langcore.jobs.config.devices import is_sharded, precision
 from lightning_langcore.jobs.steps import prepare, regions
 from lightning_langcore.jobs.steps.loggers import close, label, make_loggers
 from lightning_langcore.jobs.steps.recorder import Recorder
