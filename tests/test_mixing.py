@@ -66,7 +66,7 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
 
 
 @pytest.mark.parametrize(
-    ("mix", "offer", "message"),
+    ("mix", "available", "message"),
     [
         ({"xx": 1}, {}, r"data\.mix names 'xx', which is no source: it can name ar, ru, zh, target, general$"),
         ({"conversations": 1}, {}, r"data\.mix names 'conversations', which is no source"),

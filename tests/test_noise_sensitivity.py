@@ -286,7 +286,7 @@ def test_a_guard_behind_the_monitor_works_and_one_before_it_is_refused(tmp_path)
     assert_equal(module, clean)
     for name, idx in region:
         assert torch.equal(dict(model.named_parameters())[name].view(-1)[idx], before[name].view(-1)[idx])
-    with pytest.raises(ValueError, match="put it before the guard"):
+    with pytest.raises(ValueError, match="put NoiseSensitivity before CoreGuard"):
         fit(module, batches, [guard, monitor])
 
 

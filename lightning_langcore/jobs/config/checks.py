@@ -173,8 +173,8 @@ def _strategy(cfg: DictConfig) -> None:
     name = strategy(cfg).lower()
     if "deepspeed" in name or "fsdp" in name:
         raise ValueError(
-            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single ones can't be"
-            " kept: use trainer=fsdp2"
+            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single ones"
+            " can't be kept: use trainer=fsdp2"
         )
     if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
         raise ValueError(
