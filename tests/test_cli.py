@@ -205,7 +205,7 @@ BAD = {
     "data.block_size=60000": "do not fill one row",
     "job.ckpt_path=none.ckpt": "job.ckpt_path=none.ckpt: there is no such checkpoint",
     "optimizer.lr=1e30": "lower optimizer.lr",
-    "job.name=cook": "job.name=cook is none of base, fit, locate, perturb",
+    "job.name=cook": "job.name=cook is none of fit, locate, perturb",
     "+trainer.max_epochs=3": "trainer.max_epochs has no meaning here",
     "hydra.run.dir=text/zh.txt/run": "is a file",
 }

@@ -306,7 +306,7 @@ def test_evaluations_are_shared_and_the_model_is_whole_after_each(located, work,
         kept.update(build(*words))
         return kept
 
-    monkeypatch.setattr(perturb_job, "score_languages", watched)
+    monkeypatch.setattr(perturb_job, "evaluate_languages", watched)
     monkeypatch.setattr(perturb_job, "build", keeping)
     words = ["job.variants=[core,random]", "job.fractions=[0.2]", "job.seeds=[0,1,2]"]
     run(work, "+experiment=perturb_core", *words, "job.perturbations=[{method: zero}]", "hydra.run.dir=shared")
@@ -367,7 +367,7 @@ def test_locating_from_disk_equals_plain_arithmetic(work, disk, scope):
 
 
 def test_an_interrupted_search_of_checkpoints_goes_on(work, disk, monkeypatch):
-    statistic = "lightning_langcore.importance.statistics.Checkpoints.statistic"
+    statistic = "lightning_langcore.importance.statistics.CheckpointChanges.statistic"
     plain, calls = CheckpointChanges.statistic, []
 
     def stopping(self, *words):

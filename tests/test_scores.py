@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_langcore.importance.scores import (
-    SCORES,
-    RandomScores,
-    fisher,
-    magnitude,
-    relative_change,
-    taylor,
-    taylor_per_batch,
-    wanda,
-    weight_change,
-)
+from lightning_langcore.importance.scores import SCORES, RandomScores, Score, magnitude
 from lightning_langcore.regions import weight_change as changes
 from lightning_langcore.regions.weight_change import absolute_change, rms, union_shares, weight_scale
 
@@ -48,27 +38,27 @@ def test_the_scale_has_a_floor_even_for_a_tensor_of_zeros():
     floor = 1e-3 * np.sqrt((0.25 + 9.0) / 4)
     np.testing.assert_allclose(weight_scale(theta_0).numpy(), [floor, floor, 0.5, 3.0], rtol=1e-6)
     assert theta_0.tolist()[0] == 0.0
-    still = relative_change(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
+    still = SCORES["relative_change"](torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
     assert still[:2].tolist() == [0.0, 0.0]
     assert still[2] > 1e30
 
 
 @pytest.mark.parametrize(
-    ("formula", "expected"),
+    ("name", "expected"),
     [
-        (weight_change, STATISTIC),
-        (relative_change, STATISTIC / np.maximum(np.abs(THETA), 1e-3 * np.sqrt(np.mean(THETA**2)))),
-        (taylor, STATISTIC * np.abs(THETA)),
-        (taylor_per_batch, STATISTIC * np.abs(THETA)),
-        (fisher, STATISTIC),
-        (magnitude, np.abs(THETA)),
+        ("weight_change", STATISTIC),
+        ("relative_change", STATISTIC / np.maximum(np.abs(THETA), 1e-3 * np.sqrt(np.mean(THETA**2)))),
+        ("taylor", STATISTIC * np.abs(THETA)),
+        ("taylor_per_batch", STATISTIC * np.abs(THETA)),
+        ("fisher", STATISTIC),
+        ("magnitude", np.abs(THETA)),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_formulas_equal_numpy_and_leave_their_inputs(formula, expected, dtype):
+def test_formulas_equal_numpy_and_leave_their_inputs(name, expected, dtype):
     theta_0, statistic = torch.from_numpy(THETA.copy()).to(dtype), torch.from_numpy(STATISTIC.copy())
     before = theta_0.clone(), statistic.clone()
-    score = formula(theta_0, statistic)
+    score = SCORES[name](theta_0, None if name == "magnitude" else statistic)
     assert score.dtype == torch.float32
     np.testing.assert_allclose(score.numpy(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2)
     assert torch.equal(theta_0, before[0])
@@ -77,7 +67,7 @@ def test_formulas_equal_numpy_and_leave_their_inputs(formula, expected, dtype):
 
 def test_wanda_multiplies_each_column_by_its_inputs_norm():
     norms = np.array([1.0, 2.0, 0.0, 3.0], dtype=np.float32)
-    score = wanda(torch.from_numpy(THETA), torch.from_numpy(norms))
+    score = SCORES["wanda"](torch.from_numpy(THETA), torch.from_numpy(norms))
     np.testing.assert_allclose(score.numpy(), np.abs(THETA) * norms[None, :], rtol=1e-6)
 
 
@@ -88,35 +78,27 @@ def test_taylor_is_the_released_codes_formula_worked_by_hand():
     by_hand = [[2.0 * abs(1 - 1) + 2.0 * abs(0.5 + 0.5), 3.0 * abs(1 + 2) + 3.0 * abs(-1 - 1)]]
     assert by_hand == [[2.0, 15.0]]
     summed = sum(np.abs(np.sum(g, 0)) for g in gradients.values())  # what one reading adds up
-    assert taylor(torch.tensor(weight), torch.from_numpy(summed)).tolist() == by_hand
+    assert SCORES["taylor"](torch.tensor(weight), torch.from_numpy(summed)).tolist() == by_hand
     averaged = sum(np.mean(np.abs(g), 0) for g in gradients.values())
     without_cancelling = [[2.0 * (1 + 1) / 2 + 2.0 * 0.5, 3.0 * (1 + 2) / 2 + 3.0 * 1.0]]
-    assert taylor_per_batch(torch.tensor(weight), torch.from_numpy(averaged)).tolist() == without_cancelling
-
-
-@pytest.mark.parametrize(
-    ("name", "formula"),
-    [
-        ("weight_change", weight_change),
-        ("relative_change", relative_change),
-        ("taylor", taylor),
-        ("taylor_per_batch", taylor_per_batch),
-        ("fisher", fisher),
-        ("wanda", wanda),
-        ("magnitude", magnitude),
-    ],
-)
-def test_the_halves_of_a_score_make_its_formula(name, formula):
-    theta_0, statistic = torch.from_numpy(THETA), torch.from_numpy(STATISTIC[0] if name == "wanda" else STATISTIC)
-    score = SCORES[name]
-    made = theta_0 if score.of_weights is None else score.of_weights(theta_0)
-    assert torch.equal(score.combine(made, statistic), formula(theta_0, statistic))
+    assert SCORES["taylor_per_batch"](torch.tensor(weight), torch.from_numpy(averaged)).tolist() == without_cancelling
 
 
 def test_every_score_says_where_its_core_lies():
     ends = {name: score.core_end for name, score in SCORES.items()}
     assert {name for name, end in ends.items() if end == "lowest"} == {"weight_change", "relative_change"}
     assert set(ends.values()) == {"lowest", "highest"}
+
+
+def test_a_score_that_can_not_be_is_refused():
+    for arguments, message in (
+        (("middle", "change", None, torch.mul), "core_end='middle' is none of lowest, highest"),
+        (("highest", "hessian", None, torch.mul), "statistic='hessian' is none of change, gradient_sum"),
+        (("highest", "change", magnitude, None), "needs combine with a statistic"),
+        (("highest", None, None, None), "of_weights alone without one"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Score(*arguments)
 
 
 def test_random_scores_are_uniform_reproducible_and_independent_of_other_parameters():

@@ -19,6 +19,7 @@ from lightning_langcore.cli.errors import has_message, message_of, refuse
 from lightning_langcore.cli.report import load
 from lightning_langcore.jobs.process import run_folder
 from lightning_langcore.jobs.process.lifecycle import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
+from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.reports import page
 from lightning_langcore.results.record import Results
@@ -42,6 +43,7 @@ def run(cfg: DictConfig) -> Results:
     if cfg.job.name not in JOBS:
         raise ValueError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
     quiet()
+    import_modules(cfg.imports)
     return importlib.import_module(f"lightning_langcore.jobs.{cfg.job.name}").run(cfg)
 
 
