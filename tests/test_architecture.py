@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "plots": {"utils", "results", "regions"},
     "callbacks": {"utils", "metrics", "models", "regions", "monitoring"},
     "reports": {"utils", "results", "plots"},
-    "training": {"utils", "metrics", "models", "callbacks"},
+    "training": {"utils", "metrics", "models", "regions", "callbacks"},
     "jobs": {
         "utils", "metrics", "models", "results", "data", "regions", "importance", "monitoring", "plots", "callbacks",
         "training",

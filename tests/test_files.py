@@ -46,7 +46,7 @@ WRITERS = {
 }  # fmt: skip
 OWNED_WRITERS = {"torch.save", "np.save", "np.savez", "json.dump", "pickle.dump", "shutil.move"}
 ATOMIC = {"atomic_path", "atomic_folder"}
-INSIDE = "writes into a folder that folder_once or artifacts.get publishes when it is whole"
+INSIDE = "writes into a folder that make_once publishes when it is whole"
 MAY_WRITE = {
     "data/packing.py": INSIDE,
     "data/talk_rows.py": INSIDE,

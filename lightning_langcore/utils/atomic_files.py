@@ -6,11 +6,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors import SafetensorError
 
 _FORGOTTEN_SECONDS = 24 * 3600.0
@@ -104,24 +103,6 @@ def append_line(path: Path, line: str) -> None:
             except OSError:
                 file.truncate(before)
                 raise
-
-
-def folder_once(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Make a folder unless it exists: ``write`` fills a temporary neighbour, which is renamed when it is whole.
-
-    A second process waits for the first.
-
-    Raises:
-        OSError: the folder can't be made or written.
-    """
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not folder.exists():
-            with atomic_folder(folder, keep_seconds=0) as temporary:
-                write(temporary)
-    return folder
 
 
 def system_error(error: BaseException) -> OSError | None:
