@@ -6,14 +6,14 @@ A number that is not finite has no place in strict JSON: its key is absent, in a
 ``nats_per_token`` as infinite.
 """
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_langcore.utils.atomic_files import atomic_path, write_text
+from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.tables import write_csv
 
 FORMAT = 1
 STAGES = ("base", "perturbed", "training", "final")
@@ -143,13 +143,8 @@ class Results:
         }
         text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "results.json", text + "\n")
-        with (
-            atomic_path(self.folder / "perplexity.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, list(_COLUMNS), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.perplexity)
+        rows = ([row.get(column) for column in _COLUMNS] for row in self.perplexity)
+        write_csv(self.folder / "perplexity.csv", list(_COLUMNS), rows, line_terminator="\n")
 
     @classmethod
     def load(cls, path: Path | str) -> "Results":
