@@ -166,7 +166,7 @@ def test_every_package_is_listed_for_the_wheel():
     assert (CONF / "__init__.py").exists()
 
 
-def test_the_wheel_holds_every_yaml_and_no_door(tmp_path):
+def test_the_wheel_holds_every_yaml_and_template_and_no_entry_point(tmp_path):
     copy = tmp_path / "source"  # a build leaves folders behind
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -177,7 +177,9 @@ def test_the_wheel_holds_every_yaml_and_no_door(tmp_path):
     subprocess.run([*command, str(copy)], check=True, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"lightning_langcore/conf/{p.relative_to(CONF).as_posix()}" for p in CONF.rglob("*.yaml")}
-    assert expected <= names
+    templates = {p.relative_to(ROOT).as_posix() for p in (ROOT / "lightning_langcore").rglob("*.j2")}
+    assert templates
+    assert expected | templates <= names
     assert "lightning_langcore/py.typed" in names
     assert not any(name.startswith(("callbacks/", "tests/", "conf/")) for name in names)
 

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from lightning_langcore.reports import config_diff, console
 from lightning_langcore.reports import page as page_
+from lightning_langcore.reports.sections.perplexity import perplexity_table
 from lightning_langcore.results import cost_of_freezing, number_format
 from lightning_langcore.results.record import Results
+from lightning_langcore.utils import tables
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -111,7 +113,7 @@ def test_price_is_paired_by_seed(tmp_path):
     )
     assert (random.region, random.nats) == ("random", {0: 0.25})
     assert "one seed" in random.text()
-    assert (against.what, against.nats) == ("core minus random", {0: 1.75})
+    assert (against.comparison, against.nats) == ("core minus random", {0: 1.75})
     assert "freezing core costs more than freezing random" in against.text()
 
 
@@ -160,7 +162,7 @@ def test_without_damage_any_free_run_is_the_partner(tmp_path):
     control = make(tmp_path, "random", values={"zh": (2.0, None, 2.0, 1.6)}, method=None)
     free = make(tmp_path, None, frozen=False, values={"zh": (2.0, None, 2.0, 1.5)}, method=None)
     costs = cost_of_freezing.cost_of_freezing([frozen, control, free])
-    assert [(cost.what, cost.nats[0]) for cost in costs] == [
+    assert [(cost.comparison, cost.nats[0]) for cost in costs] == [
         ("core, frozen against free", pytest.approx(0.4)),
         ("random, frozen against free", pytest.approx(0.1)),
         ("core minus random", pytest.approx(0.3)),
@@ -175,7 +177,7 @@ def test_table_fits_80_columns_and_cuts_nothing(tmp_path):
             values = {lang: (math.log(10), math.log(100000) + shift, 5.0, math.log(8) + shift) for lang in languages}
             runs.append(make(tmp_path, frozen=frozen, seed=seed, values=values))
     out = io.StringIO()
-    Console(width=80, file=out, color_system=None).print(page_.table(runs))
+    Console(width=80, file=out, color_system=None).print(console.renderable(perplexity_table(runs), 80))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -251,7 +253,7 @@ def test_page_marks_what_did_not_finish(tmp_path):
     assert "Nothing to compare yet" in page.text
 
 
-def test_page_passes_over_what_is_broken(tmp_path):
+def test_page_skips_what_is_broken(tmp_path):
     make(tmp_path / "a/good").write()
     whole = (tmp_path / "a/good/results.json").read_text(encoding="utf-8")
     content = json.loads(whole)
@@ -266,21 +268,21 @@ def test_page_passes_over_what_is_broken(tmp_path):
         (tmp_path / "a" / name / "results.json").write_text(text, encoding="utf-8")
     page = page_of([tmp_path / "a"], tmp_path)
     for name in broken:
-        assert f"passed over: {tmp_path}/a/{name}/results.json: " in page.text
+        assert f"skipped: {tmp_path}/a/{name}/results.json: " in page.text
     assert ["1", "good"] in [row[:2] for row in page.rows]
     assert not any(row[:1] == ["2"] for row in page.rows)
-    with pytest.raises(ValueError, match=r"passed over: .*cut/results.json: no valid JSON"):
+    with pytest.raises(ValueError, match=r"skipped: .*cut/results.json: no valid JSON"):
         page_.write_html([tmp_path / "a/cut"], tmp_path / "r.html")
 
 
-def test_the_command_reports_the_others_and_says_what_it_passes_over(tmp_path):
+def test_the_command_reports_the_others_and_says_what_it_skips(tmp_path):
     make(tmp_path / "good").write()
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut/results.json").write_text('{"format": 1, ')
     done = run_command(tmp_path, "report", ".", plain=True)
-    assert "passed over: cut/results.json: no valid JSON" in done.stderr
+    assert "skipped: cut/results.json: no valid JSON" in done.stderr
     assert "core, frozen" in done.stdout
-    assert "passed over: cut/results.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "skipped: cut/results.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_page_of_any_single_run(tmp_path, change):
     page = Page(text)
     assert "http" not in text
     assert "nan" not in page.text
-    assert page_.table([run]).columns
+    assert perplexity_table([run]).columns
 
 
 def test_page_of_no_run_is_an_error(tmp_path):
@@ -370,7 +372,7 @@ def test_damage_is_printed_in_the_talks_layout(tmp_path, capsys):
 def test_too_many_regions_for_a_line_are_printed_as_a_list(tmp_path, capsys):
     page_.print_table([grid(tmp_path, variants=[f"mono:{n}" for n in "abcdefghij"])])
     out = capsys.readouterr().out
-    assert "damaged" in out
+    assert "perturbed" in out
     assert "mono:a (1 %)" in out
 
 
@@ -385,7 +387,7 @@ def test_runs_of_single_weights_have_their_picture_and_their_sentence_and_no_bar
     page = Page(page_.write_html([weights, grid(tmp_path / "g")], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "no massive activation" in page.text
     assert "norm.weight" not in page.text
-    assert "The price of freezing" not in page.text
+    assert "The cost of freezing" not in page.text
     assert len(page.sources) == 2  # the bars of the grid and the picture of the weights
 
 
@@ -421,7 +423,7 @@ def page_of(runs, folder):
 
 
 NEW = ("Adapting: gain against loss", "What the mix did", "What epochs did", "What noise did", "The text that was read")
-OLD = ("Frozen against free", "The price of freezing", "Recovery", "Damage before training")
+OLD = ("Frozen against free", "The cost of freezing", "Recovery", "Damage before training")
 
 
 def headings(page):
@@ -528,7 +530,7 @@ def test_page_of_noise(tmp_path):
         ["model.norm.weight", "weight 1", "10 %", "4.00", "1 of 2"],
         ["model.norm.weight", "weight 0", "90 %", "3.00", "1 of 2"],
     ]
-    assert "The lines that moved most, over the mean of their own parameter" in page.text
+    assert "The rows, columns and weights of norms that moved most, over the mean of their own parameter" in page.text
     assert len(page.sources) == 3  # against the dose, over time, every language
 
 
@@ -674,19 +676,18 @@ def test_runs_that_are_named_as_averaged_differ_in_nothing_that_is_told(tmp_path
 @pytest.mark.parametrize("width", [60, 120])
 def test_effects_fit_the_terminal_and_nothing_is_cut(tmp_path, monkeypatch, width):
     out = io.StringIO()
-    monkeypatch.setattr(
-        console, "Console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None)
-    )
+    terminal = Console(width=width, file=out, force_terminal=True, color_system=None)
+    monkeypatch.setattr(tables, "console", lambda: terminal)
     runs = [*mix(tmp_path), *noisy(tmp_path)]
     page_.print_table(runs)
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     cells = " ".join(" ".join(line.replace("│", " ").split()) for line in text.splitlines())
-    for part in ("0.368", "1.822", "1.105", "trained on zh", "others", "recall", "90 %", "0.6 %", "answers"):
+    for part in ("0.368", "1.822", "1.105", "trained", "on zh", "others", "recall", "90 %", "0.6 %", "back", "answers"):
         assert (part in cells) == (part != "answers"), part
-    assert ("back after" in cells) == (width > 100)
-    assert "damaged" not in cells
+    assert ("steps" in cells) == (width > 100)
+    assert "perturbed" not in cells
     assert "mix_ratio" in cells, "two experiments without noise or general text are not one"
 
 
