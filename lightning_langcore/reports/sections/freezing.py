@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from lightning_langcore.reports.blocks import Block, Paragraph, Table, number_columns, table, text_column
+from lightning_langcore.reports.blocks import (
+    Block,
+    Cells,
+    Paragraph,
+    Style,
+    Table,
+    Text,
+    number_columns,
+    table,
+    text_column,
+)
 from lightning_langcore.results.conditions import points
 from lightning_langcore.results.cost_of_freezing import FreezingCost, cost_of_freezing
 from lightning_langcore.results.effects import responds
@@ -32,13 +42,13 @@ def freezing(runs: Sequence[Results]) -> list[Block]:
 
 def _table(comparison: str, costs: Sequence[FreezingCost]) -> Table:
     columns = [text_column("lang"), *number_columns(("ratio", "range", "nats")), text_column("reading")]
-    rows = [
+    rows: list[Cells] = [
         [
             cost.lang,
             number(cost.ratio),
             range_of(cost.low, cost.high) if len(cost.nats) > 1 else ABSENT,
             difference(cost.mean),
-            cost.reading(),
+            Text(cost.reading(), Style.LONG),
         ]
         for cost in costs
     ]
