@@ -19,6 +19,7 @@ from lightning_langcore.jobs.steps.regions import assemble, basis, describe
 from lightning_langcore.plots.region_gallery import overlap_picture, where_it_lies
 from lightning_langcore.regions.overlap import overlaps, write_csv
 from lightning_langcore.regions.region import Region
+from lightning_langcore.results import number_format
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import say
@@ -135,7 +136,7 @@ def _print_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[floa
     shown = Table(title=f"Weights that change by more than a threshold in at least one of {', '.join(languages)}")
     shown.add_column("parameter", no_wrap=True)
     for threshold in thresholds:
-        shown.add_column(f"{threshold:.0%}" if threshold >= 0.01 else f"{threshold:.2%}", justify="right")
+        shown.add_column(number_format.share(threshold), justify="right")
     for name, shares in table.items():
-        shown.add_row(name.removeprefix("model."), *(f"{share:.3%}" for share in shares))
+        shown.add_row(name.removeprefix("model."), *map(number_format.share, shares))
     tables.console().print(shown)

@@ -16,6 +16,7 @@ from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_language
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.metrics.ngram_baselines import KneserNeyTrigram, Unigram
 from lightning_langcore.models import loading
+from lightning_langcore.results.number_format import number
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import track
@@ -87,5 +88,5 @@ def _print(table: dict[str, dict[str, float]]) -> None:
     for name in ("lang", *COLUMNS):
         shown.add_column(name, justify="left" if name == "lang" else "right")
     for language, row in table.items():
-        shown.add_row(language, *(f"{row[c]:.2f}" for c in COLUMNS))
+        shown.add_row(language, *(number(row[c]) for c in COLUMNS))
     tables.console().print(shown)
