@@ -10,7 +10,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lightning_langcore.jobs.config.checks import check_training
@@ -21,6 +20,7 @@ from lightning_langcore.jobs.config.validators import one_line, together
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.training.memory.footprint import Training
 from lightning_langcore.training.memory.planner import GIB, MOMENTS, Plan, plan
+from lightning_langcore.utils import tables
 
 ABOUT = """The memory of a training, before it: per weight, in all, and whether it fits.
 
@@ -91,8 +91,7 @@ def show(cfg: DictConfig, training: Training, planned: Plan, memory: float | Non
         table.add_row(f"on the CPU, each process: {what}", *_figures(size, num_weights))
     if memory is not None:
         table.add_row("a device has", "", f"{memory / GIB:.3f}")
-    console = Console()
-    (console if console.is_terminal else Console(width=100, color_system=None)).print(table)
+    tables.console().print(table)
 
 
 def _figures(size: float, num_weights: int) -> tuple[str, str]:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lightning_langcore import plots
 from lightning_langcore.regions.overlap import Overlap, jaccard_matrix, overlaps, write_csv
 from lightning_langcore.regions.region import Region
 from lightning_langcore.utils.progress import say
+from lightning_langcore.utils.tables import console, plain_text
 
 SIGNS = {ast.BitOr: operator.or_, ast.BitAnd: operator.and_, ast.Sub: operator.sub}
 ADVICE = "only names, |, & and -, and brackets are allowed; what is no Python name gets one with NAME=FILE"
@@ -60,19 +59,19 @@ def _show(words: Sequence[str]) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--by-parameter", action="store_true", help="also one line a candidate: weights, share of it")
     options = parser.parse_intermixed_args(words)
-    facts, tables = [], []
+    facts, by_parameter = [], []
     for file in options.files:  # one region in memory at a time
         region = Region.load(file)
         facts.append(_facts(file, region))
         if options.by_parameter:
-            tables.append(_by_parameter(file, region))
-    console = _console()
-    num_beside = max(1, (console.width - 14) // 22)  # a column a file: eleven columns would not fit a terminal
+            by_parameter.append(_by_parameter(file, region))
+    out = console()
+    num_beside = max(1, (out.width - 14) // 22)  # a column a file: eleven columns would not fit a terminal
     for start in range(0, len(facts), num_beside):
         header, *rows = zip(FACTS, *facts[start : start + num_beside], strict=True)
-        console.print(_table(header, [], rows))
-    for table in tables:
-        console.print(table)
+        out.print(_table(header, [], rows))
+    for table in by_parameter:
+        out.print(table)
 
 
 def _facts(file: Path, region: Region) -> list[str]:
@@ -112,7 +111,7 @@ def _combine(words: Sequence[str]) -> None:
     lines = [(name, files[name], region) for name, region in regions.items()]
     lines.append((result.meta["kind"], options.output, result))
     rows = [(name, str(file), f"{len(region):,}", f"{region.fraction:.3%}") for name, file, region in lines]
-    _console().print(_table(["region", "file"], ["weights", "share"], rows))
+    console().print(_table(["region", "file"], ["weights", "share"], rows))
     if not len(result):
         say(f"{result.meta['kind']} is empty: {options.output} holds no weight")
 
@@ -218,7 +217,7 @@ def _overlap(words: Sequence[str]) -> None:
     label = f"Jaccard overlap (by chance {chance:.3f})"
     plots.pair_heatmap(values, shown, shown, options.output / "overlap.png", "Overlap of regions", label, text="{:.3f}")
     write_csv(rows, options.output / "overlap.csv")
-    _console().print(_overlap_table(rows))
+    console().print(_overlap_table(rows))
 
 
 def labels(words: Sequence[str]) -> dict[str, Path]:
@@ -263,26 +262,16 @@ def _overlap_table(rows: Sequence[Overlap]) -> Table:
     return _table(["one", "other"], ["shared", "Jaccard", "chance", "of one", "of other"], lines)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=80, color_system=None)
-
-
 def _table(texts: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Text columns, broken where they are too wide, then columns of numbers."""
-    table = Table(title=_plain(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=plain_text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for text in texts:
-        table.add_column(_plain(text), overflow="fold")
+        table.add_column(plain_text(text), overflow="fold")
     for number in numbers:
         table.add_column(number, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(_plain, row))
+        table.add_row(*map(plain_text, row))
     return table
-
-
-def _plain(text: str) -> Text:
-    """Text from files and file names, which may look like markup or move the cursor."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 def _said(value: Any) -> str:

@@ -1,6 +1,5 @@
 """Find regions: where the weights change least, matter most, or lie anywhere; show where they lie and overlap."""
 
-import csv
 import math
 import shutil
 import time
@@ -8,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from lightning_langcore.importance.scores import SCORES
@@ -21,8 +19,9 @@ from lightning_langcore.jobs.steps.regions import assemble, basis, describe
 from lightning_langcore.plots.region_gallery import overlap_picture, where_it_lies
 from lightning_langcore.regions.overlap import overlaps, write_csv
 from lightning_langcore.regions.region import Region
+from lightning_langcore.results import number_format
 from lightning_langcore.results.record import Results
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import say
 
 
@@ -129,18 +128,15 @@ def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
 
 
 def _write_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["parameter", *(f"changed_more_than_{t:g}" for t in thresholds)])
-        writer.writerows([name, *(f"{share:.6f}" for share in shares)] for name, shares in table.items())
+    rows = ([name, *(f"{share:.6f}" for share in shares)] for name, shares in table.items())
+    tables.write_csv(path, ["parameter", *(f"changed_more_than_{t:g}" for t in thresholds)], rows)
 
 
 def _print_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], languages: Sequence[str]) -> None:
     shown = Table(title=f"Weights that change by more than a threshold in at least one of {', '.join(languages)}")
     shown.add_column("parameter", no_wrap=True)
     for threshold in thresholds:
-        shown.add_column(f"{threshold:.0%}" if threshold >= 0.01 else f"{threshold:.2%}", justify="right")
+        shown.add_column(number_format.share(threshold), justify="right")
     for name, shares in table.items():
-        shown.add_row(name.removeprefix("model."), *(f"{share:.3%}" for share in shares))
-    console = Console()
-    (console if console.is_terminal else Console(width=110)).print(shown)
+        shown.add_row(name.removeprefix("model."), *map(number_format.share, shares))
+    tables.console().print(shown)

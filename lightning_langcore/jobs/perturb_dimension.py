@@ -1,10 +1,9 @@
 """Set or scale one norm dimension or one weight, score all languages, generate, and undo it; nothing is trained."""
 
-import csv
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,7 +29,7 @@ from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.single_weight import dimension_region
 from lightning_langcore.results.number_format import exp, number
 from lightning_langcore.results.record import Results
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import track
 
 CONTROL = "control"
@@ -243,7 +241,7 @@ def _write_found(found: Outliers, path: Path) -> None:
         figures = [f"{figure:.6g}" for figure in (w.value, w.output_spike, w.input_spike, w.explained)]
         rows.append(["weight", f"{w.name}[{w.row},{w.column}]", "", w.layer, *figures, w.found])
     head = ["kind", "name", "layers", "layer", "value", "ratio", "input_ratio", "explained", "meets_criterion"]
-    _write_csv(head, ([*row[:-1], str(row[-1]).lower()] for row in rows), path)
+    tables.write_csv(path, head, ([*row[:-1], str(row[-1]).lower()] for row in rows))
 
 
 def _write_generations(seen: Sequence[Seen], prompts: Sequence[str], path: Path) -> None:
@@ -252,14 +250,7 @@ def _write_generations(seen: Sequence[Seen], prompts: Sequence[str], path: Path)
         about = [one.target.name, one.target.role] if one.target else ["base", "base"]
         about += list(one.change or ("", ""))  # type: ignore[arg-type]
         rows += [[*about, prompt, text] for prompt, text in zip(prompts, one.texts, strict=True)]
-    _write_csv(["variant", "role", "method", "strength", "prompt", "text"], rows, path)
-
-
-def _write_csv(head: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
+    tables.write_csv(path, ["variant", "role", "method", "strength", "prompt", "text"], rows)
 
 
 def _print(seen: Sequence[Seen], prompt: str, sets: set[Change]) -> None:
@@ -281,8 +272,7 @@ def _print(seen: Sequence[Seen], prompt: str, sets: set[Change]) -> None:
             text = escape(" ".join(one.texts[0].split())[:40])
             shown.add_row(name, one.change and one.change.text, *(number(exp(value)) for value in nats), text)
         shown.add_section()
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(shown)
+    tables.console().print(shown)
 
 
 def _short(name: str) -> str:

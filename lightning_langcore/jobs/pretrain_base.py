@@ -1,12 +1,10 @@
 """The small default's base model: make it or find it, and set it beside n-gram models on the test text."""
 
-import csv
 import math
 import time
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
@@ -18,8 +16,9 @@ from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_language
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.metrics.ngram_baselines import KneserNeyTrigram, Unigram
 from lightning_langcore.models import loading
+from lightning_langcore.results.number_format import number
 from lightning_langcore.results.record import Results
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import track
 
 COLUMNS = ("unigram", "trigram", "model")
@@ -80,10 +79,8 @@ def _ngrams(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase,
 
 
 def _write(table: dict[str, dict[str, float]], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["lang", *COLUMNS])
-        writer.writerows([language, *(f"{row[c]:.4f}" for c in COLUMNS)] for language, row in table.items())
+    rows = ([language, *(f"{row[c]:.4f}" for c in COLUMNS)] for language, row in table.items())
+    tables.write_csv(path, ["lang", *COLUMNS], rows)
 
 
 def _print(table: dict[str, dict[str, float]]) -> None:
@@ -91,5 +88,5 @@ def _print(table: dict[str, dict[str, float]]) -> None:
     for name in ("lang", *COLUMNS):
         shown.add_column(name, justify="left" if name == "lang" else "right")
     for language, row in table.items():
-        shown.add_row(language, *(f"{row[c]:.2f}" for c in COLUMNS))
-    Console().print(shown)
+        shown.add_row(language, *(number(row[c]) for c in COLUMNS))
+    tables.console().print(shown)

@@ -1,5 +1,6 @@
-"""The whole model at a glance, a cell a matrix: how much of it the region holds, and how much that gathers in lines."""
+"""One cell a matrix: the share of it that the region holds, and how much that gathers in few rows or columns."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,11 +22,11 @@ _CELL = 0.5  # inches wide, and half as high
 
 
 def concentration_overview(table: Mapping[str, Lines], path: Path | str, title: str = "") -> None:
-    """How many times as much of the region the fullest rows and columns hold as those of a random region would.
+    """How much of the region the fullest rows and columns hold, divided by what those of a random region would hold.
 
-    Two panels, rows and columns; layers are rows of cells, kinds of matrices columns. Hatched cells lie inside the
-    interval of random regions and can't be told from them; of a random region one cell in twenty would lie outside.
-    The colours are logarithmic and white at 1. A matrix without weights stays empty.
+    Two panels, rows and columns. In each, layers are rows of cells and kinds of matrices are columns. Hatched cells lie
+    inside the 95 % interval of random regions. The colours are logarithmic and white at 1. A matrix without weights
+    stays empty.
 
     Raises:
         ValueError: no matrix of a layer in ``table``.
@@ -42,7 +43,7 @@ def concentration_overview(table: Mapping[str, Lines], path: Path | str, title: 
         axes.set_title(f"fullest {way}", fontsize=11)
         _hatch(axes, found, ways[way])
     bar = figure.colorbar(image, ax=grid.tolist(), aspect=30, pad=0.02)
-    bar.set_label("share in the fullest lines,\ndivided by a random region's", fontsize=9)
+    bar.set_label("share in the fullest rows or columns,\ndivided by a random region's", fontsize=9)
     subs = (1.0, 2.0, 5.0) if reach < 30 else (1.0,)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=subs))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -62,7 +63,9 @@ def concentration_overview(table: Mapping[str, Lines], path: Path | str, title: 
 def density_overview(
     num_weights: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]], path: Path | str, title: str = ""
 ) -> None:
-    """The share of each matrix's weights that the region holds: what a choice over the whole model made of them.
+    """The share of each matrix's weights that the region holds.
+
+    Of interest where :func:`shares_differ`, as for a region that was selected over the whole model.
 
     Args:
         num_weights: of the region, by parameter name; a name in ``shapes`` that is missing here is empty.
@@ -90,6 +93,25 @@ def density_overview(
     save(figure, path)
 
 
+def shares_differ(num_weights: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the region's share of a matrix differs between matrices by more than rounding to whole weights.
+
+    A region that was selected tensor by tensor has the same share of each: there is a p with |k_i - p n_i| < 1 for the
+    k_i of n_i weights of every matrix i.
+
+    Args:
+        num_weights: see :func:`density_overview`.
+        shapes: see :func:`density_overview`.
+
+    Raises:
+        ValueError: weights of a parameter without a shape, or no matrix of a layer.
+    """
+    refuse_unknown(num_weights, shapes, "shares_differ")
+    names = places(matrices(shapes), "shares_differ").names.values()
+    held = [(num_weights.get(name, 0), math.prod(shapes[name])) for name in names]
+    return max((num - 1) / size for num, size in held) >= min((num + 1) / size for num, size in held)
+
+
 def _figure(found: Places, num_panels: int) -> tuple[Figure, np.ndarray]:
     size = (1.9 + num_panels * (0.4 + _CELL * len(found.kinds)), 1.5 + _height(found) * len(found.layers))
     figure = Figure(figsize=(max(5.0, size[0]), max(3.2, size[1])), layout="constrained")
@@ -97,7 +119,7 @@ def _figure(found: Places, num_panels: int) -> tuple[Figure, np.ndarray]:
 
 
 def _height(found: Places) -> float:
-    """Of a cell in inches: 80 layers still fit on a screen."""
+    """Inches of a cell; less for a deep model, so that 80 layers fit on a screen."""
     return min(0.5 * _CELL, 11.0 / len(found.layers))
 
 

@@ -1,9 +1,10 @@
-"""All the pictures and tables of where one region lies, and of how regions overlap."""
+"""The pictures and the table of where one region lies, and the picture of how regions overlap."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_langcore import plots
+from lightning_langcore.plots.overviews import shares_differ
 from lightning_langcore.regions.concentration import concentration_table, write_csv
 from lightning_langcore.regions.overlap import Overlap, jaccard_matrix
 from lightning_langcore.regions.region import Region
@@ -11,9 +12,14 @@ from lightning_langcore.regions.weight_set import Indices
 
 
 def where_it_lies(region: Region, name: str, folder: Path) -> None:
-    """Heat map, line histograms, concentration (picture and table) and density of a region, under ``folder``.
+    """Draw where a region lies: heat map, counts by row and column, concentration and its table, share of each matrix.
 
-    Nothing is drawn of a region that has no matrix of a layer.
+    The last is left out where all shares are the same. Nothing is drawn of a region that has no matrix of a layer.
+
+    Args:
+        region: what is drawn.
+        name: start of the names of the files, and of the titles.
+        folder: for the files; it is made.
     """
     matrices = {n: part for n, part in region.parts.items() if len(part.shape) == 2 and ".layers." in f".{n}"}
     if not matrices:
@@ -25,7 +31,8 @@ def where_it_lies(region: Region, name: str, folder: Path) -> None:
     plots.row_column_histograms(counts, region.shapes, folder / f"{name}_lines.png", f"{name}: rows and columns")
     plots.concentration_overview(table, folder / f"{name}_concentration.png", f"{name}: concentration")
     sizes = {n: len(part) for n, part in region.parts.items()}
-    plots.density_overview(sizes, region.shapes, folder / f"{name}_density.png", f"{name}: share of each matrix")
+    if shares_differ(sizes, region.shapes):
+        plots.density_overview(sizes, region.shapes, folder / f"{name}_density.png", f"{name}: share of each matrix")
 
 
 def overlap_picture(rows: Sequence[Overlap], path: Path, title: str) -> None:

@@ -6,7 +6,6 @@ fewer weights it has. So the index is read against its own distribution for a ra
 its L weights, where (c_1, ..., c_n) is multivariate hypergeometric with n colours of L balls each and sum c_i drawn.
 """
 
-import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import track
 
 
@@ -98,11 +97,11 @@ def concentration_table(
 def write_csv(table: Mapping[str, Lines], path: Path | str) -> None:
     """Write one row a parameter: ``parameter, num_weights, rows_share, rows_expected, ..., columns_high``."""
     fields = [f"{way}_{field}" for way in ("rows", "columns") for field in Concentration._fields]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["parameter", "num_weights", *fields])
-        for name, lines in table.items():
-            writer.writerow([name, lines.num_weights, *(f"{value:.6g}" for value in (*lines.rows, *lines.columns))])
+    rows = (
+        [name, matrix.num_weights, *(f"{value:.6g}" for value in (*matrix.rows, *matrix.columns))]
+        for name, matrix in table.items()
+    )
+    tables.write_csv(path, ["parameter", "num_weights", *fields], rows, line_terminator="\n")
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,5 @@
 """How much regions share: of the same model, pair by pair, beside what chance would give."""
 
-import csv
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_langcore.regions.region import Region
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 from lightning_langcore.utils.progress import track
 
 
@@ -98,7 +97,5 @@ def jaccard_matrix(rows: Sequence[Overlap]) -> tuple[list[str], np.ndarray, floa
 
 def write_csv(rows: Sequence[Overlap], path: Path | str) -> None:
     """A row a pair, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Overlap)])
-        writer.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in astuple(row)] for row in rows)
+    values = ([f"{v:.6f}" if isinstance(v, float) else v for v in astuple(row)] for row in rows)
+    tables.write_csv(path, [field.name for field in fields(Overlap)], values)

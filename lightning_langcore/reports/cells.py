@@ -1,46 +1,38 @@
-"""What the cells of tables say of a group of runs."""
+"""The texts of cells that describe a group of runs, which differ in the seed alone."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from lightning_langcore.results import trajectories
-from lightning_langcore.results.effects import (
-    change,
-    drift,
-    on_conversations,
-    spread_of,
-    target_name,
-)
-from lightning_langcore.results.number_format import range_text, share, times
+from lightning_langcore.results.effects import change, drift, on_conversations, spread_of, target_name
+from lightning_langcore.results.number_format import ABSENT, count, range_text, share, times
 from lightning_langcore.results.record import ROUNDED_AWAY, Results
 
-_CONVERSATION_COLUMNS = {"trained on": "general text", "others": "general text, others"}
-
-
 MASKED = "A step whose rows are all masked counts as skipped."
+MONITOR_SHARES = ("recall", "precision", "false alarms")
+
+_CONVERSATION_COLUMNS = {"trained on": "general text", "others": "general text, others"}
+_NO_TIME = {0.0: "did not leave", math.inf: "never"}
 
 
-_BACK = {0.0: "did not leave", math.inf: "never"}
-
-
-def cells(runs: Sequence[Results]) -> dict[str, str]:
-    """What every table of effects says of runs that differ in the seed; empty where they have no such measurement."""
-    ratios = {"trained on": "target", "others": "others", "answers": "answers"}
+def effects(runs: Sequence[Results]) -> dict[str, str]:
+    """What training did, by the name of the column; an empty text where the runs have no such measurement."""
+    groups = {"trained on": "target", "others": "others", "answers": "answers"}
     if runs and all(map(on_conversations, runs)):
-        ratios = {"answers": "answers", "trained on": "target", "others": "others"}
-    found = {name: spread_of(runs, partial(change, group=group)) for name, group in ratios.items()}
-    made = {name: range_text(value, times) for name, value in found.items()}
-    made["region moved"] = range_text(spread_of(runs, partial(drift, where="region")), share)
-    made["rest moved"] = range_text(spread_of(runs, partial(drift, where="rest")), share)
+        groups = {"answers": "answers", "trained on": "target", "others": "others"}
+    ratios = {name: spread_of(runs, partial(change, group=group)) for name, group in groups.items()}
+    texts = {name: range_text(ratio, times) for name, ratio in ratios.items()}
+    texts["region moved"] = range_text(spread_of(runs, partial(drift, where="region")), share)
+    texts["rest moved"] = range_text(spread_of(runs, partial(drift, where="rest")), share)
     unmoved = spread_of(runs, partial(drift, where="unmoved"))
-    still = unmoved is not None and unmoved.mean >= ROUNDED_AWAY
-    made["rest that never moved"] = range_text(unmoved, share) if still else ""
-    return made
+    many = unmoved is not None and unmoved.mean >= ROUNDED_AWAY
+    texts["rest that never moved"] = range_text(unmoved, share) if many else ""
+    return texts
 
 
 def column_names(names: Iterable[str], runs: Iterable[Results]) -> list[str]:
-    """The names of :func:`cells` with the languages that all the runs were trained on, where these are the same.
+    """The names of :func:`effects` with the languages that all the runs were trained on, where these are the same.
 
     After conversations the text that is scored is general text, and is called that.
     """
@@ -54,10 +46,15 @@ def column_names(names: Iterable[str], runs: Iterable[Results]) -> list[str]:
     ]
 
 
-def back_text(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
+def num_seeds(runs: Iterable[Results]) -> str:
+    """How many seeds the runs have."""
+    return str(len({run.seed for run in runs}))
+
+
+def recovery_text(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
     """Documents to recover from noise: mean and range over seeds.
 
-    ``never`` for those that did not within the run, ``did not leave`` for those that were not further away than 1 %.
+    ``never`` for runs that did not recover, ``did not leave`` for runs that were never more than 1 % above.
 
     Args:
         runs: that differ in the seed.
@@ -66,34 +63,34 @@ def back_text(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
     value = spread_of(runs, lambda run: trajectories.time_to_recover(run, clean.get(id(run))))
     if value is None:
         return ""
-    low, high = (_BACK.get(end) or f"{end:,.0f}" for end in (value.low, value.high))
+    low, high = (_NO_TIME.get(end) or count(end) for end in (value.low, value.high))
     if low == high:
         return low
-    return f"{value.mean:,.0f} ({low}–{high})" if math.isfinite(value.mean) else f"{low}–{high}"
+    return f"{count(value.mean)} ({low}–{high})" if math.isfinite(value.mean) else f"{low}–{high}"
 
 
-def compared_with(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
-    """What the recovery of runs with noise is measured by: ``the clean run``, ``the value before the noise`` or both.
+def recovery_level(runs: Iterable[Results], clean: Mapping[int, Results]) -> str:
+    """What recovery from noise is measured against: ``the clean run``, ``the value before the noise`` or both.
 
-    Empty where it can be told of none.
+    Empty where no run has a time to recover.
     """
-    told = {id(run) in clean for run in runs if trajectories.time_to_recover(run, clean.get(id(run))) is not None}
+    measured = [run for run in runs if trajectories.time_to_recover(run, clean.get(id(run))) is not None]
     before = "the value before the noise"
     names = {
         (True,): "the clean run",
         (False,): before,
         (False, True): f"the clean run or, where there is none, {before}",
     }
-    return names.get(tuple(sorted(told)), "")
+    return names.get(tuple(sorted({id(run) in clean for run in measured})), "")
 
 
-def monitored(runs: Sequence[Results]) -> dict[str, float]:
-    """What the monitor of some runs counted, added up: ``flagged``, ``tagged``, ``caught`` ... and the shares of them.
+def monitor_counts(runs: Sequence[Results]) -> dict[str, float]:
+    """What the monitors of the runs counted, summed: ``flagged``, ``tagged``, ``caught`` ... and three shares of them.
 
     Returns:
-        ``recall``: caught of the tagged documents, ``precision``: of the flagged steps those that were no false alarm,
-        ``false alarms``: of the steps without a tag; each only where there is something to divide by, and the first two
-        only where something was tagged.
+        ``recall``: caught / tagged documents; ``precision``: flagged steps without the false alarms / flagged steps;
+        ``false alarms``: false alarms / steps without a tag. A share whose denominator is 0 is absent, and so are the
+        first two where nothing was tagged.
     """
     names = ("steps", "flagged", "skipped", "masked_rows", "tagged", "caught", "clean_steps", "false_alarms")
     sums = {name: sum(int((run.monitor or {}).get(f"num_{name}") or 0) for run in runs) for name in names}
@@ -103,3 +100,8 @@ def monitored(runs: Sequence[Results]) -> dict[str, float]:
         "false alarms": (sums["false_alarms"], sums["clean_steps"]),
     }
     return {**sums, **{name: part / whole for name, (part, whole) in shares.items() if whole}}
+
+
+def monitor_shares(counts: Mapping[str, float]) -> list[str]:
+    """The texts of :data:`MONITOR_SHARES`."""
+    return [share(counts[name]) if name in counts else ABSENT for name in MONITOR_SHARES]

@@ -1,7 +1,10 @@
-"""What runs say against each other: perplexities by arm, and the price of freezing.
+r"""The cost of freezing: how much higher perplexity ends with frozen weights than without.
 
-Ratios of perplexity are exponentials of differences in nats per token, paired by seed, so that what the seeds share
-cancels. Nothing here assumes which way a comparison comes out.
+.. math:: \text{cost}(s) = \ell_\text{frozen}(s) - \ell_\text{free}(s), \qquad
+          \text{ratio} = \exp\Big(\frac{1}{|S|} \sum_{s \in S} \text{cost}(s)\Big)
+
+with :math:`\ell(s)` the nats per token at the last step of seed :math:`s`. Pairing by seed cancels what both runs of a
+seed share. Nothing here assumes the sign of the cost.
 """
 
 import math
@@ -9,8 +12,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_langcore.results.conditions import Condition, labels, points
-from lightning_langcore.results.number_format import exp, number
+from lightning_langcore.results.conditions import Condition, Point, labels, points
+from lightning_langcore.results.number_format import exp, number, range_of
 from lightning_langcore.results.record import Results
 
 _SAME = 0.01  # a perplexity less than this share higher or lower is called the same
@@ -18,9 +21,13 @@ _SAME = 0.01  # a perplexity less than this share higher or lower is called the 
 
 @dataclass(frozen=True)
 class FreezingCost:
-    """What freezing costs in one language, in nats per token at the last step: frozen minus free, at equal seeds.
+    """What freezing costs in one language: frozen minus free at the last step, at equal seeds.
 
-    With ``control`` set, the price of ``region`` minus the price of ``control``, again at equal seeds.
+    Attributes:
+        region: name of the condition, frozen.
+        lang: the language.
+        nats: nats per token by seed.
+        control: name of a second condition; ``nats`` is then the cost of ``region`` minus the cost of ``control``.
     """
 
     region: str
@@ -29,14 +36,14 @@ class FreezingCost:
     control: str | None = None
 
     @property
-    def what(self) -> str:
+    def comparison(self) -> str:
         """The two sides that are compared."""
         return f"{self.region} minus {self.control}" if self.control else f"{self.region}, frozen against free"
 
     @property
     def mean(self) -> float:
         """Nats per token, over the seeds."""
-        return _mean(self.nats.values())
+        return statistics.fmean(self.nats.values())
 
     @property
     def low(self) -> float:
@@ -58,8 +65,13 @@ class FreezingCost:
         """1: freezing costs (more than the control), -1: less, 0: within 1 % of perplexity."""
         return 0 if abs(self.mean) <= math.log1p(_SAME) else (1 if self.mean > 0 else -1)
 
+    @property
+    def seeds_disagree(self) -> bool:
+        """Whether freezing costs in one seed and gains in another."""
+        return len(self.nats) > 1 and self.low < 0 < self.high
+
     def reading(self) -> str:
-        """What the numbers say, in words, and whether the seeds agree on it."""
+        """The direction in words, and whether the seeds agree on it."""
         if self.control:
             ways = {1: "costs more than", 0: "costs the same (within 1 %) as", -1: "costs less than"}
             words = f"freezing {self.region} {ways[self.direction]} freezing {self.control}"
@@ -68,65 +80,63 @@ class FreezingCost:
             words = f"frozen ends {ways[self.direction]} free"
         if len(self.nats) == 1:
             return f"{words}; one seed, spread unknown"
-        return f"{words}; {len(self.nats)} seeds {'disagree' if self.low < 0 < self.high else 'agree'} on the direction"
+        return f"{words}; {len(self.nats)} seeds {'disagree' if self.seeds_disagree else 'agree'} on the direction"
 
     def text(self) -> str:
-        """One plain line with the numbers, as ``zh, core, frozen against free: 4.21 times (4.04-4.45); ...``."""
-        return f"{self.lang}, {self.what}: {ratio_text(self)}; {self.reading()}"
-
-
-def ratio_text(cost: FreezingCost) -> str:
-    """``1.09 times (1.05–1.12)``, the bracket with several seeds only."""
-    seeds = f" ({number(exp(cost.low))}–{number(exp(cost.high))})" if len(cost.nats) > 1 else ""
-    return f"{number(cost.ratio)} times{seeds}"
+        """One plain sentence with the numbers: ``zh, core, frozen against free: 4.21 times (4.04–4.45); ...``."""
+        seeds = f" ({range_of(self.low, self.high)})" if len(self.nats) > 1 else ""
+        return f"{self.lang}, {self.comparison}: {number(self.ratio)} times{seeds}; {self.reading()}"
 
 
 def cost_of_freezing(runs: Sequence[Results]) -> list[FreezingCost]:
     """Frozen minus free for each kind of region, then core minus random, by language, from completed trainings only.
 
-    Only equal seeds, settings and numbers of documents are paired; what has no partner is left out, so the list is
-    empty where an arm is missing. Runs that share arm and seed are averaged first. Where nothing was damaged, the free
-    partner is any free run of the model on such text: without a perturbation the region has no part in it.
+    Only equal seeds, settings and numbers of documents are paired. What has no partner is left out, so the list is
+    empty where a condition is missing. Runs with the same condition and seed are averaged first. Where nothing was
+    perturbed, the free partner is any free run of the model on the same kind of text: such a run does not depend on the
+    region.
     """
     found = points(runs)
     perturbed = {point.condition for point in found if point.stage == "perturbed"}
-    finals: dict[tuple[Condition, str, int, int], list[float]] = {}
-    for point in found:
-        if point.stage == "final":
-            condition = (
-                point.condition
-                if point.condition.frozen or point.condition in perturbed
-                else _undamaged(point.condition)
-            )
-            finals.setdefault((condition, point.lang, point.seed, point.samples), []).append(point.nats)
-    values: dict[tuple[Condition, str], dict[int, float]] = {}
+    finals = _finals(found, perturbed)
+    costs: dict[tuple[Condition, str], dict[int, float]] = {}
     for (condition, lang, seed, samples), frozen in finals.items():
-        partner = condition._replace(frozen=False) if condition in perturbed else _undamaged(condition)
+        partner = condition._replace(frozen=False) if condition in perturbed else _any_free(condition)
         free = finals.get((partner, lang, seed, samples)) if condition.frozen else None
         if free:
-            values.setdefault((condition, lang), {})[seed] = _mean(frozen) - _mean(free)
-    defined = {(condition._replace(frozen=None), lang): _defined(nats) for (condition, lang), nats in values.items()}
+            costs.setdefault((condition, lang), {})[seed] = statistics.fmean(frozen) - statistics.fmean(free)
+    defined = {(condition._replace(frozen=None), lang): _defined(nats) for (condition, lang), nats in costs.items()}
     paired = {place: nats for place, nats in defined.items() if nats}
     named = labels(condition for condition, _ in paired)
     own = [
         FreezingCost(label, lang, nats)
         for condition, label in named.items()
-        for (a, lang), nats in paired.items()
-        if a == condition
+        for (other, lang), nats in paired.items()
+        if other == condition
     ]
     return own + _against_random(paired, named)
 
 
-def _undamaged(condition: Condition) -> Condition:
+def _finals(
+    found: Iterable[Point], perturbed: Iterable[Condition]
+) -> dict[tuple[Condition, str, int, int], list[float]]:
+    """Nats per token at the last step by condition, language, seed and samples."""
+    finals: dict[tuple[Condition, str, int, int], list[float]] = {}
+    for point in found:
+        if point.stage == "final":
+            own = point.condition.frozen or point.condition in perturbed
+            condition = point.condition if own else _any_free(point.condition)
+            finals.setdefault((condition, point.lang, point.seed, point.samples), []).append(point.nats)
+    return finals
+
+
+def _any_free(condition: Condition) -> Condition:
+    """The condition of free runs from an intact model: the region is left out."""
     return Condition("none", False, None, None, None, None, condition.model, condition.data)
 
 
-def _mean(values: Iterable[float]) -> float:
-    return statistics.fmean(values)
-
-
 def _defined(nats: Mapping[int, float]) -> dict[int, float]:
-    """Without infinite minus infinite, which says nothing."""
+    """Without infinite minus infinite, which has no value."""
     return {seed: value for seed, value in nats.items() if not math.isnan(value)}
 
 
@@ -152,10 +162,10 @@ def summary(costs: Sequence[FreezingCost]) -> str:
     else:
         start = f"{costs[0].region}: frozen, perplexity ends"
         ways = {1: "higher than free", 0: "the same as free (within 1 %)", -1: "lower than free"}
-    told = ", ".join(f"{ways[way]} in {count}" for way, count in counts.items() if count)
-    middle = number(exp(statistics.median(cost.mean for cost in costs)))
+    directions = ", ".join(f"{ways[way]} in {num}" for way, num in counts.items() if num)
+    median = number(exp(statistics.median(cost.mean for cost in costs)))
     languages = f"of {len(costs)} language{'s' if len(costs) > 1 else ''}"
-    unsure = sum(len(cost.nats) > 1 and cost.low < 0 < cost.high for cost in costs)
-    doubt = f" In {unsure} the seeds disagree on the direction." if unsure else ""
+    disagreeing = sum(cost.seeds_disagree for cost in costs)
+    doubt = f" In {disagreeing} the seeds disagree on the direction." if disagreeing else ""
     single = " One seed each, so no spread is known." if all(len(cost.nats) == 1 for cost in costs) else ""
-    return f"{start} {told} {languages}; median ratio {middle}.{doubt}{single}"
+    return f"{start} {directions} {languages}; median ratio {median}.{doubt}{single}"

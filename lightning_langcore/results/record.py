@@ -1,19 +1,19 @@
-"""What a run measured: ``results.json`` and ``perplexity.csv`` of a run folder, and the arms that several runs make.
+"""What a run measured: ``results.json`` and ``perplexity.csv`` of a run folder.
 
-A number that is not finite has no place in strict JSON: its key is absent, in a row (``nats_per_token``, ``ppl``,
+Strict JSON has no number that is not finite: its key is absent, in a row (``nats_per_token``, ``ppl``,
 ``bits_per_byte``) as anywhere else (``guard.max_abs_drift``). The row itself stays, so that "scored, but infinite" and
 "not scored" remain two things; :func:`~lightning_langcore.results.conditions.points` reads an absent
 ``nats_per_token`` as infinite.
 """
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_langcore.utils.atomic_files import atomic_path, write_text
+from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.tables import write_csv
 
 FORMAT = 1
 STAGES = ("base", "perturbed", "training", "final")
@@ -38,7 +38,7 @@ _COLUMNS: dict[str, type] = {
     "num_bytes": int,
 }
 ROUNDED_AWAY = 0.01
-"""From this share on weights that never moved are told of: bfloat16 has lost their updates."""
+"""From this share of unmoved weights on a reader is told: bfloat16 has lost their updates."""
 
 _REQUIRED = ("stage", "samples", "lang", "split", "seed", "num_tokens", "num_bytes")
 _MEASURED = ("nats_per_token", "bits_per_byte")
@@ -48,7 +48,7 @@ class Results:
     """The record of one run; rank zero writes it at every milestone.
 
     Attributes:
-        status: ``interrupted`` until the job sets ``completed`` or ``failed``: a killed process can't say so any more.
+        status: ``interrupted`` until the job sets ``completed`` or ``failed``; a killed process stays so.
         perplexity: the rows, in the order in which they were added; add with :meth:`add` only.
         guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None`` where nothing was guarded.
         data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
@@ -59,10 +59,10 @@ class Results:
             and ``epochs`` as configured); ``None``: not known.
         drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
             |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates;
-            ``unmoved``, the share (0..1) of those others that are what they were at the start.
-        moved: the lines that moved most beside their own parameter: its ``name``, ``axis`` row, column or weight,
-            ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
-        monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it did not look.
+            ``unmoved``, the share (0..1) of those others that are equal to theta_0.
+        moved: the rows and columns that moved most, relative to their parameter: its ``name``, ``axis`` row, column or
+            weight, ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
+        monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it was not used.
         seconds: wall-clock seconds by name (``total``, ``training``).
         error: one line, for a failed run, or one that its monitor has stopped, which is ``interrupted``.
         notes: sentences on what was found, for the reader.
@@ -143,13 +143,8 @@ class Results:
         }
         text = json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "results.json", text + "\n")
-        with (
-            atomic_path(self.folder / "perplexity.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, list(_COLUMNS), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.perplexity)
+        rows = ([row.get(column) for column in _COLUMNS] for row in self.perplexity)
+        write_csv(self.folder / "perplexity.csv", list(_COLUMNS), rows, line_terminator="\n")
 
     @classmethod
     def load(cls, path: Path | str) -> "Results":
@@ -219,20 +214,20 @@ def _strict(value: Any) -> Any:
 
 
 def load_runs(paths: Iterable[Path | str]) -> tuple[list[Results], list[str]]:
-    """Every run at or below ``paths``, and a sentence for each that can't be read, which is passed over.
+    """Every run at or below ``paths``, and a message for each that can't be read, which is skipped.
 
     Raises:
         ValueError: see :func:`find_runs`; or none of the runs can be read.
     """
-    runs, passed_over = [], []
+    runs, messages = [], []
     for folder in find_runs(paths):
         try:
             runs.append(Results.load(folder))
         except ValueError as error:
-            passed_over.append(f"passed over: {error}")
+            messages.append(f"skipped: {error}")
     if not runs:
-        raise ValueError("\n".join(passed_over))
-    return runs, passed_over
+        raise ValueError("\n".join(messages))
+    return runs, messages
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:

@@ -1,10 +1,9 @@
-"""Does damage to a monolingual region hurt its own language more than the others?
+"""Whether perturbing a monolingual region hurts its own language more than the others.
 
-Languages differ in how much any damage hurts them, and regions in how much they hurt any language: so the increase of
-each language under each region is read beside the mean of its row and of its column.
+Some languages suffer more from any perturbation, and some regions hurt every language more. So the increase of a
+language under a region is compared with the means of its row and of its column.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 
 from lightning_langcore.results.conditions import Point, points, spread
 from lightning_langcore.results.record import Results
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils import tables
 
 _PREFIX = "mono:"
 
@@ -24,12 +23,12 @@ class Table:
     """One setting (fraction, method, strength): nats per token that each language loses under each region.
 
     Attributes:
-        setting: in words.
-        regions: languages whose monolingual region was damaged; rows.
+        setting: as text, ``5 %, reinit, strength 2``.
+        regions: languages whose monolingual region was perturbed; rows.
         languages: those scored; columns.
-        increase: nats per token above the intact base, mean over seeds; NaN where it is not finite.
-        excess: the same less the means of row and column, plus the mean of all: 0 everywhere if region and language
-            add up.
+        increase: [regions, languages] nats per token above the intact base, mean over seeds; NaN where not finite.
+        excess: [regions, languages] the increase minus the means of its row and column, plus the mean of all: 0
+            everywhere if the effects of region and language add up.
     """
 
     setting: str
@@ -46,33 +45,29 @@ class Table:
 
 
 def own_and_others(runs: Sequence[Results]) -> list[Table]:
-    """A table for each setting in which at least two monolingual regions were damaged."""
+    """A table for each setting in which at least two monolingual regions were perturbed."""
     found = points(runs)
     perturbed = [point for point in found if point.stage == "perturbed" and point.condition.kind.startswith(_PREFIX)]
     settings = dict.fromkeys((p.condition.fraction, p.condition.method, p.condition.strength) for p in perturbed)
-    tables = []
+    made = []
     for setting in settings:
         own = [p for p in perturbed if (p.condition.fraction, p.condition.method, p.condition.strength) == setting]
-        regions = list(
-            dict.fromkeys(
-                p.condition.kind.removeprefix(_PREFIX) for p in own if not p.condition.kind.endswith("-outliers")
-            )
-        )
+        kinds = (p.condition.kind for p in own if not p.condition.kind.endswith("-outliers"))
+        regions = list(dict.fromkeys(kind.removeprefix(_PREFIX) for kind in kinds))
         if len(regions) > 1:
-            tables.append(_table(setting, regions, own, [p for p in found if p.stage == "base"]))
-    return tables
+            made.append(_table(setting, regions, own, [p for p in found if p.stage == "base"]))
+    return made
 
 
-def write_csv(tables: Sequence[Table], path: Path | str) -> None:
-    """A row for each setting, region and language, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["setting", "region", "lang", "increase", "excess"])
-        for table in tables:
-            for row, region in enumerate(table.regions):
-                for column, language in enumerate(table.languages):
-                    figures = (table.increase[row, column], table.excess[row, column])
-                    writer.writerow([table.setting, region, language, *(f"{v:.6f}" for v in figures)])
+def write_csv(settings: Sequence[Table], path: Path | str) -> None:
+    """Write a row for each setting, region and language, atomically."""
+    rows = [
+        [table.setting, region, language, f"{table.increase[i, j]:.6f}", f"{table.excess[i, j]:.6f}"]
+        for table in settings
+        for i, region in enumerate(table.regions)
+        for j, language in enumerate(table.languages)
+    ]
+    tables.write_csv(path, ["setting", "region", "lang", "increase", "excess"], rows)
 
 
 def _table(
@@ -88,5 +83,5 @@ def _table(
                 increase[row, column] = after.mean - before.mean
     excess = increase - np.nanmean(increase, 1, keepdims=True) - np.nanmean(increase, 0) + np.nanmean(increase)
     fraction, method, strength = setting
-    words = [f"{100 * (fraction or 0):g} %", str(method), *([] if strength is None else [f"strength {strength:g}"])]
-    return Table(", ".join(words), regions, languages, increase, excess)
+    parts = [f"{100 * (fraction or 0):g} %", str(method), *([] if strength is None else [f"strength {strength:g}"])]
+    return Table(", ".join(parts), regions, languages, increase, excess)

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
-from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.tables import write_csv
 
 
 class CSVLog(CSVLogger):
@@ -73,10 +73,5 @@ class _Rows(ExperimentWriter):
         self._write(rows)
 
     def _write(self, rows: list[dict[str, str]]) -> None:
-        with (
-            atomic_path(self.metrics_file_path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, self.metrics_keys)
-            writer.writeheader()
-            writer.writerows(rows)
+        """Replace the file, in the form of Lightning's own writer, which appends to it."""
+        write_csv(self.metrics_file_path, self.metrics_keys, ([row.get(k) for k in self.metrics_keys] for row in rows))

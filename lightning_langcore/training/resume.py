@@ -159,7 +159,7 @@ def _last(trainer: pl.Trainer) -> tuple[Path, dict[str, Any]] | None:
             if path.is_dir():
                 checkpoint_safety.check(path)
         except ValueError as error:
-            say(f"passed over: {error}")
+            say(f"skipped: {error}")
             continue
         if not _is_over(checkpoint, trainer):
             return path, checkpoint

@@ -82,7 +82,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(work):
     newest = max(killed.glob("checkpoints/step=*.ckpt"), key=resume.step_of)
     newest.write_bytes(newest.read_bytes()[:-1000])
     done = run(work, *LONG, "hydra.run.dir=killed")
-    assert f"passed over: {newest.absolute()} is no whole checkpoint" in done.stderr
+    assert f"skipped: {newest.absolute()} is no whole checkpoint" in done.stderr
     assert f"going on after step {resume.step_of(newest) - 7}, from" in done.stderr
     assert_equal_runs(work / "whole", killed)
     assert not list(killed.glob("checkpoints/.*"))

@@ -125,7 +125,7 @@ def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(
     passed_over = damaged(folder / "checkpoints") if trainer == "fsdp2" else []
     err = run_process(work, *words).stderr
     for path, reason in passed_over:
-        assert f"passed over: {path} is no whole checkpoint ({reason}" in err
+        assert f"skipped: {path} is no whole checkpoint ({reason}" in err
     assert "going on after step" in err
     assert "waiting for another process" not in err
     assert_equal_runs(uninterrupted, folder, tmp_path)

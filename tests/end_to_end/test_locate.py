@@ -145,7 +145,8 @@ def test_tables_and_pictures_of_locating(located):
     assert any(row.startswith("core,magnitude,") for row in rows)
     assert any(row.startswith("language:es,language:zh,") for row in rows)
     assert "of the core are among the largest weights" in done.stderr
-    names = {"core", "core_lines", "core_concentration", "core_density", "overlap_scores", "overlap_languages"}
+    names = {"core", "core_lines", "core_concentration", "overlap_scores", "overlap_languages"}
+    assert not (folder / "plots/core_density.png").exists(), "every matrix has the same share"
     assert names <= {file.stem for file in (folder / "plots").glob("*.png")}
     assert (folder / "plots/core_concentration.csv").stat().st_size > 100
 

@@ -124,7 +124,7 @@ def mix(folder, others=(0.6, 0.1)):
 
 
 NEW = ("Adapting: gain against loss", "What the mix did", "What epochs did", "What noise did", "The text that was read")
-OLD = ("Frozen against free", "The price of freezing", "Recovery", "Damage before training")
+OLD = ("Frozen against free", "The cost of freezing", "Recovery", "Damage before training")
 
 
 def headings(page):

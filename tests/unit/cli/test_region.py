@@ -13,6 +13,7 @@ import torch
 from lightning_langcore import Region
 from lightning_langcore.cli import main
 from lightning_langcore.cli.region import labels, plots
+from lightning_langcore.utils import tables
 
 SHAPES = {"model.layers.0.up.weight": (8, 16), "model.layers.0.down.weight": (16, 8)}
 UP, DOWN = SHAPES
@@ -328,8 +329,9 @@ def test_show_tells_what_files_hold(tmp_path):
     assert "parameter" not in run(tmp_path, "show", "core.safetensors").stdout
 
 
-def test_tables_are_plain_and_fit_eighty_columns(tmp_path):
+def test_tables_are_plain_and_fit_eighty_columns(tmp_path, monkeypatch):
     """Eight files with long paths, one of them with a header that looks like markup and moves the cursor."""
+    monkeypatch.setattr(tables, "WIDTH", 80)
     files = [f"a_rather_long_folder_name_for_a_run_{n}/core.safetensors" for n in range(8)]
     for n, file in enumerate(files):
         save(tmp_path / file, {(UP, n)}, kind="[red]x[/red]\x1b[2J", base_model="organisation/" + "m" * 40)

@@ -9,8 +9,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from lightning_langcore.reports import config_diff
+from lightning_langcore.reports import config_diff, console
 from lightning_langcore.reports import page as page_
+from lightning_langcore.reports.sections.perplexity import perplexity_table
 from tests.support.commands import run as run_command
 from tests.support.reports import PIXEL, Page, family, grid, make, page_of
 
@@ -23,7 +24,7 @@ def test_table_fits_80_columns_and_cuts_nothing(tmp_path):
             values = {lang: (math.log(10), math.log(100000) + shift, 5.0, math.log(8) + shift) for lang in languages}
             runs.append(make(tmp_path, frozen=frozen, seed=seed, values=values))
     out = io.StringIO()
-    Console(width=80, file=out, color_system=None).print(page_.table(runs))
+    Console(width=80, file=out, color_system=None).print(console.renderable(perplexity_table(runs), 80))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -99,7 +100,7 @@ def test_page_marks_what_did_not_finish(tmp_path):
     assert "Nothing to compare yet" in page.text
 
 
-def test_page_passes_over_what_is_broken(tmp_path):
+def test_page_skips_what_is_broken(tmp_path):
     make(tmp_path / "a/good").write()
     whole = (tmp_path / "a/good/results.json").read_text(encoding="utf-8")
     content = json.loads(whole)
@@ -114,21 +115,21 @@ def test_page_passes_over_what_is_broken(tmp_path):
         (tmp_path / "a" / name / "results.json").write_text(text, encoding="utf-8")
     page = page_of([tmp_path / "a"], tmp_path)
     for name in broken:
-        assert f"passed over: {tmp_path}/a/{name}/results.json: " in page.text
+        assert f"skipped: {tmp_path}/a/{name}/results.json: " in page.text
     assert ["1", "good"] in [row[:2] for row in page.rows]
     assert not any(row[:1] == ["2"] for row in page.rows)
-    with pytest.raises(ValueError, match=r"passed over: .*cut/results.json: no valid JSON"):
+    with pytest.raises(ValueError, match=r"skipped: .*cut/results.json: no valid JSON"):
         page_.write_html([tmp_path / "a/cut"], tmp_path / "r.html")
 
 
-def test_the_command_reports_the_others_and_says_what_it_passes_over(tmp_path):
+def test_the_command_reports_the_others_and_says_what_it_skips(tmp_path):
     make(tmp_path / "good").write()
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut/results.json").write_text('{"format": 1, ')
     done = run_command(tmp_path, "report", ".", plain=True)
-    assert "passed over: cut/results.json: no valid JSON" in done.stderr
+    assert "skipped: cut/results.json: no valid JSON" in done.stderr
     assert "core, frozen" in done.stdout
-    assert "passed over: cut/results.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "skipped: cut/results.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_page_of_any_single_run(tmp_path, change):
     page = Page(text)
     assert "http" not in text
     assert "nan" not in page.text
-    assert page_.table([run]).columns
+    assert perplexity_table([run]).columns
 
 
 def test_page_of_no_run_is_an_error(tmp_path):
@@ -204,7 +205,7 @@ def test_damage_is_printed_in_the_talks_layout(tmp_path, capsys):
 def test_too_many_regions_for_a_line_are_printed_as_a_list(tmp_path, capsys):
     page_.print_table([grid(tmp_path, variants=[f"mono:{n}" for n in "abcdefghij"])])
     out = capsys.readouterr().out
-    assert "damaged" in out
+    assert "perturbed" in out
     assert "mono:a (1 %)" in out
 
 
@@ -219,5 +220,5 @@ def test_runs_of_single_weights_have_their_picture_and_their_sentence_and_no_bar
     page = Page(page_.write_html([weights, grid(tmp_path / "g")], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "no massive activation" in page.text
     assert "norm.weight" not in page.text
-    assert "The price of freezing" not in page.text
+    assert "The cost of freezing" not in page.text
     assert len(page.sources) == 2  # the bars of the grid and the picture of the weights

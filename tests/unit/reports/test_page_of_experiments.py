@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from lightning_langcore.reports import console
 from lightning_langcore.reports import page as page_
+from lightning_langcore.utils import tables
 from tests.support.reports import OLD, family, headings, mix, page_of, reading
 
 
@@ -110,7 +110,7 @@ def test_page_of_noise(tmp_path):
         ["model.norm.weight", "weight 1", "10 %", "4.00", "1 of 2"],
         ["model.norm.weight", "weight 0", "90 %", "3.00", "1 of 2"],
     ]
-    assert "The lines that moved most, over the mean of their own parameter" in page.text
+    assert "The rows, columns and weights of norms that moved most, over the mean of their own parameter" in page.text
     assert len(page.sources) == 3  # against the dose, over time, every language
 
 
@@ -256,19 +256,18 @@ def test_runs_that_are_named_as_averaged_differ_in_nothing_that_is_told(tmp_path
 @pytest.mark.parametrize("width", [60, 120])
 def test_effects_fit_the_terminal_and_nothing_is_cut(tmp_path, monkeypatch, width):
     out = io.StringIO()
-    monkeypatch.setattr(
-        console, "Console", lambda: Console(width=width, file=out, force_terminal=True, color_system=None)
-    )
+    terminal = Console(width=width, file=out, force_terminal=True, color_system=None)
+    monkeypatch.setattr(tables, "console", lambda: terminal)
     runs = [*mix(tmp_path), *noisy(tmp_path)]
     page_.print_table(runs)
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     cells = " ".join(" ".join(line.replace("│", " ").split()) for line in text.splitlines())
-    for part in ("0.368", "1.822", "1.105", "trained on zh", "others", "recall", "90 %", "0.6 %", "answers"):
+    for part in ("0.368", "1.822", "1.105", "trained", "on zh", "others", "recall", "90 %", "0.6 %", "back", "answers"):
         assert (part in cells) == (part != "answers"), part
-    assert ("back after" in cells) == (width > 100)
-    assert "damaged" not in cells
+    assert ("steps" in cells) == (width > 100)
+    assert "perturbed" not in cells
     assert "mix_ratio" in cells, "two experiments without noise or general text are not one"
 
 

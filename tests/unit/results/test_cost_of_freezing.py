@@ -23,7 +23,7 @@ def test_price_is_paired_by_seed(tmp_path):
     )
     assert (random.region, random.nats) == ("random", {0: 0.25})
     assert "one seed" in random.text()
-    assert (against.what, against.nats) == ("core minus random", {0: 1.75})
+    assert (against.comparison, against.nats) == ("core minus random", {0: 1.75})
     assert "freezing core costs more than freezing random" in against.text()
 
 
@@ -72,7 +72,7 @@ def test_without_damage_any_free_run_is_the_partner(tmp_path):
     control = make(tmp_path, "random", values={"zh": (2.0, None, 2.0, 1.6)}, method=None)
     free = make(tmp_path, None, frozen=False, values={"zh": (2.0, None, 2.0, 1.5)}, method=None)
     costs = cost_of_freezing.cost_of_freezing([frozen, control, free])
-    assert [(cost.what, cost.nats[0]) for cost in costs] == [
+    assert [(cost.comparison, cost.nats[0]) for cost in costs] == [
         ("core, frozen against free", pytest.approx(0.4)),
         ("random, frozen against free", pytest.approx(0.1)),
         ("core minus random", pytest.approx(0.3)),
