@@ -18,7 +18,7 @@ from lightning_langcore.models.parameters import flat
 ENCODINGS = ("idx", "bits", "rows", "cols")
 INT32_MAX = 2**31 - 1
 _CHUNK = 1 << 20  # indices at a time
-IDX_FOR_SPEED = 1 / 8
+IDX_FOR_FAST_ACCESS = 1 / 8
 """Up to this share of a parameter its indices are held by what must be fast: at most half a byte a weight."""
 
 
@@ -100,9 +100,9 @@ class WeightSet:
             return self
         return WeightSet(encoding, self.indices() if encoding == "idx" else self.bitmap(), self.shape)
 
-    def for_speed(self) -> "WeightSet":
+    def for_fast_access(self) -> "WeightSet":
         """The form for what is done at every step: indices where they are few, else as it is."""
-        if self.encoding == "bits" and len(self) <= IDX_FOR_SPEED * self.numel:
+        if self.encoding == "bits" and len(self) <= IDX_FOR_FAST_ACCESS * self.numel:
             return WeightSet("idx", self.indices(), self.shape)
         return self
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lightning_langcore.metrics.functional import ROWS
 from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
-from lightning_langcore.regions.weight_set import IDX_FOR_SPEED, INT32_MAX
+from lightning_langcore.regions.weight_set import IDX_FOR_FAST_ACCESS, INT32_MAX
 
 Shapes = Mapping[str, Sequence[int]]
 _BNB_BLOCK = 256
@@ -155,7 +155,7 @@ def _guarded(shape: Sequence[int], guard: Guard, width: int) -> int:
     if guard.granularity == "element":
         count = round(guard.fraction * size)
         place = 4 if size <= INT32_MAX else 8
-        return width * count + (place * count if count <= IDX_FOR_SPEED * size else math.ceil(size / 8))
+        return width * count + (place * count if count <= IDX_FOR_FAST_ACCESS * size else math.ceil(size / 8))
     across = 0 if guard.granularity == "row" else 1
     lines = round(guard.fraction * shape[across])
     return lines * (4 + width * (size // shape[across]))
