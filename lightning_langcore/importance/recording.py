@@ -118,7 +118,7 @@ def record(
     for _ in text.read(batches):
         pass
     if not text.num_tokens:
-        raise ValueError("the text to record statistics on has no scored token")
+        raise ValueError("the text to record statistics on has no token with a label")
 
     def tensors() -> Iterator[Tensor]:
         for number, names in enumerate(plan, start=1):

@@ -173,27 +173,27 @@ def _is_over(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> bool:
     return trainer.max_steps != -1 and checkpoint["global_step"] >= trainer.max_steps
 
 
-def _check(path: Path, checkpoint: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    there: Mapping[str, Any] = checkpoint.get(KEY) or {}
-    found = there.get("format", "none")
-    if found != here["format"] or not here.keys() <= there.keys():
+def _check(path: Path, checkpoint: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    saved: Mapping[str, Any] = checkpoint.get(KEY) or {}
+    found = saved.get("format", "none")
+    if found != current["format"] or not current.keys() <= saved.keys():
         raise ValueError(
             f"{path} was written by another version of lightning-langcore, or another program (checkpoint format"
-            f" {found}, here {here['format']}): go on with the version that wrote it, or start anew with"
+            f" {found}, here {current['format']}): go on with the version that wrote it, or start anew with"
             " job.ckpt_path=null"
         )
-    if there["strategy"] != here["strategy"]:
+    if saved["strategy"] != current["strategy"]:
         raise ValueError(
-            f"{path} was written with {there['strategy']}, and this run has {here['strategy']}: go on with the"
+            f"{path} was written with {saved['strategy']}, and this run has {current['strategy']}: go on with the"
             " trainer, trainer.strategy and trainer.devices of that run"
         )
-    differing = list(differences(there["regions"], here["regions"]))
+    differing = list(differences(saved["regions"], current["regions"]))
     if differing:
         raise ValueError(
             f"{path} was trained with other regions guarded or perturbed ({described(differing)}): go on with"
             " those of that run, or start anew with job.ckpt_path=null"
         )
-    differing = list(differences(there["settings"], here["settings"]))
+    differing = list(differences(saved["settings"], current["settings"]))
     if differing:
         raise ValueError(f"{path} was written by a run with other settings ({described(differing)}): go on with those")
 
@@ -201,26 +201,26 @@ def _check(path: Path, checkpoint: Mapping[str, Any], here: Mapping[str, Any]) -
 def _check_model(path: Path, checkpoint: Mapping[str, Any], module: pl.LightningModule) -> None:
     if "state_dict" not in checkpoint:
         return
-    there = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    differing = list(differences(there, here))
+    saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    current = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    differing = list(differences(saved, current))
     if differing:
         raise ValueError(f"{path} holds another model ({described(differing)}): go on with the model of that run")
 
 
-def differences(there: Any, here: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
-    """Differences of two nested mappings: name, value in ``there``, value in ``here``; a missing value is a dash."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in dict.fromkeys([*there, *here]):
+def differences(saved: Any, current: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
+    """Differences of two nested mappings: name, value in ``saved``, value in ``current``; a missing value is a dash."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for key in dict.fromkeys([*saved, *current]):
             inner = f"{name}.{key}" if name else str(key)
-            yield from differences(there.get(key, "–"), here.get(key, "–"), inner)
-    elif there != here:
-        yield name, there, here
+            yield from differences(saved.get(key, "–"), current.get(key, "–"), inner)
+    elif saved != current:
+        yield name, saved, current
 
 
 def described(differing: list[tuple[str, Any, Any]], most: int = 3) -> str:
     """The first differences as a text for a message."""
-    texts = [f"{name}: {there} there, {here} here" for name, there, here in differing[:most]]
+    texts = [f"{name}: {saved} there, {current} here" for name, saved, current in differing[:most]]
     return "; ".join(texts + ([f"and {len(differing) - most} more"] if len(differing) > most else []))
 
 
