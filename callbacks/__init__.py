@@ -3,21 +3,21 @@
 ==========================  ======================================================  ================================
 callback                    what it does                                            YAML
 ==========================  ======================================================  ================================
-``CoreGuard``               keeps a region's weights bit for bit, any optimizer      ``core_guard.yaml``
+``CoreGuard``               freezes a region's weights exactly, any optimizer        ``core_guard.yaml``
                             (``lightning_langcore/callbacks/core_guard.py``)
-``WeightDiff``              running differences of the weights from their start,    ``weight_diff.yaml``
-                            where they ended, written down (``.../weight_diff.py``)
+``WeightDiff``              logs how far the weights moved from their start,         ``weight_diff.yaml``
+                            writes snapshots (``.../weight_diff.py``)
 ``MultilingualPerplexity``  perplexity and bits per byte of each language at chosen  ``multilingual_perplexity.yaml``
                             numbers of documents (``.../multilingual_perplexity.py``)
-``NoiseSensitivity``        flags steps whose text or gradients stand out, and logs,    ``noise_sensitivity.yaml``
+``NoiseSensitivity``        flags steps with unusual text or gradients, and logs,    ``noise_sensitivity.yaml``
                             skips, clips or stops (``.../noise_sensitivity.py``)
-``PerturbRegion``           overwrites a region once, before the first step, and has    chosen by ``perturbation``
-                            what is left evaluated (``.../perturb_region.py``)
-``PlainProgress``           progress as plain lines where there is no terminal       chosen by the job
+``PerturbRegion``           overwrites a region once, before the first step, and     chosen by ``perturbation``
+                            evaluates the perturbed model (``.../perturb_region.py``)
+``PlainProgress``           progress as lines of text where there is no terminal     chosen by the job
                             (``.../plain_progress.py``)
 ==========================  ======================================================  ================================
 
-The YAML files are in ``conf/callbacks``. In a script of one's own::
+The YAML files are in ``conf/callbacks``. In a Python script::
 
     from lightning_langcore import CoreGuard
     Trainer(callbacks=[CoreGuard("core.safetensors")])

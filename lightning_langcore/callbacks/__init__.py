@@ -1,4 +1,4 @@
-"""Callbacks for any LightningModule; each works in a script that knows nothing of Hydra."""
+"""Callbacks for any LightningModule; each works in a script without Hydra."""
 
 import lazy_loader
 

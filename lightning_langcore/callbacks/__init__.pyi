@@ -1,4 +1,4 @@
-"""Names of the package for type checkers; at run time each is imported when it is first asked for."""
+"""Names of the package for type checkers; at run time each is imported at its first use."""
 
 from .core_guard import CoreGuard
 from .multilingual_perplexity import MultilingualPerplexity

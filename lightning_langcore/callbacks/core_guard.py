@@ -1,4 +1,4 @@
-"""Keep the weights of a region bit for bit as they are while all others train."""
+"""Freeze the weights of a region exactly while all others train."""
 
 import hashlib
 from pathlib import Path
@@ -23,28 +23,29 @@ from lightning_langcore.regions.weight_set import WeightSet
 class CoreGuard(Callback):
     """Freeze single weights exactly, under any optimizer.
 
-    At the start of training the guard remembers the region's values. Before each optimizer step, and before gradient
-    clipping, it zeroes the region's gradients: they count neither for the clip norm nor for the moments. After each
-    optimizer step it writes the values back: weight decay, momentum, stale state and the rounding of 8-bit optimizers
-    move weights whose gradient is zero. Zeroed gradients alone do not freeze.
+    At the start of training the guard copies the region's values. Before each optimizer step, and before gradient
+    clipping, it sets the region's gradients to zero, so that they contribute neither to the clip norm nor to the
+    moments. After each optimizer step it restores the values. Zero gradients alone do not freeze a weight: weight
+    decay, momentum, stale state and the rounding of 8-bit optimizers move weights whose gradient is zero.
 
     Works with any LightningModule, gradient accumulation, clipping, mixed precision, several optimizers, manual
     optimization, one device, DDP or FSDP2. On resume the region and the values are checked against the checkpoint.
 
-    Memory, on the model's device: the value of each guarded weight, and where it is: 4 bytes a line for whole rows and
-    columns; else 4 bytes a guarded weight up to an eighth of a matrix, a bit per weight of the matrix beyond that. No
-    dense mask, no dense copy; from a bitmap the indices of one matrix at a time are made anew at each step.
+    Memory, on the model's device: the value of each guarded weight, and its position: 4 bytes per whole row or column;
+    for single weights 4 bytes per guarded weight up to an eighth of a matrix, above that one bit per weight of the
+    matrix. There is no dense mask and no dense copy; indices are decoded from a bitmap at each step, one matrix at a
+    time.
 
-    Under FSDP2 each rank guards the weights of the region that lie in its own shards, and no step needs a message more.
+    Under FSDP2 each rank guards the weights of the region in its own shards, without extra communication in a step.
     FSDP1, DeepSpeed and quantized weights are refused before the first step.
 
     Args:
         region: a :class:`Region` or the path of its file.
-        name: tells several guards of one run apart in the checkpoint.
+        name: identifies this guard in the checkpoint if a run has several guards.
 
     Raises:
-        ValueError: the region file is missing or broken; before the first step: the region belongs to another model,
-            a strategy or a weight type that can't be honoured, a checkpoint of another region.
+        ValueError: a missing or broken region file; before the first step: a region of another model, an unsupported
+            strategy or weight type, a checkpoint of another region.
 
     Example::
 
@@ -72,9 +73,9 @@ class CoreGuard(Callback):
         refuse_8bit_states(trainer)
         self._guarded = []
         for name, part in self.region.parts.items():
-            mine = sharding.local(parameters[name])
-            here = part.within(*sharding.box(parameters[name])).for_speed().to(mine.device)
-            self._guarded.append((parameters[name], here, here.gather(mine)))
+            local = sharding.local(parameters[name])
+            local_part = part.within(*sharding.box(parameters[name])).for_fast_access().to(local.device)
+            self._guarded.append((parameters[name], local_part, local_part.gather(local)))
         self._check_resumed(trainer)
         self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
         rank_zero_info(f"CoreGuard: {len(self.region):,} weights frozen ({self.region.fraction:.2%} of the candidates)")
@@ -102,7 +103,7 @@ class CoreGuard(Callback):
         self._remove_hooks()
         if self.drift() != 0.0:
             rank_zero_warn(
-                f"CoreGuard: guarded weights have moved by up to {self.drift()}: something writes them"
+                f"CoreGuard: guarded weights have moved by up to {self.drift()}: something writes to them"
                 " outside the optimizer step"
             )
 
@@ -125,10 +126,10 @@ class CoreGuard(Callback):
 
     @torch.no_grad()
     def drift(self) -> float:
-        """The largest absolute difference of a guarded weight from its remembered value; 0.0 if all bits are equal.
+        """Largest absolute difference between a guarded weight and its stored value; 0.0 if all bits are equal.
 
-        NaN and infinities count as unchanged where their bits are unchanged, else as ``inf``. Under FSDP2 it is that of
-        all ranks, which must ask together.
+        NaN and infinities count as unchanged if their bits are unchanged, else as ``inf``. Under FSDP2 the maximum is
+        over all ranks, and all ranks must call this method together.
         """
         worst = 0.0
         for parameter, part, values in self._guarded:
@@ -158,20 +159,20 @@ class CoreGuard(Callback):
         if before["region"] != now["region"]:
             raise ValueError(
                 f"the checkpoint was trained with another region under CoreGuard(name={self.name!r})"
-                f" ({before['region'][:12]} there, {now['region'][:12]} here): resume with the region file it was"
-                " trained with, or start a new run without ckpt_path"
+                f" (checkpoint: {before['region'][:12]}, this run: {now['region'][:12]}): resume with the region file"
+                " of the checkpoint, or start a new run without ckpt_path"
             )
         if before["values"] != now["values"]:
             raise ValueError(
-                f"the weights guarded by CoreGuard(name={self.name!r}) are not the bits that the checkpoint's guard"
-                " kept: the checkpoint was edited, or trained on without its guard"
+                f"the weights guarded by CoreGuard(name={self.name!r}) are not the bits that the guard of the"
+                " checkpoint stored: the checkpoint was edited, or trained further without its guard"
             )
 
     def _values_digest(self) -> str:
         h = hashlib.sha256()
-        for part, (parameter, _, mine) in zip(self.region.parts.values(), self._guarded, strict=True):
-            # the same digest on any number of ranks
-            values = part.gather(sharding.whole(parameter).cpu()) if sharding.is_sharded(parameter) else mine
+        for part, (parameter, _, local_values) in zip(self.region.parts.values(), self._guarded, strict=True):
+            # the digest must not depend on the number of ranks
+            values = part.gather(sharding.whole(parameter).cpu()) if sharding.is_sharded(parameter) else local_values
             h.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
 

@@ -18,40 +18,41 @@ from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.utils.progress import track
 
 LOGGED = {"validation": "val", "validation_answers": "val_answers"}
-"""Split -> what loggers call it."""
+"""Split -> prefix of its metrics in the loggers."""
 
 Row = dict[str, Any]
 
 
 @runtime_checkable
 class SupportsEvalLoaders(Protocol):
-    """A datamodule that has text to evaluate on."""
+    """A datamodule with text for evaluation."""
 
     def eval_loaders(self) -> Mapping[str, Mapping[str, Iterable[Batch]]]:
         """Split -> language -> batches."""
 
 
 class MultilingualPerplexity(Callback):
-    """Score one loader a language and log by language name: ``val/ppl/zh``, ``val/bits_per_byte/zh``, ``val/ppl/mean``.
+    """Evaluate one loader per language; log ``val/ppl/zh``, ``val/bits_per_byte/zh``, ``val/ppl/mean``.
 
-    Measures at each milestone and at the end. A milestone is a number of samples: documents whose last token has been
-    consumed by a completed optimizer step, over all ranks. It fires after the first step that reaches it; the row holds
-    the true count. Modules are left in the mode they were in, random states untouched: training is bit-identical.
+    Evaluates at each milestone and at the end. A milestone is a number of samples: documents whose last token was
+    consumed by a completed optimizer step, over all ranks. The evaluation follows the first step that reaches the
+    milestone; the row holds the exact count. Modules stay in their mode and random states are unchanged, so training is
+    bit-identical.
 
-    A batch is a mapping with ``input_ids`` and ``shift_labels`` (the token after each position, -100 where nothing is
-    scored), both (B, T) int64 and padded on the right; or transformers' unshifted ``labels`` instead. ``num_bytes``
-    (int) is needed for bits per byte. Training batches say in ``num_documents`` how many documents end in them;
-    where they do not, each row counts as one. The module is called with ``input_ids`` alone and returns logits
-    (B, T, V), as they are or as ``.logits``.
+    A batch is a mapping with ``input_ids`` and ``shift_labels`` (the token after each position, -100 where there is no
+    label), both (B, T) int64 and padded on the right; or transformers' unshifted ``labels`` instead. ``num_bytes``
+    (int) is needed for bits per byte. ``num_documents`` of a training batch is the number of documents that end in it;
+    without this key each row counts as one document. The module is called with ``input_ids`` alone and returns logits
+    (B, T, V), as a tensor or as ``.logits``.
 
-    With several ranks each scores its share of the batches and the sums are added: the figures do not depend on the
-    number of ranks, the batch size or the padding.
+    With several ranks each rank evaluates its share of the batches and the sums are added: the figures do not depend on
+    the number of ranks, the batch size or the padding.
 
     Args:
-        loaders: language -> loader. By default those of the datamodule: ``eval_loaders()`` gives split -> language ->
-            loader. Only ``validation`` goes to the loggers as ``val/...``, and ``validation_answers`` as
-            ``val_answers/...``; ``rows`` holds all.
-        milestones: numbers of samples; 0 measures before the first step.
+        loaders: language -> loader; by default the loaders of the datamodule, whose ``eval_loaders()`` returns split ->
+            language -> loader. The loggers get only ``validation`` as ``val/...`` and ``validation_answers`` as
+            ``val_answers/...``; ``rows`` holds all splits.
+        milestones: numbers of samples; 0 is an evaluation before the first step.
 
     Attributes:
         rows: one dict per (stage, samples, language, split) with the figures of :class:`TextLoss`.
@@ -113,22 +114,22 @@ class MultilingualPerplexity(Callback):
         self.rows = [dict(row) for row in state_dict["rows"]]
 
     def measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> dict[str, float]:
-        """Score every loader now, add rows, log the validation split.
+        """Evaluate every loader now, add rows, log the validation split.
 
         Args:
-            trainer: gives device, precision and ranks.
-            pl_module: the model to score.
-            stage: what the rows say: ``base``, ``perturbed``, ``training`` or ``final``.
+            trainer: the source of device, precision and ranks.
+            pl_module: the model to evaluate.
+            stage: the stage in the rows: ``base``, ``perturbed``, ``training`` or ``final``.
 
         Returns:
-            What was logged.
+            The logged metrics.
         """
         figures: dict[str, float] = {}
         with isolate_rng(), torch.no_grad(), evaluation_mode(pl_module), trainer.precision_plugin.forward_context():
-            score = TextScorer(pl_module, pl_module)
+            evaluate = TextScorer(pl_module, pl_module)
             for split, loaders in self._splits(trainer).items():
-                for lang, loader in track(loaders.items(), f"scoring {split} text, {stage}", unit="languages"):
-                    result = _text_loss(trainer, score, loader)
+                for lang, loader in track(loaders.items(), f"evaluating {split} text, {stage}", unit="languages"):
+                    result = _text_loss(trainer, evaluate, loader)
                     self.rows.append({"stage": stage, "samples": self.samples, "lang": lang, "split": split, **result})
                     if split in LOGGED:
                         figures[f"{LOGGED[split]}/ppl/{lang}"] = result["ppl"]
@@ -147,37 +148,37 @@ class MultilingualPerplexity(Callback):
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, SupportsEvalLoaders):
             raise ValueError(
-                "MultilingualPerplexity has nothing to score: pass loaders={'zh': loader, ...}, or a datamodule with"
+                "MultilingualPerplexity has no text to evaluate: pass loaders={'zh': loader, ...}, or a datamodule with"
                 " eval_loaders()"
             )
         return datamodule.eval_loaders()
 
 
-def _text_loss(trainer: pl.Trainer, score: TextScorer, loader: Iterable[Batch]) -> dict[str, Any]:
+def _text_loss(trainer: pl.Trainer, evaluate: TextScorer, loader: Iterable[Batch]) -> dict[str, Any]:
     metric = TextLoss().to(trainer.strategy.root_device)
     for batch in _share(loader, trainer.global_rank, trainer.world_size):
-        score(metric, trainer.strategy.batch_to_device(dict(batch)))
+        evaluate(metric, trainer.strategy.batch_to_device(dict(batch)))
     return {name: value.item() for name, value in metric.compute().items()}
 
 
 def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batch]:
-    """This rank's batches; every rank gets equally many, the missing ones with nothing to score."""
+    """The batches of this rank; every rank gets equally many, filled up with batches without labels."""
     i = -1
     for i, batch in enumerate(loader):
         if i % world_size == 0:
             first = batch
         if i % world_size == rank:
-            mine = batch
+            local = batch
         if i % world_size == world_size - 1:
-            yield mine
+            yield local
     if i < 0:
-        raise ValueError("MultilingualPerplexity: a loader is empty: there is no text to score")
+        raise ValueError("MultilingualPerplexity: a loader is empty: there is no text to evaluate")
     left = (i + 1) % world_size
     if left:
-        yield mine if rank < left else _nothing_to_score(first)
+        yield local if rank < left else _without_labels(first)
 
 
-def _nothing_to_score(batch: Batch) -> Batch:
+def _without_labels(batch: Batch) -> Batch:
     ids = batch["input_ids"]
     return {"input_ids": ids, "shift_labels": torch.full_like(ids, IGNORE), "num_bytes": 0}
 

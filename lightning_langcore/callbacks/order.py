@@ -1,4 +1,4 @@
-"""In which order the hooks of callbacks run: what each class declares, and the one function that sorts by it."""
+"""Order of callbacks: the phase that a class declares, and the function that sorts by phase."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -8,14 +8,14 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Phase(IntEnum):
-    """When the hooks of a callback run beside those of the others; a class says it in its attribute ``phase``.
+    """Position of a callback's hooks among those of the other callbacks; a class sets it as its attribute ``phase``.
 
-    * ``FIRST``: before all others, as what restores the loggers on resume.
-    * ``EVALUATE``: evaluates the intact model, before anything changes it.
-    * ``PERTURB``: changes the model, before anything remembers its weights.
-    * ``MONITOR``: reads gradients, before a guard zeroes them.
-    * ``TRAIN``: all that declares nothing, guards and weight diffs among them, in the order in which they are given.
-    * ``LAST``: after all others, whose state it reads.
+    * ``FIRST``: before all others, for example to restore the loggers on resume.
+    * ``EVALUATE``: evaluates the intact model, before another callback changes the model.
+    * ``PERTURB``: changes the model, before another callback stores its weights.
+    * ``MONITOR``: reads gradients, before a guard sets them to zero.
+    * ``TRAIN``: the default, also of guards and weight diffs, in the given order.
+    * ``LAST``: after all others, to read their state.
     """
 
     FIRST = 0
@@ -27,26 +27,26 @@ class Phase(IntEnum):
 
 
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
-    """The callbacks by their phase; those of one phase stay in the order in which they are given."""
+    """The callbacks sorted by phase; callbacks of one phase stay in the given order."""
     return sorted(callbacks, key=lambda callback: getattr(callback, "phase", Phase.TRAIN))
 
 
-def refuse_behind(trainer: pl.Trainer, callback: Callback, kind: type[Callback], why: str) -> None:
-    """Refuse a list of callbacks in which ``callback`` stands behind one of another class.
+def refuse_wrong_order(trainer: pl.Trainer, callback: Callback, kind: type[Callback], why: str) -> None:
+    """Refuse a list of callbacks in which ``callback`` comes after a callback of the class ``kind``.
 
     Args:
-        trainer: with both.
-        callback: that must come first.
+        trainer: the trainer with both callbacks.
+        callback: the callback that must come first.
         kind: the class that must come later.
-        why: what goes wrong, for the message.
+        why: the consequence of the wrong order, for the message.
 
     Raises:
-        ValueError: it stands behind one.
+        ValueError: ``callback`` comes after one of the class ``kind``.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(other, kind) for other in callbacks[: callbacks.index(callback)]):
         name = type(callback).__name__
         raise ValueError(
-            f"{name} stands behind {kind.__name__} in the list of callbacks and {why}: put {name} before"
+            f"{name} comes after {kind.__name__} in the list of callbacks and {why}: put {name} before"
             f" {kind.__name__}, or sort the list with lightning_langcore.callbacks.in_order"
         )

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from lightning_langcore.callbacks.core_guard import CoreGuard
 from lightning_langcore.callbacks.multilingual_perplexity import MultilingualPerplexity
-from lightning_langcore.callbacks.order import Phase, refuse_behind
+from lightning_langcore.callbacks.order import Phase, refuse_wrong_order
 from lightning_langcore.callbacks.strategies import refuse_flat_shards
 from lightning_langcore.regions.perturbation import METHODS, Method, perturb_
 from lightning_langcore.regions.region import Region
@@ -17,22 +17,22 @@ from lightning_langcore.regions.region import Region
 class PerturbRegion(Callback):
     """Overwrite the weights of a region once, before the first step; not again on resume.
 
-    Each :class:`MultilingualPerplexity` of the run then evaluates what is left, in rows of the stage ``perturbed``. The
-    perturbation comes after the evaluation of the intact model and before a :class:`CoreGuard`, which keeps the
-    perturbed values; a list in which a guard stands first is refused.
+    Each :class:`MultilingualPerplexity` of the run then evaluates the perturbed model, in rows of the stage
+    ``perturbed``. The perturbation follows the evaluation of the intact model and precedes a :class:`CoreGuard`, which
+    keeps the perturbed values; a list in which a guard comes first is refused.
 
-    Works on one device, under DDP and under FSDP2, where ``reinit`` puts together one whole tensor at a time. Memory:
-    the values that are overwritten, for as long as it takes.
+    Works on one device, under DDP and under FSDP2, where ``reinit`` gathers one whole tensor at a time. Memory: a copy
+    of the overwritten values during the perturbation.
 
     Args:
         region: a :class:`Region` or the path of its file.
         method: ``reinit``, ``zero``, ``scale`` or ``set``, see :func:`~lightning_langcore.perturb_`.
-        strength: see there; not used by ``zero``.
-        seed: of the noise of ``reinit``.
+        strength: see :func:`~lightning_langcore.perturb_`; not used by ``zero``.
+        seed: seed of the noise of ``reinit``.
 
     Raises:
-        ValueError: an unknown method, or a region file that is missing or broken; before the first step: a strength
-            that is not finite, a region of another model, a strategy or a weight type that can't be honoured.
+        ValueError: an unknown method, or a missing or broken region file; before the first step: a strength that is not
+            finite, a region of another model, an unsupported strategy or weight type.
 
     Example::
 
@@ -54,7 +54,7 @@ class PerturbRegion(Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         refuse_flat_shards(trainer, "PerturbRegion")
-        refuse_behind(trainer, self, CoreGuard, "would be undone at the first step by the values the guard remembers")
+        refuse_wrong_order(trainer, self, CoreGuard, "would be undone at the first step by the values of the guard")
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for a log file or a pipe."""
+"""Progress as lines of text, for a log file or a pipe."""
 
 import time
 from typing import Any
@@ -11,10 +11,10 @@ from lightning_langcore.utils.progress import LINE_SECONDS, say
 
 
 class PlainProgress(Callback):
-    """A line every ten seconds and at the end: step, total, loss, steps a second. Prints from the first rank only.
+    """Print a line every ten seconds and at the end: step, total, loss, steps per second. Only rank 0 prints.
 
     Args:
-        description: what is being trained.
+        description: the beginning of each line.
     """
 
     def __init__(self, description: str = "training") -> None:

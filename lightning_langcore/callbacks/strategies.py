@@ -1,27 +1,31 @@
-"""Which strategies of Lightning our callbacks can work under."""
+"""Checks that a callback of this package supports the trainer's strategy."""
 
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 
 def refuse_flat_shards(trainer: pl.Trainer, what: str) -> None:
-    """Refuse strategies that hold weights in flat or private buffers, where single ones can't be told apart.
+    """Refuse strategies that hold weights in flat or private buffers, where single weights can't be addressed.
+
+    Args:
+        trainer: the trainer with the strategy.
+        what: the name of the callback, for the message.
 
     Raises:
-        ValueError: it is one of them.
+        ValueError: the strategy is FSDP1 or DeepSpeed.
     """
     if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy)):
         raise ValueError(
-            f"{what} can't reach single weights under trainer.strategy={type(trainer.strategy).__name__}: use one"
+            f"{what} can't address single weights under trainer.strategy={type(trainer.strategy).__name__}: use one"
             " device, strategy=ddp, or FSDP2 (trainer=fsdp2, Lightning's ModelParallelStrategy)"
         )
 
 
 def refuse_8bit_states(trainer: pl.Trainer) -> None:
-    """Refuse bitsandbytes optimizers on sharded weights: their kernels know no DTensor.
+    """Refuse bitsandbytes optimizers on sharded weights: their kernels do not support DTensor.
 
     Raises:
-        ValueError: there is one.
+        ValueError: an optimizer of bitsandbytes under FSDP2.
     """
     for optimizer in trainer.optimizers:
         kind = type(optimizer)

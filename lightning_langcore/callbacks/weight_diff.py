@@ -1,4 +1,4 @@
-"""Keep running differences of the weights from their start, and write down where they ended."""
+"""Differences of the weights from their starting values: logged during training, saved at its end."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,35 +24,35 @@ _UNMOVED, _REGION, _REST = "diff/unmoved", "diff/relative/region", "diff/relativ
 
 
 class WeightDiff(Callback):
-    """Watch how far each kind of matrix and each layer has moved; training stays bit-identical.
+    """Log how far each kind of matrix and each layer has moved; training stays bit-identical.
 
     Logs ``diff/mean_abs/<group>`` (mean of ``|theta - theta_0|``) and ``diff/relative/<group>`` (mean of
     ``|theta - theta_0| / max(|theta_0|, 1e-3 rms)``) for each kind of parameter (``q_proj``) and layer (``layer_0``).
-    Both compare the present end point with the start, in float32: not the length of the path. ``diff/unmoved`` is the
-    share of the weights (0..1) that are what they were at the start: in bfloat16 those whose updates were rounded away.
-    With ``region`` also ``diff/relative/region`` and ``diff/relative/rest``: the region's weights against all other
-    candidates.
+    Both compare the current weights with the start, in float32; the length of the path between them does not count.
+    ``diff/unmoved`` is the share of the weights (0..1) that equal their starting values: in bfloat16, weights whose
+    updates were rounded away. With ``region`` also ``diff/relative/region`` and ``diff/relative/rest``: the region's
+    weights against all other candidates.
 
     Memory: with ``reference`` one tensor at a time is read from disk; without it a float32 copy of all weights is kept
-    on the CPU (4 bytes a weight), which goes into checkpoints too, so that a resumed run compares with the same start.
-    Under FSDP2 each rank compares its own shards and the sums are added; it needs ``reference``, for a sharded
-    checkpoint keeps the copy of one rank only. Files and :meth:`drift` put together one whole tensor at a time. FSDP1
+    on the CPU (4 bytes per weight) and in checkpoints, so that a resumed run compares with the same start.
+    Under FSDP2 each rank compares its own shards and the sums are added; ``reference`` is then required, because a
+    sharded checkpoint keeps the copy of one rank only. Files and :meth:`drift` gather one whole tensor at a time. FSDP1
     and DeepSpeed are refused.
 
     Args:
         every_n_steps: optimizer steps between two logged comparisons; 0: none.
-        reference: safetensors file or ``save_pretrained`` folder with the starting weights; rounded to the type that
-            the model has them in.
+        reference: safetensors file or ``save_pretrained`` folder with the starting weights; they are rounded to the
+            dtype of the model.
         snapshot_steps: optimizer steps after which the weights are written to ``dirpath/step_<n>.safetensors`` in
-            float32 (4 bytes a weight each).
-        dirpath: folder of the snapshots; by default the trainer's.
-        collect: file to which the final ``|theta - theta_0|`` of each parameter is written as ``NAME|change`` (4 bytes
-            a weight); a folder of such files, one a language, is what regions are located from.
-        region: a :class:`Region` or the path of its file, to compare with the rest.
+            float32 (4 bytes per weight and snapshot).
+        dirpath: folder of the snapshots; by default ``snapshots`` in the trainer's folder.
+        collect: file for the final ``|theta - theta_0|`` of each parameter, written as ``NAME|change`` (4 bytes per
+            weight); regions are located from a folder of such files, one per language.
+        region: a :class:`Region` or the path of its file, to compare with the other candidates.
 
     Raises:
-        ValueError: negative steps; before the first step: a strategy that can't be honoured, FSDP2 without a reference,
-            or a reference or region that does not fit the model.
+        ValueError: negative steps; before the first step: an unsupported strategy, FSDP2 without a reference, or a
+            reference or region that does not fit the model.
 
     Example::
 
@@ -92,7 +92,7 @@ class WeightDiff(Callback):
         if self._from_file and self._theta_0 is not None:
             names = [name for name in self._theta_0 if name in saved_parameters(pl_module)]
             if not names:
-                raise ValueError("WeightDiff: the reference holds no parameter of this model: it is another model's")
+                raise ValueError("WeightDiff: the reference holds no parameter of this model: it is of another model")
             self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
         else:
             self._parameters = saved_parameters(pl_module)
@@ -139,38 +139,43 @@ class WeightDiff(Callback):
             self._resumed = True
 
     def change(self, name: str) -> Tensor:
-        """``|theta - theta_0|`` of one parameter now: float32, on the CPU, its shape. Under FSDP2 all ranks must ask.
+        """Current ``|theta - theta_0|`` of one parameter: float32 on the CPU, in the shape of the parameter.
+
+        Under FSDP2 all ranks must call this method together.
 
         Raises:
-            KeyError: no such parameter, or training has not begun.
+            KeyError: an unknown parameter, or a call before the start of training.
         """
         return sharding.gathered(absolute_change(self._start(name), self._now(name)), self._parameters[name])
 
     def means(self) -> dict[str, float]:
-        """The logged figures now, means over weights: see the class. Under FSDP2 all ranks must ask together."""
+        """Current values of the logged means over weights, see the class.
+
+        Under FSDP2 all ranks must call this method together.
+        """
         sums: dict[str, list[float]] = {}
         for name in self._parameters:
             for key, total, count in self._sums(name):
                 entry = sums.setdefault(key, [0.0, 0.0])
                 entry[0] += total
                 entry[1] += count
-        keys = sorted(sums)  # alike on every rank
+        keys = sorted(sums)  # the same order on every rank
         totals = torch.tensor([sums[key] for key in keys], dtype=torch.float64)
         totals = sharding.sum_over_ranks(totals, self._parameters.values())
         return {key: total / count for key, (total, count) in zip(keys, totals.tolist(), strict=True) if count}
 
     def drift(self) -> Drift:
-        """How far the region has moved by now, how far the rest, and the lines that moved most.
+        """Current relative change of the region and of the rest, and the rows and columns that moved most.
 
         Raises:
-            ValueError: there is no region.
+            ValueError: a callback without a region.
         """
         if self.region is None:
             raise ValueError("WeightDiff: drift() needs region=")
         return drift(((name, self._relative(name)) for name in self._parameters), self.region)
 
     def _sums(self, name: str) -> Iterator[tuple[str, float, int]]:
-        """Figure, sum and number of weights, of this rank's part of one parameter."""
+        """Metric name, sum and number of weights, for the local part of one parameter."""
         start, now = self._start(name), self._now(name)
         change = absolute_change(start, now)
         relative = change / weight_scale(start, self._floor(name))
@@ -188,7 +193,7 @@ class WeightDiff(Callback):
         return sharding.local(self._parameters[name])
 
     def _start(self, name: str) -> Tensor:
-        """This rank's part of a parameter as it was; a file may have more digits than the model."""
+        """Starting values of the local part of a parameter, in the dtype of the model: a file may be more precise."""
         theta_0, parameter = self._theta_0, self._parameters[name]
         assert theta_0 is not None
         if isinstance(theta_0, Weights):
@@ -196,7 +201,7 @@ class WeightDiff(Callback):
         return theta_0[name]
 
     def _floor(self, name: str) -> float:
-        """What a whole parameter's relative change divides by at least, found once."""
+        """Smallest divisor in the relative change of a whole parameter, computed once."""
         if name not in self._floors:
             assert self._theta_0 is not None
             self._floors[name] = scale_floor(self._theta_0[name])
@@ -216,7 +221,7 @@ class WeightDiff(Callback):
     def _write(
         self, trainer: pl.Trainer, file: Path, shapes: Mapping[str, tuple[int, ...]], tensors: Iterator[Tensor]
     ) -> None:
-        """Rank 0 writes; where weights are sharded the others help it to put each together."""
+        """Write on rank 0; if weights are sharded, all ranks take part in gathering each tensor."""
         if trainer.is_global_zero:
             write_safetensors(file, shapes, tensors, {"format": "pt"})
         elif any(map(sharding.is_sharded, self._parameters.values())):

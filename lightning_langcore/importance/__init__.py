@@ -1,1 +1,1 @@
-"""A number for every weight, and the regions that these numbers select."""
+"""Importance scores of weights, and the regions selected by them."""

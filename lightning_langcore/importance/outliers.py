@@ -1,4 +1,7 @@
-"""Dimensions of the residual stream and single weights that carry huge activations, found by one forward pass.
+"""Outliers, found by one forward pass: massive activations and super weights.
+
+Massive activations are huge values in few dimensions of the residual stream, at few tokens; super weights are single
+weights of a down projection that produce them.
 
 Massive activations: Sun et al., Massive Activations in Large Language Models, 2024 (arXiv 2402.17762). Super weights:
 Yu et al., The Super Weight in Large Language Models, 2024 (arXiv 2411.07191).
@@ -29,7 +32,7 @@ _READERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
 
 @dataclass(frozen=True)
 class Dimension:
-    """A dimension of the residual stream; ``layer``, ``sequence`` and ``token`` say where its ratio is largest."""
+    """A dimension of the residual stream; ``layer``, ``sequence`` and ``token`` locate its largest ratio."""
 
     dimension: int
     layers: tuple[int, ...]  # where it is massive; empty if nowhere
@@ -42,7 +45,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class SuperWeight:
-    """A weight of a down projection where a spike of the input meets a spike of the output, at one token."""
+    """A weight of a down projection at the column of an input spike and the row of an output spike, at one token."""
 
     name: str
     row: int
@@ -54,16 +57,16 @@ class SuperWeight:
     explained: float  # W[row, column] x[column] / y[row]
     sequence: int
     token: int
-    found: bool  # whether it meets the criterion
+    found: bool  # whether it is a super weight by the criterion
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """What :func:`find_outliers` found, and what came closest where it found nothing."""
+    """Result of :func:`find_outliers`, with the nearest candidates if nothing meets the criteria."""
 
-    dimensions: tuple[Dimension, ...]  # the massive ones, largest ratio first
+    dimensions: tuple[Dimension, ...]  # massive dimensions, largest ratio first
     ranking: tuple[Dimension, ...]  # the largest ratios, massive or not
-    super_weights: tuple[SuperWeight, ...]  # those that meet the criterion, by layer
+    super_weights: tuple[SuperWeight, ...]  # weights that meet the criterion, by layer
     best_weight: SuperWeight | None  # None for a model without mlp.down_proj
     hidden_size: int
 
@@ -76,36 +79,38 @@ def find_outliers(
     spike: float = 50.0,
     num_ranked: int = 8,
 ) -> Outliers:
-    r"""Find massive-activation dimensions and super weights.
+    r"""Find dimensions with massive activations, and super weights.
 
     An activation :math:`h` of a decoder layer's output is massive if
 
     .. math:: |h| > \text{magnitude} \quad\text{and}\quad |h| \ge \text{ratio} \cdot \mathrm{median}(|H|)
 
-    with :math:`H` the layer's output for that sequence alone: all its T x D values, so that the other sequences of
-    a batch change nothing. A dimension is massive if one of its activations is, in at least one layer.
+    with :math:`H` the layer's output for that sequence alone: all its T x D values, so that the result does not
+    depend on other sequences of the batch. A dimension is massive if one of its activations is massive in at least one
+    layer.
 
-    A token of ``mlp.down_proj`` proposes the weight at the row of its largest \|output\| and the column of its largest
-    \|input\|. The weight is a super weight if both are at least ``spike`` times the median absolute value of the
-    sequence's outputs (T x D) and inputs (T x F), and its product alone makes half of the output:
-    :math:`W_{rc} x_c / y_r \ge 0.5`. Each projection has one candidate: of the tokens that meet this, else of all,
-    the one whose smaller spike is largest. A late layer that takes a massive activation away again may meet it too.
+    For each token of ``mlp.down_proj`` the candidate is the weight at the row of the largest \|output\| and the column
+    of the largest \|input\|. It is a super weight if both are at least ``spike`` times the median absolute value of the
+    sequence's outputs (T x D) and inputs (T x F), and its product is at least half of the output:
+    :math:`W_{rc} x_c / y_r \ge 0.5`. Each projection has one candidate: among the tokens that meet this criterion, or
+    among all tokens if none does, the one whose smaller spike is largest. A late layer that cancels a massive
+    activation may also meet the criterion.
 
-    Medians of an even number of values are the lower middle one; a ratio to a median of 0 is infinite. Compared in
-    float32. Kept per layer: three (B, D) tensors. The model runs in eval mode and is left as it was. Under FSDP2 a rank
-    sees its own ids: give all ranks the same.
+    The median of an even number of values is the lower middle value; a ratio to a median of 0 is infinite. Values are
+    compared in float32. Memory per layer: three (B, D) tensors. The model runs in evaluation mode; afterwards each
+    module has its previous mode. Under FSDP2 each rank uses its own ids: pass the same on all ranks.
 
     Args:
         model: any causal language model with its decoder layers in a ModuleList ``layers`` or ``h``.
         input_ids: (B, T) int64 on the model's device, without padding; with the begin token, which often carries
             the massive activations, where the model was trained with one.
-        magnitude: a massive activation is larger.
-        ratio: smallest multiple of the median.
+        magnitude: lower bound of a massive activation, exclusive.
+        ratio: smallest multiple of the median for a massive activation.
         spike: smallest multiple of both medians for a super weight.
-        num_ranked: dimensions in the ranking.
+        num_ranked: number of dimensions in the ranking.
 
     Raises:
-        ValueError: no such layers, or several lists of them; ids of another shape; a threshold that is not positive;
+        ValueError: no list of decoder layers or several; ids of another shape; a threshold that is not positive;
             a quantized down projection; a hidden state that is not finite; a layer that did not run.
 
     Example::
@@ -120,7 +125,7 @@ def find_outliers(
     num_layers = len(_decoder_layers(model))
     largest: dict[int, Sequence[Tensor]] = {}
     weights: dict[int, SuperWeight] = {}
-    with _watching(model, _hooks(model, spike, largest, weights)), torch.no_grad():
+    with _forward_hooks(model, _hooks(model, spike, largest, weights)), torch.no_grad():
         model(input_ids)
     if len(largest) < num_layers:
         raise ValueError(f"the forward pass ran {len(largest)} of {num_layers} layers as modules of their own")
@@ -139,23 +144,23 @@ def find_outliers(
 
 
 def outlier_region(module: nn.Module, outliers: Outliers) -> Region:
-    """Everything in the layers' matrices that touches the outliers; what is left of a core without it is the control.
+    """All weights of the layers' matrices that belong to outliers; a core without this region is a control.
 
-    Rows of the massive dimensions in the matrices that write the residual stream (``o_proj``, ``down_proj``), their
-    columns in those that read it (``q_proj``, ``k_proj``, ``v_proj``, ``gate_proj``, ``up_proj``), and the super
-    weights. No outliers make a region without weights.
+    The region has the rows of the massive dimensions in the matrices that write to the residual stream (``o_proj``,
+    ``down_proj``), their columns in the matrices that read from it (``q_proj``, ``k_proj``, ``v_proj``, ``gate_proj``,
+    ``up_proj``), and the super weights. Without outliers the region is empty.
 
     Args:
-        module: the model, or anything that holds it.
-        outliers: of this model.
+        module: the model, or a module that contains it.
+        outliers: the outliers of this model.
 
     Raises:
-        ValueError: a matrix of which it isn't known whether it reads or writes; outliers of another model.
+        ValueError: a matrix that is not known to read from or write to the residual stream; outliers of another model.
     """
     shapes = parameters.candidates(parameters.named_shapes(module))
     dimensions = np.sort(np.array([found.dimension for found in outliers.dimensions], dtype=np.int64))
     touched = shapes.items() if outliers.dimensions else ()
-    indices = {name: _lines(name, shape, dimensions, outliers.hidden_size) for name, shape in touched}
+    indices = {name: _row_or_column_indices(name, shape, dimensions, outliers.hidden_size) for name, shape in touched}
     for weight in outliers.super_weights:
         one = _flat_index(shapes, weight.name, (weight.row, weight.column))
         indices[weight.name] = np.union1d(indices.get(weight.name, np.empty(0, np.int64)), [one])
@@ -165,7 +170,7 @@ def outlier_region(module: nn.Module, outliers: Outliers) -> Region:
 
 
 def _decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The one list of layers; lists inside its layers don't count."""
+    """The only list of decoder layers; lists inside the layers are ignored."""
     found: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
         named = isinstance(module, nn.ModuleList) and len(module) and name.rpartition(".")[2] in {"layers", "h"}
@@ -173,28 +178,28 @@ def _decoder_layers(model: nn.Module) -> nn.ModuleList:
             found[name] = module
     if len(found) != 1:
         has = f"{len(found)} lists of decoder layers named `layers` or `h` ({', '.join(found) or 'none'})"
-        raise ValueError(f"{type(model).__name__} has {has} instead of one: pass the causal language model itself")
+        raise ValueError(f"{type(model).__name__} has {has} instead of one: pass only the causal language model")
     return next(iter(found.values()))
 
 
 def _hooks(
     model: nn.Module, spike: float, largest: dict[int, Sequence[Tensor]], weights: dict[int, SuperWeight]
 ) -> list[tuple[nn.Module, Callable]]:
-    """Modules and the forward hooks that fill ``largest`` and ``weights``, by layer."""
+    """Modules with the forward hooks that fill ``largest`` and ``weights``, by layer."""
     names = {id(parameter): name for name, parameter in parameters.saved_parameters(model).items()}
     hooks: list[tuple[nn.Module, Callable]] = []
     for layer, module in enumerate(_decoder_layers(model)):
-        hooks.append((module, partial(_see_layer, largest, layer)))
+        hooks.append((module, partial(_record_layer, largest, layer)))
         for inner_name, inner in module.named_modules():
             weight = getattr(inner, "weight", None)
             if parameters.canonical_name(inner_name) == "mlp.down_proj" and isinstance(weight, nn.Parameter):
                 parameters.refuse_quantized(names[id(weight)], weight, "find_outliers")
-                hooks.append((inner, partial(_see_projection, weights, layer, names[id(weight)], spike)))
+                hooks.append((inner, partial(_record_projection, weights, layer, names[id(weight)], spike)))
     return hooks
 
 
-def _see_layer(largest: dict[int, Sequence[Tensor]], layer: int, *call: Any) -> None:
-    """Keep three (B, D) tensors: the largest |h|, its ratio to the sequence's median, its position."""
+def _record_layer(largest: dict[int, Sequence[Tensor]], layer: int, *call: Any) -> None:
+    """Store three (B, D) tensors: the largest |h|, its ratio to the sequence's median, its position."""
     output = call[-1]
     magnitudes_BTD = (output[0] if isinstance(output, tuple) else output).float().abs()
     values_BD, tokens_BD = magnitudes_BTD.max(1)
@@ -203,7 +208,7 @@ def _see_layer(largest: dict[int, Sequence[Tensor]], layer: int, *call: Any) -> 
     largest[layer] = (values_BD.cpu(), _over_median(values_BD, magnitudes_BTD).cpu(), tokens_BD.cpu())
 
 
-def _see_projection(weights: dict[int, SuperWeight], layer: int, name: str, spike: float, *call: Any) -> None:
+def _record_projection(weights: dict[int, SuperWeight], layer: int, name: str, spike: float, *call: Any) -> None:
     module, (x_BTF,), y_BTD = call
     x_BTF, y_BTD = x_BTF.float(), y_BTD.float()
     inputs_BT, columns_BT = x_BTF.abs().max(-1)
@@ -241,8 +246,8 @@ def _describe(d: int, values_LBD: Tensor, ratios_LBD: Tensor, tokens_LBD: Tensor
 
 
 @contextmanager
-def _watching(model: nn.Module, hooks: Sequence[tuple[nn.Module, Callable]]) -> Iterator[None]:
-    """Eval mode with forward hooks; afterwards no hook is left and each submodule is in the mode it was in."""
+def _forward_hooks(model: nn.Module, hooks: Sequence[tuple[nn.Module, Callable]]) -> Iterator[None]:
+    """Evaluation mode with forward hooks; afterwards the hooks are removed and each submodule has its previous mode."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks]
     try:
         with parameters.evaluation_mode(model):
@@ -252,8 +257,8 @@ def _watching(model: nn.Module, hooks: Sequence[tuple[nn.Module, Callable]]) -> 
             handle.remove()
 
 
-def _lines(name: str, shape: Sequence[int], dimensions: np.ndarray, hidden_size: int) -> np.ndarray:
-    """Flat indices, ascending, of a writer's rows or a reader's columns."""
+def _row_or_column_indices(name: str, shape: Sequence[int], dimensions: np.ndarray, hidden_size: int) -> np.ndarray:
+    """Flat indices, ascending, of rows (matrix that writes the residual stream) or columns (matrix that reads it)."""
     kind = parameters.group_names(name)[0]
     if kind not in _WRITERS | _READERS:
         raise ValueError(f"{name}: unknown whether it reads or writes the residual stream; not a LLaMA-like layer")

@@ -1,17 +1,18 @@
-r"""What text at fixed weights tells about each weight: raw statistics, from which importance scores are made.
+r"""Statistics of each weight from text at fixed weights, the input of importance scores.
 
-:math:`g_b` is the gradient of batch b's mean loss (nats per scored token), :math:`g_s` that of sample s, a row of a
-batch; a row or batch without a scored token does not count. :math:`x_t` is a linear layer's input at token t.
+:math:`g_b` is the gradient of batch b's mean loss (nats per token with a label), :math:`g_s` the gradient of the mean
+loss of sample s, a row of a batch; rows and batches without a label do not count. :math:`x_t` is a linear layer's input
+at token t.
 
-* ``gradient_sum`` :math:`|\sum_b g_b|`, 4 bytes a weight: what the code of Zhang et al., ACL 2024 (arXiv 2402.14700)
-  multiplies by the weight.
-* ``gradient_abs`` :math:`\mathrm{mean}_b |g_b|`, 4 bytes a weight, 8 beside ``gradient_square``.
-* ``gradient_square`` :math:`\mathrm{mean}_s g_s^2`, 4 bytes a weight: the diagonal of the empirical Fisher matrix, per
-  sample and not of the batch's mean.
-* ``input_norm`` :math:`\sqrt{\mathrm{mean}_t x_t^2}`, shape (in_features,), 8 bytes a column: what Wanda (Sun et al.
-  2023, arXiv 2306.11695) multiplies by the weight, up to the constant :math:`\sqrt{\text{tokens}}`.
+* ``gradient_sum`` :math:`|\sum_b g_b|`, 4 bytes per weight: the factor of the weight in the code of Zhang et al., ACL
+  2024 (arXiv 2402.14700).
+* ``gradient_abs`` :math:`\mathrm{mean}_b |g_b|`, 4 bytes per weight, 8 together with ``gradient_square``.
+* ``gradient_square`` :math:`\mathrm{mean}_s g_s^2`, 4 bytes per weight: the diagonal of the empirical Fisher matrix,
+  per sample and not of the batch's mean.
+* ``input_norm`` :math:`\sqrt{\mathrm{mean}_t x_t^2}`, shape (in_features,), 8 bytes per column: the factor of the
+  weight in Wanda (Sun et al. 2023, arXiv 2306.11695), up to the constant :math:`\sqrt{\text{tokens}}`.
 
-The gradient being folded in and its float32 copy take 8 bytes a weight of the largest tensor, where there is one.
+The gradient that is being added and its float32 copy take 8 bytes per weight of the largest tensor.
 """
 
 import json
@@ -40,10 +41,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def num_bytes(shapes: Shapes, statistics: Iterable[str]) -> int:
-    """Bytes that one pass over the text needs besides the model and its activations; see the head of the module.
+    """Bytes that one pass over the text needs besides the model and its activations; see the docstring of the module.
 
     Raises:
-        ValueError: a statistic is unknown, or there is none.
+        ValueError: an unknown statistic, or no statistic.
     """
     statistics = _checked(statistics)
     sizes = [math.prod(shape) for shape in shapes.values()]
@@ -60,7 +61,7 @@ def groups(shapes: Shapes, statistics: Iterable[str], limit: int) -> list[list[s
     """Split the names, in their order, so that no group's :func:`num_bytes` exceeds ``limit``.
 
     Raises:
-        ValueError: a tensor alone needs more, or a statistic is unknown.
+        ValueError: a tensor that needs more than ``limit`` alone, or an unknown statistic.
     """
     statistics = _checked(statistics)
     found: list[list[str]] = []
@@ -84,31 +85,31 @@ def record(
     limit: int,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
-    """Record statistics over a text, in a safetensors file: ``NAME|statistic``, float32; the model stays as it was.
+    """Record statistics over a text in a safetensors file: ``NAME|statistic``, float32; the model is unchanged.
 
-    The text is read once to count it, then once for each of the :func:`groups`, with dropout off and gradients for that
-    group alone. With ``gradient_square`` each row takes a forward and a backward pass of its own, else each batch one;
-    ``input_norm`` alone takes no backward pass. Positions behind a row's last label are padding: not in ``input_norm``.
-    Beside a group's buffers one finished tensor, on its way to the file, is in memory. The metadata key
-    ``langcore_statistics`` is JSON: ``statistics``, ``num_batches``, ``num_samples``, ``num_tokens`` (scored ones) and
-    ``digest``, a checksum of the text.
+    The text is read once to count it, then once for each of the :func:`groups`, with dropout off and gradients only for
+    this group. With ``gradient_square`` each row has its own forward and backward pass, otherwise each batch;
+    ``input_norm`` alone needs no backward pass. Positions after a row's last label are padding and do not count in
+    ``input_norm``. Besides a group's buffers, one finished tensor is in memory until it is written. The metadata key
+    ``langcore_statistics`` is JSON: ``statistics``, ``num_batches``, ``num_samples``, ``num_tokens`` (tokens with a
+    label) and ``digest``, a checksum of the text.
 
     Args:
-        model: called as ``model(input_ids=ids)``; gives logits (B, T, V), as they are or as ``.logits``. Its weights
-            are whole, not sharded.
-        batches: dicts of ``input_ids`` and ``shift_labels`` (the token after each position, -100 where nothing is
-            scored), both (B, T) int64. Read several times; the same each time.
-        shapes: name, as ``save_pretrained`` gives it, and shape of each parameter to record.
+        model: called as ``model(input_ids=ids)``; returns logits (B, T, V), as a tensor or as ``.logits``. Its weights
+            must not be sharded.
+        batches: dicts of ``input_ids`` and ``shift_labels`` (the token after each position, -100 without a label), both
+            (B, T) int64. They are read several times and must be the same each time.
+        shapes: name, as in ``save_pretrained``, and shape of each parameter to record.
         statistics: some of ``STATISTICS``.
-        path: the file.
-        limit: bytes for :func:`num_bytes`.
-        autocast: makes the context of a forward pass.
+        path: the file to write.
+        limit: largest allowed :func:`num_bytes` of a pass.
+        autocast: returns the context manager of a forward pass.
 
     Raises:
-        ValueError: before the first pass: an unknown statistic, a parameter that the model lacks or that is quantized,
-            ``input_norm`` of what is no weight of a ``nn.Linear``, a text without scored tokens, a tensor too large for
-            ``limit``. Later, and then no file is left: a loss or statistic that is not finite, a text that changes
-            between passes, a parameter that takes no part in the loss.
+        ValueError: before the first pass: an unknown statistic, a parameter that is missing or quantized,
+            ``input_norm`` of a parameter that is no weight of a ``nn.Linear``, a text without labels, a tensor too
+            large for ``limit``. Later, without leaving a file: a loss or statistic that is not finite, a text that
+            changes between passes, a parameter that takes no part in the loss.
     """
     statistics = _checked(statistics)
     found = _find(model, shapes, "input_norm" in statistics)
@@ -117,17 +118,17 @@ def record(
     for _ in text.read(batches):
         pass
     if not text.num_tokens:
-        raise ValueError("the text to record statistics on has no scored token")
+        raise ValueError("the text to record statistics on has no token with a label")
 
     def tensors() -> Iterator[Tensor]:
         for number, names in enumerate(plan, start=1):
-            tallies = [_Tally(name, *found[name], statistics) for name in names]
-            again = _Text()
+            accumulators = [_Accumulator(name, *found[name], statistics) for name in names]
+            text_again = _Text()
             shown = track(batches, f"statistics of the weights, pass {number} of {len(plan)}", unit="batches")
-            _one_pass(model, again.read(shown), tallies, statistics, autocast)
-            if again != text:
+            _one_pass(model, text_again.read(shown), accumulators, statistics, autocast)
+            if text_again != text:
                 raise ValueError("the text to record statistics on changes between passes: give it in a fixed order")
-            yield from _finished(tallies, statistics, text)
+            yield from _finished(accumulators, statistics, text)
 
     layout = {f"{n}|{s}": tuple(shapes[n][1:] if s == "input_norm" else shapes[n]) for n in shapes for s in statistics}
     metadata = {"langcore_statistics": json.dumps({"statistics": statistics, **asdict(text)})}
@@ -136,7 +137,7 @@ def record(
 
 @dataclass
 class _Text:
-    """Counts of what has been read; equal for equal texts."""
+    """Counts and checksum of the text read so far; equal for equal texts."""
 
     num_batches: int = 0
     num_samples: int = 0
@@ -144,7 +145,7 @@ class _Text:
     digest: int = 0
 
     def read(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Position, input ids and labels of each batch that has a scored token."""
+        """Number, input ids and labels of each batch with a label."""
         for number, batch in enumerate(batches):
             ids, labels = batch["input_ids"], batch["shift_labels"]
             for part in (ids, labels):
@@ -157,8 +158,8 @@ class _Text:
                 yield number, ids, labels
 
 
-class _Tally:
-    """The running statistics of one parameter, on its device; ``linears`` are the layers whose inputs it adds up."""
+class _Accumulator:
+    """The running statistics of one parameter, on its device; ``linears`` are the layers with this weight."""
 
     def __init__(self, name: str, parameter: nn.Parameter, linears: list[nn.Linear], statistics: list[str]) -> None:
         self.name, self.parameter, self.linears = name, parameter, linears
@@ -168,8 +169,8 @@ class _Tally:
         self.columns: Tensor | float = 0.0
         self.num_gradients = self.num_inputs = 0
 
-    def fold(self, gradient: Tensor, share: float) -> None:
-        """Add the gradient of a piece that holds this share of its batch's tokens."""
+    def add_gradient(self, gradient: Tensor, share: float) -> None:
+        """Add the gradient of a piece of a batch that has this share (0..1) of the batch's labels."""
         gradient = gradient.to(torch.float32, copy=True)  # autograd may share its memory with another parameter's
         self.num_gradients += 1
         if "gradient_square" in self.sums:
@@ -182,22 +183,22 @@ class _Tally:
             self.sums["gradient_abs"].add_(gradient.abs_())
 
     def end_batch(self) -> None:
-        """The rows' gradients have become the batch's."""
+        """Add the complete gradient of the batch, if it was accumulated over rows."""
         if self.batch is not None:
             self.sums["gradient_abs"].add_(self.batch.abs_())
             self.batch.zero_()
 
-    def see(self, inputs: Tensor, counted_BT: Tensor) -> None:
-        """Add the inputs, (B, T, in_features) or with B and T flattened, of the tokens that count."""
+    def add_inputs(self, inputs: Tensor, counted_BT: Tensor) -> None:
+        """Add the inputs, (B, T, in_features) or with B and T flattened, of the tokens in the mask ``counted_BT``."""
         inputs = inputs.detach().flatten(0, -2)
         if len(inputs) != counted_BT.numel():
-            raise ValueError(f"input_norm: {self.name} sees {len(inputs)} inputs for {counted_BT.numel()} tokens")
+            raise ValueError(f"input_norm: {self.name} gets {len(inputs)} inputs for {counted_BT.numel()} tokens")
         inputs = inputs[counted_BT.flatten().to(inputs.device)].float()
         self.columns = self.columns + inputs.square().sum(0, dtype=torch.float64)
         self.num_inputs += len(inputs)
 
     def result(self, statistic: str, text: _Text) -> Tensor:
-        """The finished statistic, float32 on the CPU; its buffer is used up."""
+        """The finished statistic, float32 on the CPU; its buffer is released."""
         if statistic == "input_norm":
             return torch.as_tensor(self.columns / self.num_inputs).sqrt().float().cpu()
         total = self.sums.pop(statistic)
@@ -209,17 +210,17 @@ class _Tally:
 def _one_pass(
     model: nn.Module,
     text: Iterable[tuple[int, Tensor, Tensor]],
-    tallies: Sequence[_Tally],
+    accumulators: Sequence[_Accumulator],
     statistics: Sequence[str],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     device = next(model.parameters()).device
-    queries = [counts.parameter for counts in tallies if counts.sums]
-    with _borrowed(model, queries), torch.set_grad_enabled(bool(queries)):
+    trained = [accumulator.parameter for accumulator in accumulators if accumulator.sums]
+    with _gradients_only_for(model, trained), torch.set_grad_enabled(bool(trained)):
         for number, ids, labels in text:
             for rows, share in _pieces(labels, "gradient_square" in statistics):
                 piece = labels[rows].to(device)
-                with _hooks(tallies, piece, share):
+                with _hooks(accumulators, piece, share):
                     with autocast():
                         output = model(input_ids=ids[rows].to(device))
                     logits = output if isinstance(output, Tensor) else output.logits
@@ -228,12 +229,12 @@ def _one_pass(
                         raise ValueError(f"the loss of batch {number} (the first is 0) is {loss.item()}")
                     if loss.requires_grad:
                         loss.backward()
-            for counts in tallies:
-                counts.end_batch()
+            for accumulator in accumulators:
+                accumulator.end_batch()
 
 
 def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
-    """What goes through the model at once: rows, and their share of the batch's scored tokens."""
+    """Pieces of a batch, one per forward pass: rows, and their share of the batch's labels."""
     if not by_row:
         return [(slice(None), 1.0)]
     scored = (labels != IGNORE).sum(1).tolist()
@@ -241,13 +242,13 @@ def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
 
 
 @contextmanager
-def _borrowed(model: nn.Module, queries: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Dropout off and gradients for ``queries`` alone; afterwards the model is as it was."""
+def _gradients_only_for(model: nn.Module, trained: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Dropout off and gradients only for ``trained``; afterwards the previous state of the model is restored."""
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _, _ in before:
             parameter.requires_grad_(False)
-        for parameter in queries:
+        for parameter in trained:
             parameter.requires_grad_(True)
             parameter.grad = None
         with evaluation_mode(model):
@@ -259,55 +260,55 @@ def _borrowed(model: nn.Module, queries: Sequence[nn.Parameter]) -> Iterator[Non
 
 
 @contextmanager
-def _hooks(tallies: Sequence[_Tally], labels: Tensor, share: float) -> Iterator[None]:
-    """Fold each gradient as soon as it is there and let go of it: never two of them at once."""
+def _hooks(accumulators: Sequence[_Accumulator], labels: Tensor, share: float) -> Iterator[None]:
+    """Add each gradient as soon as it is computed and release it, so that only one is in memory."""
     counted = (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
 
-    def fold(counts: _Tally, parameter: Tensor) -> None:
+    def add_gradient(own: _Accumulator, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
-        counts.fold(gradient, share)
+        own.add_gradient(gradient, share)
 
-    def see(counts: _Tally, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        counts.see(args[0], counted)
+    def add_inputs(own: _Accumulator, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        own.add_inputs(args[0], counted)
 
     with ExitStack() as stack:
-        for counts in tallies:
-            if counts.sums:
-                stack.callback(counts.parameter.register_post_accumulate_grad_hook(partial(fold, counts)).remove)
-            for linear in counts.linears:
-                stack.callback(linear.register_forward_pre_hook(partial(see, counts)).remove)
+        for own in accumulators:
+            if own.sums:
+                stack.callback(own.parameter.register_post_accumulate_grad_hook(partial(add_gradient, own)).remove)
+            for linear in own.linears:
+                stack.callback(linear.register_forward_pre_hook(partial(add_inputs, own)).remove)
         yield
 
 
-def _finished(tallies: list[_Tally], statistics: Sequence[str], text: _Text) -> Iterator[Tensor]:
-    """The statistics in order, each buffer dropped when the next is asked for."""
-    while tallies:
-        counts = tallies.pop(0)
-        if (counts.sums and not counts.num_gradients) or (counts.linears and not counts.num_inputs):
-            raise ValueError(f"{counts.name} takes no part in the loss of the text: leave it out of region.parameters")
+def _finished(accumulators: list[_Accumulator], statistics: Sequence[str], text: _Text) -> Iterator[Tensor]:
+    """The finished statistics in order; each buffer is released before the next statistic."""
+    while accumulators:
+        own = accumulators.pop(0)
+        if (own.sums and not own.num_gradients) or (own.linears and not own.num_inputs):
+            raise ValueError(f"{own.name} takes no part in the loss of the text: leave it out of region.parameters")
         for statistic in statistics:
-            tensor = counts.result(statistic, text)
+            tensor = own.result(statistic, text)
             if not torch.isfinite(tensor).all():
-                raise ValueError(f"{statistic} of {counts.name} is not finite")
+                raise ValueError(f"{statistic} of {own.name} is not finite")
             yield tensor
 
 
 def _checked(statistics: Iterable[str]) -> list[str]:
     """The statistics in the order of ``STATISTICS``."""
-    queries = set(statistics)
-    if not queries or not queries <= set(STATISTICS):
-        raise ValueError(f"statistics={sorted(queries)} must be some of {', '.join(STATISTICS)}")
-    return [s for s in STATISTICS if s in queries]
+    requested = set(statistics)
+    if not requested or not requested <= set(STATISTICS):
+        raise ValueError(f"statistics={sorted(requested)} must be some of {', '.join(STATISTICS)}")
+    return [s for s in STATISTICS if s in requested]
 
 
 def _needs_batch_buffer(statistics: Iterable[str]) -> bool:
-    """Whether the gradients of rows have to become a batch's before they are used."""
+    """Whether gradients of rows must be summed over the batch before they are used."""
     return {"gradient_abs", "gradient_square"} <= set(statistics)
 
 
 def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[nn.Parameter, list[nn.Linear]]]:
-    """Each parameter, and the layers whose weight it is if their inputs are wanted."""
+    """Each parameter, and, if ``inputs``, the linear layers with this weight."""
     parameters = saved_parameters(model)
     layers = [module for module in model.modules() if inputs and isinstance(module, nn.Linear)]
     found = {}
@@ -319,5 +320,5 @@ def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[nn.
         refuse_quantized(name, parameter, "recording statistics")
         found[name] = parameter, [layer for layer in layers if layer.weight is parameter]
         if inputs and not found[name][1]:
-            raise ValueError(f"input_norm is of the weights of nn.Linear, and {name} is none: leave it out")
+            raise ValueError(f"input_norm exists only for weights of nn.Linear, and {name} is none: leave it out")
     return found

@@ -1,7 +1,7 @@
-"""Scores and kinds of region that users add to those the project knows.
+"""Registry of importance scores and kinds of region that users add.
 
-What is registered is taken by its name: by ``region.score``, ``job.scores``, ``region.kind`` and ``job.variants``. A
-run that is started from the command line first imports the modules that the setting ``imports`` names.
+A registered score or kind is used by its name, in ``region.score``, ``job.scores``, ``region.kind`` and
+``job.variants``. A run from the command line first imports the modules listed in the setting ``imports``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,24 +12,24 @@ from lightning_langcore.importance.scores import SCORES, Score
 from lightning_langcore.regions.region import Region
 
 MakeRegion = Callable[[Mapping[str, Tensor], Mapping[str, Sequence[int]], float, int], Region]
-"""The base's weights by name (read one at a time), name and shape of each candidate, fraction, seed -> region."""
+"""(base weights by name, read one at a time; name and shape of each candidate; fraction; seed) -> region."""
 
 REGION_KINDS: dict[str, MakeRegion] = {}
-"""Those that users have registered."""
+"""Kinds of region that users have registered."""
 
 RESERVED = ("core", "peripheral", "random", "matched", "outliers", "file", "language", "mono", "family")
-"""Kinds of region that the project makes itself, besides the core end of each score."""
+"""Kinds of region of this package, besides the core end of each score."""
 
 
 def register_score(name: str, score: Score) -> None:
     """Add a score.
 
     Args:
-        name: a Python name that no score and no kind of region has.
-        score: its formula.
+        name: a Python identifier that is not the name of a score or a kind of region.
+        score: the formula of the score.
 
     Raises:
-        ValueError: the name is taken or no Python name.
+        ValueError: a name that is in use or is no Python identifier.
 
     Example::
 
@@ -43,11 +43,11 @@ def register_region_kind(name: str, make: MakeRegion) -> None:
     """Add a kind of region.
 
     Args:
-        name: a Python name that no score and no kind of region has.
-        make: called with the base's weights, the candidates' shapes, ``region.fraction`` (0..1] and ``region.seed``.
+        name: a Python identifier that is not the name of a score or a kind of region.
+        make: a function of the base's weights, the candidates' shapes, ``region.fraction`` (0, 1] and ``region.seed``.
 
     Raises:
-        ValueError: the name is taken or no Python name.
+        ValueError: a name that is in use or is no Python identifier.
 
     Example::
 

@@ -1,12 +1,13 @@
-r"""Scores: a number for every weight. Tensors in, tensors out, float32, on the CPU.
+r"""Importance scores of weights: functions of tensors, float32, on the CPU.
 
-A score is made from the weights ``theta_0`` and, for most, from one recorded statistic a language, added up over the
-languages before the formula is applied (each formula is linear in it). It says at which of its ends the core lies:
+A score is a function of the weights ``theta_0`` and, for most scores, of one recorded statistic per language, summed
+over the languages before the formula is applied (each formula is linear in the statistic). A score defines at which of
+its ends the core lies:
 
-* what changes least when the model is trained further on several languages (Zhang et al., Unveiling Linguistic Regions
-  in LLMs, ACL 2024, and the talk it grew from): ``weight_change``, ``relative_change``;
-* what the loss depends on most at fixed weights: ``taylor``, ``taylor_per_batch``, ``fisher``, ``wanda``;
-* controls: ``magnitude`` (the largest weights; relative change and Taylor both prefer these) and ``random``.
+* the weights that change least when the model is trained further on several languages (Zhang et al., Unveiling
+  Linguistic Regions in LLMs, ACL 2024): ``weight_change``, ``relative_change``;
+* the weights on which the loss depends most at fixed weights: ``taylor``, ``taylor_per_batch``, ``fisher``, ``wanda``;
+* controls: ``magnitude`` (the largest weights, which relative change and Taylor both prefer) and ``random``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,16 +23,16 @@ from lightning_langcore.importance.top_k import End, tie_order
 from lightning_langcore.regions.weight_change import CHUNK, to_float32, weight_scale
 
 STATISTICS = ("change", *recording.STATISTICS)
-"""What can be known of each weight from each language: how far training moves it, and passes at fixed weights."""
+"""Per-language statistics of weights: ``change`` by training, the others from passes at fixed weights."""
 
 
 def magnitude(theta_0: Tensor) -> Tensor:
-    r""":math:`|\theta_0|` in float32: what several scores need of the weights; itself the control without data."""
+    r""":math:`|\theta_0|` in float32: a factor of several scores, and by itself a control without data."""
     return to_float32(theta_0).abs()
 
 
 def weight_change(_: Tensor, change: Tensor) -> Tensor:
-    r""":math:`\sum_l |\theta_l - \theta_0|`: end points, absolute before summing over languages. Core: lowest.
+    r""":math:`\sum_l |\theta_l - \theta_0|`: the change of the end points, summed over languages. Core: lowest.
 
     Args:
         change: the sum over languages, shape of the weights.
@@ -50,10 +51,10 @@ def relative_change(scale: Tensor, change: Tensor) -> Tensor:
 
 
 def taylor(sizes: Tensor, gradient_sum: Tensor) -> Tensor:
-    r""":math:`\sum_l |\sum_b g_{l,b}| \cdot |\theta_0|`, as the code of Zhang et al. scores. Core: highest.
+    r""":math:`\sum_l |\sum_b g_{l,b}| \cdot |\theta_0|`, as in the code of Zhang et al. Core: highest.
 
-    First-order importance (Molchanov et al., 2017): the loss that setting the weight to zero would cost, after opposite
-    gradients of different batches have cancelled.
+    First-order importance (Molchanov et al., 2017): the estimated change of the loss if the weight were set to zero.
+    Opposite gradients of different batches cancel.
 
     Args:
         sizes: :func:`magnitude` of the weights.
@@ -63,7 +64,7 @@ def taylor(sizes: Tensor, gradient_sum: Tensor) -> Tensor:
 
 
 def taylor_per_batch(sizes: Tensor, gradient_abs: Tensor) -> Tensor:
-    r""":math:`\sum_l \frac1B \sum_b |g_{l,b} \cdot \theta_0|`: the same without cancelling. Core: highest.
+    r""":math:`\sum_l \frac1B \sum_b |g_{l,b} \cdot \theta_0|`: the same without cancellation. Core: highest.
 
     Args:
         sizes: :func:`magnitude` of the weights.
@@ -75,8 +76,8 @@ def taylor_per_batch(sizes: Tensor, gradient_abs: Tensor) -> Tensor:
 def fisher(_: Tensor, gradient_square: Tensor) -> Tensor:
     r""":math:`\sum_l \frac1N \sum_n g_{l,n}^2` over single samples: the diagonal of the empirical Fisher information.
 
-    Kirkpatrick et al., Overcoming catastrophic forgetting, 2017. Squares of batch means would shrink with the batch.
-    Core: highest.
+    Kirkpatrick et al., Overcoming catastrophic forgetting, 2017. Squares of batch means would decrease with the batch
+    size. Core: highest.
 
     Args:
         gradient_square: the sum over languages, shape of the weights.
@@ -89,25 +90,27 @@ def wanda(sizes: Tensor, input_norm: Tensor) -> Tensor:
 
     Args:
         sizes: :func:`magnitude` of the weights, (out, in).
-        input_norm: (in,), root mean square over tokens of the layer's input, so that more text is not more.
+        input_norm: (in,), root mean square of the layer's input over tokens, independent of the amount of text.
     """
     return sizes * input_norm
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score in two halves, so that what depends on the weights alone is computed once for all languages.
+    """A score in two steps, so that the step that depends only on the weights is computed once for all languages.
 
     Args:
         core_end: the end at which the core lies: ``lowest`` or ``highest``.
-        statistic: what is recorded of each language: ``change`` of a training, or one of ``gradient_sum``,
-            ``gradient_abs``, ``gradient_square``, ``input_norm`` of passes at fixed weights; ``None``: nothing.
-        of_weights: what is made of the weights, float32 on the CPU; ``None`` where they do not count.
-        combine: of that and of the statistic, added up over the languages; float32 >= 0, shape of the weights. It must
-            be linear in the statistic and leave both as they are. ``None``: the first half is the score.
+        statistic: the statistic recorded for each language: ``change`` by training, or one of ``gradient_sum``,
+            ``gradient_abs``, ``gradient_square``, ``input_norm`` from passes at fixed weights; ``None``: no statistic.
+        of_weights: first step, a function of the weights; returns float32 on the CPU. ``None`` if the score does not
+            depend on the weights.
+        combine: second step, a function of the result of the first step and of the statistic summed over the languages;
+            returns float32 >= 0 in the shape of the weights. It must be linear in the statistic and must not modify its
+            arguments. ``None``: the result of the first step is the score.
 
     Raises:
-        ValueError: an unknown end or statistic, or a score that is made of nothing.
+        ValueError: an unknown end or statistic, or neither ``of_weights`` nor ``combine``.
     """
 
     core_end: End
@@ -125,15 +128,15 @@ class Score:
 
     def __call__(self, theta_0: Tensor, statistic: Tensor | None = None) -> Tensor:
         """The score of each weight of one parameter: float32 on the CPU, shape of ``theta_0``."""
-        made = theta_0 if self.of_weights is None else self.of_weights(theta_0)
-        return self.finish(made, statistic)
+        prepared = theta_0 if self.of_weights is None else self.of_weights(theta_0)
+        return self.finish(prepared, statistic)
 
-    def finish(self, made: Tensor, statistic: Tensor | None) -> Tensor:
-        """The second half, of what ``of_weights`` has made."""
+    def finish(self, prepared: Tensor, statistic: Tensor | None) -> Tensor:
+        """The second step, applied to the result of ``of_weights``."""
         if self.combine is None:
-            return made
+            return prepared
         assert statistic is not None
-        return self.combine(made, statistic)
+        return self.combine(prepared, statistic)
 
 
 SCORES: dict[str, Score] = {
@@ -147,16 +150,16 @@ SCORES: dict[str, Score] = {
 }
 """All scores but ``random``, which is :class:`RandomScores`: it has no core end.
 
-:func:`~lightning_langcore.register_score` adds to them.
+:func:`~lightning_langcore.register_score` adds scores to this dict.
 """
 
 
 class RandomScores(Mapping[str, Tensor]):
-    """Scores drawn by hash from (place, parameter, seed): the same on every machine, in any order of the parameters.
+    """Random scores, by hash of (index, parameter, seed): the same on every machine, in any order of the parameters.
 
     Args:
         shapes: name and shape of each candidate.
-        seed: another seed, other scores.
+        seed: seed of the hash.
     """
 
     def __init__(self, shapes: Mapping[str, Sequence[int]], seed: int) -> None:
@@ -164,7 +167,7 @@ class RandomScores(Mapping[str, Tensor]):
         self._seed = seed
 
     def __getitem__(self, name: str) -> Tensor:
-        """In [0, 1), 24 bits of the hash: equals are ordered by the rest of it."""
+        """Scores in [0, 1), from 24 bits of the hash; ties are ordered by the other bits."""
         scores = torch.empty(self._shapes[name], dtype=torch.float32)
         flat = scores.view(-1).numpy()
         for start in range(0, len(flat), CHUNK):

@@ -1,7 +1,7 @@
-"""Many regions from one reading of the data: every tensor is read once a pass, whatever is wanted of it.
+"""Search for many regions at once: every tensor is read once per pass, for all queries together.
 
-Read, per tensor, are the weights and one statistic a language and score; memory is a few tensors. What a tensor says
-can be kept in a folder as it is found, so that an interrupted search goes on where it was.
+Each tensor needs its weights and one statistic per language and score; memory is a few tensors. The results of each
+tensor can be cached in a folder, so that an interrupted search resumes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ class Query:
 
     Args:
         score: a name in ``SCORES``, or ``random``.
-        choice: fraction, end and so on.
-        language: only what this language says; ``None``: all languages added up.
+        spec: the selection: fraction, end and so on.
+        language: use only the statistics of this language; ``None``: the sum over all languages.
     """
 
     score: str
@@ -39,18 +39,18 @@ class Query:
 
     @property
     def statistic(self) -> str | None:
-        """What must be known of each language, if anything."""
+        """The statistic that the score needs of each language, if any."""
         return None if self.score == "random" else SCORES[self.score].statistic
 
 
 @dataclass
 class SearchResult:
-    """What a search has found.
+    """Result of a search.
 
     Attributes:
-        regions: by the keys under which they were wanted.
-        still: key -> parameter -> share of weights (or lines, 0..1) that did not change at all, where the score is a
-            change.
+        regions: key of the query -> region.
+        unchanged: key -> parameter -> share (0..1) of weights, rows or columns that did not change at all, for scores
+            of the statistic ``change``.
         union: parameter -> shares of the union table; only if thresholds were given.
     """
 
@@ -69,21 +69,21 @@ def locate(
     cache: Path | None = None,
     track: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
 ) -> SearchResult:
-    """Find all wanted regions.
+    """Find the regions of all queries.
 
     Args:
         theta_0: the base's weights by name.
-        language_statistics: the languages' statistics; needed for every score but ``magnitude`` and ``random``.
+        language_statistics: per-language statistics; needed for every score except ``magnitude`` and ``random``.
         shapes: name and shape of each candidate.
         queries: key -> region to find.
-        thresholds: of the union table; empty: none is made.
-        others: parameters outside the candidates for the union table, norms for one.
-        cache: folder in which each tensor's findings are kept, for a search that may be interrupted; it must belong to
+        thresholds: thresholds of the union table; empty: no table.
+        others: further parameters for the union table that are no candidates, such as norms.
+        cache: folder for the results of each tensor, so that an interrupted search can resume; it must belong to
             exactly this search.
         track: wraps the names of a pass, to show progress.
 
     Raises:
-        ValueError: a fraction that chooses nothing, a broken score, a weight that is not finite.
+        ValueError: a fraction that selects no weight, a broken score, a weight that is not finite.
     """
     selectors = {key: selector(query.spec) for key, query in queries.items()}
     result = SearchResult(unchanged={key: {} for key, query in queries.items() if query.statistic == "change"})
@@ -92,10 +92,10 @@ def locate(
         first = number == 0
         names = [*shapes, *(others if thresholds and first else ())]
         for position, name in enumerate(track(names)):
-            asked = live if name in shapes else {}
-            reading = _TensorPass(theta_0[name], language_statistics, name, asked, thresholds if first else ())
-            found = _cached(cache, f"{number}-{position}", partial(reading.map, number, selectors))
-            for key in asked:
+            own = live if name in shapes else {}
+            tensor_pass = _TensorPass(theta_0[name], language_statistics, name, own, thresholds if first else ())
+            found = _cached(cache, f"{number}-{position}", partial(tensor_pass.map, number, selectors))
+            for key in own:
                 selectors[key].reduce(number, name, shapes[name], found[key])
                 if "still" in found[key]:
                     result.unchanged[key][name] = float(found[key]["still"])
@@ -113,7 +113,7 @@ def locate(
 
 
 Group = tuple[str, str | None, int | None]
-"""Wanted regions that share their scores: name of the score, language, and the seed where the score is random."""
+"""Key of queries with the same scores: name of the score, language, and seed if the score is random."""
 
 
 def _group(query: Query) -> Group:
@@ -130,10 +130,10 @@ class _TensorPass:
     queries: Mapping[str, Query]
     thresholds: Sequence[float]
     _largest: Tensor = field(init=False)
-    _made: dict[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
+    _prepared: dict[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
 
     def map(self, number: int, selectors: Mapping[str, Selector]) -> dict[str, Found]:
-        """Compute each score once, show it to whoever wants it, and let it go."""
+        """Results of all queries for this tensor; each score is computed once and released after use."""
         groups: dict[Group, list[str]] = {}
         for key, query in self.queries.items():
             groups.setdefault(_group(query), []).append(key)
@@ -142,15 +142,15 @@ class _TensorPass:
             for group, keys in groups.items():
                 if self.queries[keys[0]].statistic != statistic or group[1] != language:
                     continue
-                scored = self._score(group, values)
+                scores = self._score(group, values)
                 for key in keys:
-                    found[key] = selectors[key].map(number, self.name, scored)
+                    found[key] = selectors[key].map(number, self.name, scores)
                     if statistic == "change":
-                        units = found[key].get("means", scored)  # whole lines where these are chosen
+                        units = found[key].get("means", scores)  # one value per row or column if these are selected
                         unchanged = 1 - int(torch.count_nonzero(units)) / max(1, units.numel())
                         found[key]["still"] = torch.tensor(unchanged, dtype=torch.float64)
         if self.thresholds:
-            shares = union_shares(self._made_of_weights(weight_scale), self._largest, self.thresholds)
+            shares = union_shares(self._prepare(weight_scale), self._largest, self.thresholds)
             found["union"] = {"shares": torch.tensor(shares, dtype=torch.float64)}
         return found
 
@@ -158,21 +158,21 @@ class _TensorPass:
         score, _, seed = group
         if seed is not None:
             return RandomScores({self.name: tuple(self.theta_0.shape)}, seed)[self.name]
-        made = SCORES[score]
-        return made.finish(self._made_of_weights(made.of_weights), values)
+        formula = SCORES[score]
+        return formula.finish(self._prepare(formula.of_weights), values)
 
-    def _made_of_weights(self, make: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """What scores need of the weights alone, once for all languages."""
-        if make is None:
+    def _prepare(self, of_weights: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """The first step of a score, which depends only on the weights, computed once for all languages."""
+        if of_weights is None:
             return self.theta_0
-        if make not in self._made:
-            self._made[make] = make(self.theta_0)
-        return self._made[make]
+        if of_weights not in self._prepared:
+            self._prepared[of_weights] = of_weights(self.theta_0)
+        return self._prepared[of_weights]
 
     def _statistics(self) -> Iterator[tuple[str | None, str | None, Tensor]]:
-        """(statistic, language or None for all of them added up, its values); keeps the largest change on the way."""
+        """(statistic, language or ``None`` for the sum over languages, values); also updates the largest change."""
         yield None, None, torch.empty(0)
-        needed = dict.fromkeys(w.statistic for w in self.queries.values() if w.statistic)
+        needed = dict.fromkeys(query.statistic for query in self.queries.values() if query.statistic)
         for statistic in dict.fromkeys(["change", *needed]) if self.thresholds else needed:
             assert statistic is not None
             assert self.language_statistics is not None
@@ -187,7 +187,7 @@ class _TensorPass:
 
 
 def _cached(folder: Path | None, key: str, compute: Callable[[], dict[str, Found]]) -> dict[str, Found]:
-    """What ``compute`` returns, from the folder if it has been asked before."""
+    """The result of ``compute``, from the folder if it was computed before."""
     if folder is None:
         return compute()
     file = folder / f"{key}.safetensors"

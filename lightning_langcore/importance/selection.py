@@ -1,4 +1,4 @@
-"""From scores to a region: the weights at one end of the score, ties broken the same way every time."""
+"""Selection of a region from scores: the weights at one end of the score, with reproducible order of ties."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,44 +26,44 @@ def select(
     meta: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Region:
-    """Take a fraction of the weights at one end of their score.
+    """Select a fraction of the weights at one end of their score.
 
     Args:
         scores: name -> score of each candidate, float32, >= 0; read one at a time, three times with ``scope=model``.
-        fraction: see :class:`SelectionSpec`, as are the next four.
-        end: see there.
-        seed: see there.
-        granularity: see there.
-        scope: see there.
-        meta: more for the region's header.
-        progress: called with each name before it is worked on.
+        fraction: see :class:`SelectionSpec`.
+        end: see :class:`SelectionSpec`.
+        seed: see :class:`SelectionSpec`.
+        granularity: see :class:`SelectionSpec`.
+        scope: see :class:`SelectionSpec`.
+        meta: further metadata of the region.
+        progress: called with each parameter name before the parameter is processed.
 
     Raises:
-        ValueError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction so small
-            that no weight is chosen.
+        ValueError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction that
+            selects no weight.
     """
     spec = SelectionSpec(fraction, end, granularity, scope, seed)
-    chosen = selector(spec)
+    selecting = selector(spec)
     shapes = {}
-    for number in range(chosen.num_passes):
+    for number in range(selecting.num_passes):
         for name in scores:
             if progress is not None:
                 progress(name)
             score = scores[name]
             shapes[name] = tuple(score.shape)
-            chosen.reduce(number, name, shapes[name], chosen.map(number, name, score))
-    return finish(spec, chosen, shapes, meta)
+            selecting.reduce(number, name, shapes[name], selecting.map(number, name, score))
+    return finish(spec, selecting, shapes, meta)
 
 
 def finish(
-    spec: SelectionSpec, chosen: Selector, shapes: Mapping[str, Sequence[int]], meta: Mapping[str, Any] | None = None
+    spec: SelectionSpec, finished: Selector, shapes: Mapping[str, Sequence[int]], meta: Mapping[str, Any] | None = None
 ) -> Region:
-    """The region that a selector has chosen after all its passes.
+    """The region of a selector after all its passes.
 
     Raises:
-        ValueError: the fraction is so small that no weight is chosen.
+        ValueError: a fraction that selects no weight.
     """
-    region = Region(shapes, chosen.parts())
+    region = Region(shapes, finished.result())
     if len(region) == 0:
         raise ValueError(f"region.fraction={spec.fraction} chooses no weight of any tensor: take a larger one")
     region.meta = {
@@ -72,7 +72,7 @@ def finish(
         "granularity": spec.granularity,
         "scope": spec.scope,
         "seed": spec.seed,
-        "num_ties": chosen.num_ties,
+        "num_ties": finished.num_ties,
         **(meta or {}),
     }
     return region
@@ -86,7 +86,7 @@ def random_region(
     scope: str = "tensor",
     meta: Mapping[str, Any] | None = None,
 ) -> Region:
-    """The control: as many weights (or lines), drawn by hash from the seed; equal on every machine."""
+    """The random control: as many weights (or rows or columns), drawn by hash; the same on every machine."""
     about = {"kind": "random", "score": "random", "order": "random", "num_ties": 0, **(meta or {})}
     return select(RandomScores(shapes, seed), fraction, "lowest", seed, granularity, scope, about)
 
@@ -94,21 +94,21 @@ def random_region(
 def matched_region(
     region: Region, theta_0: Mapping[str, Tensor], seed: int, num_bins: int = 256, meta: Mapping[str, Any] | None = None
 ) -> Region:
-    """The control for size: random weights of each tensor that are as large as the region's.
+    """The magnitude-matched control: random weights of each tensor with the same magnitudes as the region's weights.
 
-    The weights of a tensor are put into classes of magnitude, about equally full; of each class as many are drawn by
-    hash as the region holds. The draw does not avoid the region: what they share by chance is larger where the region
-    fills most of a class.
+    The weights of a tensor are divided into bins of magnitude with about equally many weights; from each bin as many
+    weights are drawn by hash as the region has there. The draw does not exclude the region, so the overlap by chance is
+    larger where the region has most of a bin.
 
     Args:
-        region: what is to be matched; its weights must be single ones, not whole lines.
+        region: the region to match; it must consist of single weights, not of whole rows or columns.
         theta_0: the base's weights by name.
-        seed: of the draw.
-        num_bins: classes a tensor; magnitudes within 1 % of one another are not told apart.
-        meta: more for the header.
+        seed: seed of the draw.
+        num_bins: number of bins per tensor; magnitudes within 1 % of each other are not distinguished.
+        meta: further metadata of the control.
 
     Raises:
-        ValueError: the region is of whole rows or columns.
+        ValueError: a region of whole rows or columns.
     """
     parts = {}
     for name, part in region.parts.items():
@@ -116,22 +116,22 @@ def matched_region(
             raise ValueError(f"a region of whole {part.encoding} can't be matched in size weight by weight: {name}")
         keys = keys_of(magnitude(theta_0[name]).view(-1).numpy(), "lowest") >> 16
         filled = np.cumsum(np.bincount(keys, minlength=NUM_BUCKETS))
-        classes = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]
-        queries = np.bincount(classes[part.indices().numpy()], minlength=num_bins)
-        taken = np.sort(_drawn(name, classes, queries, seed))
-        parts[name] = WeightSet.of(torch.from_numpy(taken), part.shape)
+        bins = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]
+        counts = np.bincount(bins[part.indices().numpy()], minlength=num_bins)
+        drawn = np.sort(_drawn(name, bins, counts, seed))
+        parts[name] = WeightSet.of(torch.from_numpy(drawn), part.shape)
     return Region(region.shapes, parts, {**region.meta, "kind": "matched", "num_ties": 0, "seed": seed, **(meta or {})})
 
 
-def _drawn(name: str, classes: np.ndarray, queries: np.ndarray, seed: int) -> np.ndarray:
-    """Of each class the wanted number of places with the smallest hashes; only places with small ones are sorted."""
-    sizes = np.maximum(np.bincount(classes, minlength=len(queries)), 1)
-    share = queries / sizes
+def _drawn(name: str, bins: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """From each bin the indices with the smallest hashes, as many as ``counts`` says; only small hashes are sorted."""
+    sizes = np.maximum(np.bincount(bins, minlength=len(counts)), 1)
+    share = counts / sizes
     bound = share + 6 * np.sqrt(share / sizes) + 20 / sizes
-    scores = RandomScores({name: classes.shape}, seed)[name].numpy()
-    near = np.flatnonzero(scores < bound.astype(np.float32)[classes])
-    if (np.bincount(classes[near], minlength=len(queries)) < queries).any():
-        near = np.arange(len(classes))  # as good as never
-    order = near[np.lexsort((tie_order(name, near, seed), classes[near]))]
-    starts = np.searchsorted(classes[order], np.arange(len(queries)))
-    return np.concatenate([order[start : start + count] for start, count in zip(starts, queries, strict=True)])
+    scores = RandomScores({name: bins.shape}, seed)[name].numpy()
+    near = np.flatnonzero(scores < bound.astype(np.float32)[bins])
+    if (np.bincount(bins[near], minlength=len(counts)) < counts).any():
+        near = np.arange(len(bins))  # improbable: the bound is six standard deviations away
+    order = near[np.lexsort((tie_order(name, near, seed), bins[near]))]
+    starts = np.searchsorted(bins[order], np.arange(len(counts)))
+    return np.concatenate([order[start : start + count] for start, count in zip(starts, counts, strict=True)])

@@ -1,8 +1,8 @@
-"""How a fraction of the weights is chosen from their scores: what one tensor says, and what all of them make.
+"""Selection of a fraction of the weights by their scores, as map and reduce over tensors.
 
-A selector asks for one to three passes over the tensors. ``map`` is pure: what one tensor's score says, small enough
-to be kept on disk, so that an interrupted selection goes on where it was; ``reduce`` adds it up; ``parts`` are the
-result.
+A selector needs one to three passes over the tensors. ``map`` is a pure function of one tensor's score; its result is
+small enough to be cached on disk, so that an interrupted selection resumes. ``reduce`` combines these results, and
+``result`` returns the selected weights.
 """
 
 import math
@@ -33,10 +33,10 @@ Found = dict[str, Tensor]
 
 
 def check_fraction(fraction: float, setting: str = "region.fraction") -> float:
-    """The fraction as a float; ``setting`` is what the message calls it.
+    """The fraction as a float; ``setting`` is its name in the message.
 
     Raises:
-        ValueError: it is not a number in (0, 1].
+        ValueError: a fraction that is not a number in (0, 1].
     """
     try:
         value = float(fraction)
@@ -49,17 +49,17 @@ def check_fraction(fraction: float, setting: str = "region.fraction") -> float:
 
 @dataclass(frozen=True)
 class SelectionSpec:
-    """How many weights are taken, from which end, in which units, out of what.
+    """Specification of a selection: fraction, end of the score, granularity and scope.
 
     Args:
-        fraction: of the candidates, (0, 1]; rounded to whole weights or lines.
+        fraction: fraction of the candidates, (0, 1]; rounded to whole weights, rows or columns.
         end: ``lowest`` or ``highest`` score.
-        granularity: ``element``; or ``row``, ``column``: whole lines, by the mean score of their weights.
-        scope: the fraction of each ``tensor``, or of the whole ``model``: then one cut for all tensors.
-        seed: for ties.
+        granularity: ``element``; or ``row``, ``column``: whole rows or columns, by the mean score of their weights.
+        scope: ``tensor``: the fraction of each tensor; ``model``: the fraction of the whole model, by one threshold.
+        seed: seed of the order of ties.
 
     Raises:
-        ValueError: one of them is none of these.
+        ValueError: an argument out of its range or choices.
     """
 
     fraction: float
@@ -79,25 +79,25 @@ class SelectionSpec:
 
 
 class Selector(Protocol):
-    """See the head of the module."""
+    """Interface of a selector, see the docstring of the module."""
 
     num_passes: int
     num_ties: int
 
     def map(self, number: int, name: str, score: Tensor) -> Found:
-        """What one tensor's score (float32, >= 0) says in pass ``number``; tensors on the CPU."""
+        """Result of one tensor's score (float32, >= 0) in pass ``number``: tensors on the CPU."""
 
     def reduce(self, number: int, name: str, shape: Sequence[int], found: Found) -> None:
-        """Add what :meth:`map` found."""
+        """Combine a result of :meth:`map` with the results of other tensors."""
 
-    def parts(self) -> Mapping[str, WeightSet]:
-        """The chosen weights by name, after all passes; sets ``num_ties``."""
+    def result(self) -> Mapping[str, WeightSet]:
+        """The selected weights by name, after all passes; sets ``num_ties``."""
 
 
 def selector(spec: SelectionSpec) -> Selector:
-    """The selector for a choice."""
+    """The selector for a selection spec."""
     if spec.granularity != "element":
-        return Lines(spec)
+        return RowsOrColumns(spec)
     return Elements(spec) if spec.scope == "tensor" else ModelElements(spec)
 
 
@@ -122,16 +122,16 @@ class Elements:
         self._parts[name] = _set_of(found, shape)
         self.num_ties += int(found["ties"])
 
-    def parts(self) -> Mapping[str, WeightSet]:
+    def result(self) -> Mapping[str, WeightSet]:
         return self._parts
 
 
 class ModelElements:
-    """A fraction of all weights, by one exact cut: three passes.
+    """A fraction of all weights, by one exact threshold: three passes.
 
-    The first counts the upper 16 bits of all keys, the second the lower 16 of those in the bucket that the cut lies in:
-    1 MB. The third takes what is before the cut and what is equal to it, as indices or bitmaps: a bit a weight at most,
-    however many equals there are.
+    The first pass counts the upper 16 bits of all keys, the second the lower 16 bits of the keys in the bucket of the
+    threshold; both histograms take 1 MB. The third pass selects the keys below the threshold and the keys equal to it,
+    as indices or bitmaps: at most one bit per weight each, independent of the number of ties.
     """
 
     num_passes = 3
@@ -164,15 +164,15 @@ class ModelElements:
         else:
             self._before[name], self._equal[name] = (_set_of(found, shape, kind) for kind in "<=")
 
-    def parts(self) -> Mapping[str, WeightSet]:
+    def result(self) -> Mapping[str, WeightSet]:
         _, needed = self._cut()
         if needed < sum(map(len, self._equal.values())):
             self.num_ties = needed
             last = smallest_k_hash(Indices(self._equal), needed, self._seed)
             for name, part in self._equal.items():
                 places = part.indices()
-                cache = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)
-                self._equal[name] = WeightSet.of(places[cache], part.shape)
+                selected = torch.from_numpy(tie_order(name, places.numpy(), self._seed) <= last)
+                self._equal[name] = WeightSet.of(places[selected], part.shape)
         return {name: part | self._equal[name] for name, part in self._before.items()}
 
     @property
@@ -183,16 +183,17 @@ class ModelElements:
         return position(self._upper, max(1, round(self.spec.fraction * self._total)))
 
     def _cut(self) -> tuple[int, int]:
-        """The key of the last that is taken, and how many equal to it are."""
+        """The threshold, which is the last selected key, and how many keys equal to it are selected."""
         bucket, left = self._bucket()
         low, needed = position(self._lower, left)
         return bucket << 16 | low, needed
 
 
-class Lines:
+class RowsOrColumns:
     """A fraction of the rows or columns, by the mean score of their weights: one pass.
 
-    With ``scope=model`` lines are taken from the best on until they hold the fraction of all weights, to the nearest.
+    With ``scope=model`` rows or columns are selected in the order of their means, until their number of weights is
+    nearest to the fraction of all weights.
     """
 
     num_passes = 1
@@ -200,7 +201,7 @@ class Lines:
     def __init__(self, spec: SelectionSpec) -> None:
         self.spec = spec
         self.num_ties = 0
-        self._form, self._along = ("rows", 1) if spec.granularity == "row" else ("cols", 0)
+        self._encoding, self._along = ("rows", 1) if spec.granularity == "row" else ("cols", 0)
         self._means: dict[str, np.ndarray] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -217,17 +218,17 @@ class Lines:
         self._means[name] = found["means"].numpy()
         self._shapes[name] = tuple(shape)
 
-    def parts(self) -> Mapping[str, WeightSet]:
+    def result(self) -> Mapping[str, WeightSet]:
         if self.spec.scope == "tensor":
             taken = {name: self._take([name])[name] for name in self._means}
         else:
             taken = self._take(list(self._means))
-        return {name: WeightSet(self._form, torch.from_numpy(t), self._shapes[name]) for name, t in taken.items()}
+        return {name: WeightSet(self._encoding, torch.from_numpy(t), self._shapes[name]) for name, t in taken.items()}
 
     def _take(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Line numbers by name: of all lines of these tensors, the nearest to the end."""
+        """Numbers of the selected rows or columns by name, out of all rows or columns of these tensors."""
         owner = np.concatenate([np.full(len(self._means[name]), i) for i, name in enumerate(names)])
-        lines = np.concatenate([np.arange(len(self._means[name])) for name in names])
+        numbers = np.concatenate([np.arange(len(self._means[name])) for name in names])
         means = np.concatenate([self._means[name] for name in names])
         hashes = np.concatenate([tie_order(n, np.arange(len(self._means[n])), self.spec.seed) for n in names])
         order = np.lexsort((hashes, means if self.spec.end == "lowest" else -means))
@@ -237,18 +238,18 @@ class Lines:
         chosen, left = order[:count], order[count:]
         if count and len(left) and means[chosen[-1]] == means[left[0]]:
             self.num_ties += int(sizes[:count][means[chosen] == means[chosen[-1]]].sum())
-        return {name: np.sort(lines[chosen[owner[chosen] == i]]) for i, name in enumerate(names)}
+        return {name: np.sort(numbers[chosen[owner[chosen] == i]]) for i, name in enumerate(names)}
 
 
 def checked_scores(name: str, score: Tensor) -> np.ndarray:
     """The scores as a flat float32 array.
 
     Raises:
-        ValueError: there is a NaN, an infinity or a negative value.
+        ValueError: a NaN, an infinity or a negative value.
     """
     values = score.detach().to("cpu", torch.float32).contiguous().view(-1)
     lowest, highest = values.aminmax() if len(values) else (torch.zeros(()), torch.zeros(()))
-    if not (lowest >= 0 and highest < float("inf")):  # the smallest of anything with a NaN is NaN
+    if not (lowest >= 0 and highest < float("inf")):  # aminmax propagates NaN
         raise ValueError(f"the score of {name} holds NaN, infinite or negative values: its weights are broken")
     return values.numpy()
 

@@ -1,4 +1,4 @@
-"""Tensors on disk, read one at a time: models saved by ``save_pretrained``, and what is recorded of each language."""
+"""Per-language statistics of weights on disk, read one tensor at a time: recorded files or trained models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from lightning_langcore.regions.weight_change import absolute_change
 
 
 class LanguageStatistics(Protocol):
-    """What is known of each weight from each language: the statistics that scores are made of."""
+    """Per-language statistics of weights, the input of importance scores."""
 
     @property
     def languages(self) -> list[str]:
-        """In the order in which they are added up."""
+        """The languages, in the order of summation."""
 
     def has(self, name: str, statistic: str) -> bool:
         """Whether every language has this statistic of this parameter."""
@@ -26,11 +26,11 @@ class LanguageStatistics(Protocol):
 
 
 class RecordedStatistics:
-    """Statistics that trainings or passes have left in files ``<folder>/<language>.safetensors``.
+    """Statistics in files ``<folder>/<language>.safetensors``, recorded by trainings or passes over text.
 
     Args:
-        folders: statistic -> folder; in its files the keys are ``NAME|statistic``.
-        languages: in the order in which they are added up.
+        folders: statistic -> folder; the keys in its files are ``NAME|statistic``.
+        languages: the languages, in the order of summation.
     """
 
     def __init__(self, folders: Mapping[str, Path], languages: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class RecordedStatistics:
 
     @property
     def languages(self) -> list[str]:
-        """In the order in which they are added up."""
+        """The languages, in the order of summation."""
         return list(self._languages)
 
     def has(self, name: str, statistic: str) -> bool:
@@ -57,24 +57,24 @@ class RecordedStatistics:
 
 
 class CheckpointChanges:
-    """Changes between a base and models trained from it on one language each, all of them on disk.
+    """Changes between a base and the models trained from it on one language each, read from disk.
 
     Args:
-        base: the model before.
-        trained: language -> model after.
-        needed: parameters that all must have; buffers and tied copies that only some files hold need not match.
+        base: the base model.
+        trained: language -> trained model.
+        needed: parameters that all models must have; buffers and tied copies that only some files hold are ignored.
 
     Raises:
-        ValueError: a model lacks a needed parameter, or has it in another shape; or, when it is read, holds a weight
-            that is not finite. Each names the folder and the parameter.
+        ValueError: a needed parameter that is missing or has another shape; on reading, a weight that is not finite.
+            The message names the folder and the parameter.
     """
 
     def __init__(self, base: Weights, trained: Mapping[str, Weights], needed: Iterable[str]) -> None:
         self._base = base
         self._trained = dict(trained)
-        queries = list(needed)
+        names = list(needed)
         for language, model in self._trained.items():
-            for name, shape in ((name, base.shapes[name]) for name in queries):
+            for name, shape in ((name, base.shapes[name]) for name in names):
                 if model.shapes.get(name) != shape:
                     has = f"in shape {model.shapes[name]}" if name in model.shapes else "not at all"
                     raise ValueError(
@@ -84,16 +84,16 @@ class CheckpointChanges:
 
     @property
     def languages(self) -> list[str]:
-        """In the order in which they are added up."""
+        """The languages, in the order of summation."""
         return list(self._trained)
 
     def has(self, name: str, statistic: str) -> bool:
-        """Whether all models have this parameter, in one shape."""
+        """Whether all models have this parameter in the same shape."""
         shape = self._base.shapes.get(name)
         return statistic == "change" and all(model.shapes.get(name) == shape for model in self._trained.values())
 
     def statistic(self, language: str, name: str, statistic: str) -> Tensor:
-        """``|theta - theta_0|``, the one statistic (``change``) there is."""
+        """``|theta - theta_0|``, float32; ``change`` is the only statistic."""
         assert statistic == "change"
         theta_0, theta = self._base[name], self._trained[language][name]
         change = absolute_change(theta_0, theta)

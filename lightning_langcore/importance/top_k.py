@@ -1,6 +1,6 @@
-"""The exact k-th of very many float32 values, and an order among equals; plain numpy.
+"""Exact top-k of very many float32 values, with a reproducible order of ties; numpy only.
 
-A score is turned into keys: unsigned integers that are smaller the nearer a value is to the wanted end. For values
+A score is converted to keys: unsigned integers that are smaller the nearer a value is to the selected end. For values
 >= 0 the order of floats is the order of their bits.
 """
 
@@ -21,13 +21,13 @@ _SAMPLE = 1 << 16
 
 
 def keys_of(values: np.ndarray, end: End) -> np.ndarray:
-    """The key of each value: float32, >= 0, without NaN -> uint32; the smallest key is at the wanted end."""
+    """The key of each value: float32, >= 0, without NaN -> uint32; the smallest key is at the selected end."""
     bits = np.abs(values).view(np.uint32)  # -0.0 has a bit pattern above every positive one
     return bits if end == "lowest" else _INFINITY - bits
 
 
 def upper_histogram(keys: np.ndarray) -> np.ndarray:
-    """How many keys fall into each bucket of equal upper 16 bits: int64, ``NUM_BUCKETS`` long."""
+    """Number of keys in each bucket of equal upper 16 bits: int64, (NUM_BUCKETS,)."""
     counts = np.zeros(NUM_BUCKETS, dtype=np.int64)
     for start in range(0, len(keys), _CHUNK):
         counts += np.bincount(keys[start : start + _CHUNK] >> 16, minlength=NUM_BUCKETS)
@@ -35,7 +35,7 @@ def upper_histogram(keys: np.ndarray) -> np.ndarray:
 
 
 def lower_histogram(keys: np.ndarray, bucket: int) -> np.ndarray:
-    """How many keys of one bucket have each value of the lower 16 bits: int64, 2^16 long."""
+    """Number of keys of one bucket with each value of the lower 16 bits: int64, (2^16,)."""
     counts = np.zeros(1 << 16, dtype=np.int64)
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
@@ -44,22 +44,22 @@ def lower_histogram(keys: np.ndarray, bucket: int) -> np.ndarray:
 
 
 def position(counts: np.ndarray, k: int) -> tuple[int, int]:
-    """The bucket that holds the k-th (k >= 1), and the rank of that one inside it, 1 being its smallest."""
+    """The bucket of the k-th smallest key (k >= 1), and the rank of this key inside the bucket, from 1."""
     bucket = int(np.searchsorted(np.cumsum(counts), k))
     return bucket, k - int(counts[:bucket].sum())
 
 
 def smallest_k_key(keys: np.ndarray, k: int) -> tuple[int, int]:
-    """The exact k-th smallest key, by two histograms: the upper 16 bits, then the lower 16 inside that bucket.
+    """The exact k-th smallest key, by two histograms: of the upper 16 bits, then of the lower 16 bits in one bucket.
 
-    Two reads of the data and 0.8 MB, where a sort would copy and reorder everything.
+    It reads the data twice and needs 0.8 MB, whereas a sort would copy and reorder all data.
 
     Args:
         keys: 1-D, uint32, from :func:`keys_of`.
         k: 1..len(keys).
 
     Returns:
-        The key, and how many of those equal to it belong to the k smallest.
+        The key, and how many keys equal to it belong to the k smallest.
     """
     bucket, left = position(upper_histogram(keys), k)
     low, needed = position(lower_histogram(keys, bucket), left)
@@ -67,9 +67,9 @@ def smallest_k_key(keys: np.ndarray, k: int) -> tuple[int, int]:
 
 
 def tie_order(name: str, indices: np.ndarray, seed: int) -> np.ndarray:
-    """A 64-bit hash of (index, parameter name, seed) to order equals by; the finaliser of SplitMix64.
+    """A 64-bit hash of (index, parameter name, seed) that orders ties; the finalizer of SplitMix64.
 
-    The first index would put all ties into the first rows, which looks like a frozen block.
+    Ordering ties by index would select those in the first rows, which looks like a frozen block.
     """
     key = np.uint64((zlib.crc32(name.encode()) << 32) ^ (seed & 0xFFFFFFFF))
     with np.errstate(over="ignore"):
@@ -80,11 +80,11 @@ def tie_order(name: str, indices: np.ndarray, seed: int) -> np.ndarray:
 
 
 def smallest_k_hash(places: Mapping[str, np.ndarray], k: int, seed: int) -> np.uint64:
-    """The k-th smallest hash over several parameters, by a histogram of the upper 16 bits and a look into one bucket.
+    """The k-th smallest hash over several parameters, by a histogram of the upper 16 bits and a search in one bucket.
 
     Args:
-        places: indices by parameter; those of one parameter are in memory at a time.
-        k: 1..all of them.
+        places: indices by parameter; only the indices of one parameter are in memory at a time.
+        k: 1..number of indices.
         seed: see :func:`tie_order`.
     """
     counts = np.zeros(1 << 16, dtype=np.int64)
@@ -101,20 +101,20 @@ def smallest_k_hash(places: Mapping[str, np.ndarray], k: int, seed: int) -> np.u
 
 
 def choose(name: str, values: np.ndarray, k: int, end: End, seed: int) -> tuple[np.ndarray, int]:
-    """Where the k values nearest to one end stand.
+    """Positions of the k values nearest to one end.
 
-    A bound read off a sample leaves few more than k to look at; the k-th is then exact among those, whatever the
-    sample said: a bound that leaves too few is dropped.
+    A bound estimated from a sample leaves few more than k values, among which the k-th is found exactly. The result
+    does not depend on the sample: if the bound leaves fewer than k values, all values are used.
 
     Args:
-        name: the parameter's name (a part of the tie hash).
+        name: the parameter's name (an input of the hash that orders ties).
         values: 1-D, float32, >= 0, without NaN.
         k: 0..len(values).
         end: ``lowest`` or ``highest``.
-        seed: for ties.
+        seed: seed of the order of ties.
 
     Returns:
-        Ascending int64 positions; and how many of them were taken by hash from a larger number of equals.
+        Ascending int64 positions; and how many of them were selected by hash from a larger number of ties.
     """
     if k == 0:
         return np.empty(0, dtype=np.int64), 0
@@ -132,11 +132,11 @@ def choose(name: str, values: np.ndarray, k: int, end: End, seed: int) -> tuple[
 
 
 def _within_bound(values: np.ndarray, k: int, end: End) -> np.ndarray:
-    """Positions of a little more than the k values nearest to the end, all equals of the last included."""
+    """Positions of slightly more than the k values nearest to the end, with all ties of the last one."""
     size = len(values)
     step = size // _SAMPLE
     if step > 1:
-        sample = values[:: step | 1]  # an odd step does not keep to the columns of a matrix
+        sample = values[:: step | 1]  # an odd step does not sample the same columns of a matrix again and again
         share = k / size
         margin = 5 * (share * (1 - share) / len(sample)) ** 0.5 + 2 / len(sample)
         rank = int((share + margin) * len(sample))

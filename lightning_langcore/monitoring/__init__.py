@@ -1,1 +1,1 @@
-"""Is an optimizer step like those before it: rolling windows, gradients, text, the decision."""
+"""Comparison of an optimizer step with earlier steps: rolling windows, gradients, text, the decision."""

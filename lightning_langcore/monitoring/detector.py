@@ -1,4 +1,4 @@
-"""Whether an optimizer step is like those before it: the same answer on every rank, for all see what every rank saw."""
+"""Decision whether an optimizer step differs from earlier steps: the same on every rank, from all ranks' features."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +15,13 @@ _OF_STEPS = ("loss", "grad_norm", "core_share", "adam_ratio")
 SIGNALS = (*_OF_STEPS, "grad_norm_worst", "repetition", *_OF_ROWS)
 NOT_FINITE = "not finite"
 
-_STEADY = 0.02  # sigma is at least this share of a signal's centre
-_ONE_TOKEN = 1.0  # and at least this for numbers of tokens and pairs
-_AT_MOST = 3.0  # sigmas that a surprise counts in the window: else noise that slips in would hide what follows
+_RELATIVE_FLOOR = 0.02  # sigma is at least this share of a signal's centre
+_TOKEN_FLOOR = 1.0  # least sigma of signals that count tokens or pairs
+_MAX_SIGMAS = 3.0  # limit on a surprise in the window: otherwise undetected noise would mask the noise after it
 
 
 class Rules(NamedTuple):
-    """The settings of :class:`NoiseSensitivity` that decide; see there."""
+    """The settings of :class:`NoiseSensitivity` that determine the decision, see there."""
 
     signals: Sequence[str]
     statistic: str
@@ -34,10 +34,10 @@ class Rules(NamedTuple):
     pair_bits: int
 
     def check(self) -> None:
-        """Refuse what can't be meant.
+        """Refuse settings out of their range.
 
         Raises:
-            ValueError: names the setting, its value and what it may be.
+            ValueError: a setting out of its range; the message has the setting, its value and the range.
         """
         unknown = set(self.signals) - set(SIGNALS)
         if isinstance(self.signals, str) or unknown:
@@ -55,7 +55,7 @@ class Rules(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Figures of the step's gradients; ``None``: not asked for, not at this step, or not to be had."""
+    """Statistics of the step's gradients; ``None`` if not requested, not due at this step, or not available."""
 
     norms: list[float]
     core_share: float | None
@@ -63,15 +63,15 @@ class Gradients(NamedTuple):
 
 
 class StepFeatures(NamedTuple):
-    """What one rank knows of a step.
+    """Features of a step on one rank.
 
     Attributes:
-        loss: sum of the micro-batches' losses, of those with a label.
-        num_losses: how many.
-        num_masked: rows whose labels were taken because their documents are skipped.
-        text: ``None`` where batches have no ``input_ids``.
-        gradients: of the first rank; they are the same on all.
-        tagged: identities of documents with a tag; ``None`` where batches have no ``documents``.
+        loss: sum of the losses of the micro-batches with a label.
+        num_losses: number of micro-batches with a label.
+        num_masked: rows whose labels were masked because their documents are skipped.
+        text: features of the text; ``None`` if batches have no ``input_ids``.
+        gradients: statistics of the gradients, on rank 0 only; they are the same on all ranks.
+        tagged: identities of documents with a tag; ``None`` if batches have no ``documents``.
     """
 
     loss: float
@@ -83,14 +83,14 @@ class StepFeatures(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A judged step.
+    """The decision on a step.
 
     Attributes:
         signals: name -> value.
-        reasons: signal -> sigmas above its centre; its value where the rule is absolute. Empty: the step is accepted.
-        worst_tensor: number of the tensor whose norm is furthest above its own centre; ``None`` in short windows.
-        suspicious: for each rank, the rows of its :class:`Text` that are flagged themselves.
-        restarted: the last of too many flagged steps in a row.
+        reasons: signal -> sigmas above its centre, or its value if the rule is absolute. Empty: the step is accepted.
+        worst_tensor: number of the tensor whose norm is furthest above its own centre; ``None`` if windows are short.
+        suspicious: for each rank, the flagged rows of its :class:`Text`.
+        restarted: whether the step is the last of ``max_consecutive`` flagged steps, after which windows restart.
     """
 
     signals: dict[str, float]
@@ -101,22 +101,22 @@ class Decision(NamedTuple):
 
 
 class Detector:
-    """Windows of the accepted steps, and the verdict on the next.
+    """Rolling windows of the accepted steps, and the decision on the next step.
 
     Args:
         rules: the settings.
-        num_tensors: whose gradient norms are watched each by itself.
+        num_tensors: number of tensors whose gradient norms are monitored individually.
     """
 
     def __init__(self, rules: Rules, num_tensors: int) -> None:
         self.rules = rules
         self.text = TextReader(rules.max_period, rules.pair_bits)
         self.max_repeats = rules.max_repeats
-        self._streak: list[float] = []  # of the flagged steps in a row, their repetition
+        self._streak: list[float] = []  # the repetition of each consecutive flagged step
         self._streak_reasons: set[str] = set()
-        self._windows = {name: Window(rules.window, 1, rules.statistic, _STEADY) for name in _OF_STEPS}
-        self._windows["tensors"] = Window(rules.window, num_tensors, rules.statistic, _STEADY)
-        self._windows |= {n: Window(rules.window, 1, rules.statistic, floor=_ONE_TOKEN) for n in _OF_ROWS}
+        self._windows = {name: Window(rules.window, 1, rules.statistic, _RELATIVE_FLOOR) for name in _OF_STEPS}
+        self._windows["tensors"] = Window(rules.window, num_tensors, rules.statistic, _RELATIVE_FLOOR)
+        self._windows |= {n: Window(rules.window, 1, rules.statistic, floor=_TOKEN_FLOOR) for n in _OF_ROWS}
 
     @property
     def usual_norm(self) -> float | None:
@@ -125,16 +125,16 @@ class Detector:
         return float(window.center()[0]) if len(window) else None
 
     def decide(self, features: Sequence[StepFeatures], overflow_is_usual: bool = False) -> Decision:
-        """The verdict on a step; an accepted one enters the windows.
+        """Decide on a step; an accepted step enters the windows.
 
         Args:
-            features: of every rank.
-            overflow_is_usual: gradients that are not finite belong to a scaler's search and are neither flagged nor
-                kept.
+            features: features of the step, one entry per rank.
+            overflow_is_usual: whether gradients that are not finite are expected, as with a GradScaler; they are then
+                neither flagged nor kept.
         """
         gradients = features[0].gradients
         assert gradients is not None
-        texts = [e.text or NO_TEXT for e in features]
+        texts = [each.text or NO_TEXT for each in features]
         signals = self._values(features, gradients, texts)
         finite = all(math.isfinite(signals.get(name, 0.0)) for name in ("loss", "grad_norm"))
         z, worst = self._deviations(signals, gradients) if finite else ({}, None)
@@ -145,15 +145,15 @@ class Detector:
         }
         if not finite and not overflow_is_usual:
             reasons |= {n: NOT_FINITE for n in ("loss", "grad_norm") if not math.isfinite(signals.get(n, 0.0))}
-        suspicious, of_text = self._judge_rows(texts)
-        reasons |= of_text
+        suspicious, text_reasons = self._check_rows(texts)
+        reasons |= text_reasons
         if finite and not reasons:
             self._accept(signals, gradients, texts)
         restarted = self._count(signals, reasons)
         return Decision(signals, reasons, worst, suspicious, restarted)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: numbers, strings, lists, dicts and tensors."""
+        """State for a checkpoint: numbers, strings, lists, dicts and tensors."""
         return {
             "windows": {name: window.state() for name, window in self._windows.items()},
             "text": self.text.state(),
@@ -163,23 +163,23 @@ class Detector:
         }
 
     def load(self, state: Mapping[str, Any]) -> list[str]:
-        """Go on where :meth:`state` was taken.
+        """Restore a state from :meth:`state`.
 
         Returns:
-            What starts afresh, because it was kept under another setting.
+            Names of the windows and memories that start empty, because the state has other settings.
         """
         self.max_repeats = max(self.rules.max_repeats, state["max_repeats"])
         self._streak, self._streak_reasons = list(state["streak"]), set(state["streak_reasons"])
-        afresh = [name for name, window in self._windows.items() if not window.load(state["windows"][name])]
-        return afresh if self.text.load(state["text"]) else [*afresh, "pairs"]
+        reset = [name for name, window in self._windows.items() if not window.load(state["windows"][name])]
+        return reset if self.text.load(state["text"]) else [*reset, "pairs"]
 
     def _values(
         self, features: Sequence[StepFeatures], gradients: Gradients, texts: Sequence[Text]
     ) -> dict[str, float]:
-        num_losses = sum(e.num_losses for e in features)
+        num_losses = sum(each.num_losses for each in features)
         signals = {"grad_norm": math.sqrt(sum(norm * norm for norm in gradients.norms))}
         if num_losses:
-            signals["loss"] = sum(e.loss for e in features) / num_losses
+            signals["loss"] = sum(each.loss for each in features) / num_losses
         if gradients.core_share is not None:
             signals["core_share"] = gradients.core_share
         if gradients.adam_ratio is not None:
@@ -195,7 +195,7 @@ class Detector:
     def _deviations(
         self, signals: Mapping[str, float], gradients: Gradients
     ) -> tuple[dict[str, tuple[float, float]], int | None]:
-        """Signal -> sigmas above its centre and the most it may be, where the window is long enough; worst tensor."""
+        """Signal -> (sigmas above its centre, limit) for signals with enough values in the window; worst tensor."""
         z = {}
         for name in _OF_STEPS:
             limit = self._limit(self._windows[name])
@@ -208,7 +208,7 @@ class Detector:
         worst = int(of_tensors.argmax())
         return z | {"grad_norm_worst": (float(of_tensors[worst]), limit)}, worst
 
-    def _judge_rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], dict[str, float | str]]:
+    def _check_rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], dict[str, float | str]]:
         suspicious = []
         reasons: dict[str, float | str] = {}
         for text in texts:
@@ -221,7 +221,7 @@ class Detector:
         return suspicious, reasons
 
     def _figures(self, text: Text) -> Iterator[tuple[str, np.ndarray, float]]:
-        """Signals that flag rows: name, a value for each row (sigmas, or copies) and the most that is usual."""
+        """Signals that flag rows: name, a value for each row (sigmas, or copies) and its limit."""
         if "repetition" in self.rules.signals:
             yield "repetition", text.repeats, self.max_repeats - 1
         for name, values in zip(_OF_ROWS, (text.unseen, text.surprise), strict=True):
@@ -240,7 +240,7 @@ class Detector:
                 continue
             value = np.array([[signals[name]]])
             if name == "surprise" and len(window) >= self.rules.min_window:
-                value = window.capped(value, _AT_MOST)
+                value = window.capped(value, _MAX_SIGMAS)
             window.add(value)
         self._windows["tensors"].add(np.array([gradients.norms]))
         for text in texts:
@@ -248,7 +248,7 @@ class Detector:
         self.text.learn(texts)
 
     def _count(self, signals: Mapping[str, float], reasons: Mapping[str, float | str]) -> bool:
-        """Whether so many steps in a row were flagged that what they show is taken for the new usual."""
+        """Whether ``max_consecutive`` steps in a row were flagged, so that their level counts as usual from now on."""
         if not reasons:
             self._streak, self._streak_reasons = [], set()
             return False

@@ -1,4 +1,4 @@
-"""Figures of a step's gradients."""
+"""Statistics of a step's gradients."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,11 +8,11 @@ from torch.optim import Optimizer
 
 from lightning_langcore.regions.weight_set import WeightSet
 
-_CHUNK = 1 << 22  # weights at a time
+_CHUNK = 1 << 22  # weights per chunk
 
 
 def gradient_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The norm of each gradient, float32 scalars on their devices: one pass, no copy, no wait."""
+    """The norm of each gradient, float32 scalars on their devices: one pass, no copy, no synchronization."""
     return [norm.float() for norm in torch._foreach_norm(list(gradients), 2, dtype=torch.float32)]
 
 
@@ -20,8 +20,8 @@ def energy_within(parts: Iterable[tuple[Tensor, WeightSet]], device: torch.devic
     """Sum of the squares of some elements of some gradients, float32 scalar.
 
     Args:
-        parts: a gradient and which of its elements.
-        device: of the result.
+        parts: pairs of a gradient and the set of its elements.
+        device: device of the result.
     """
     total = torch.zeros((), device=device)
     for gradient, part in parts:
@@ -30,14 +30,15 @@ def energy_within(parts: Iterable[tuple[Tensor, WeightSet]], device: torch.devic
 
 
 def adam_ratio(optimizer: Optimizer) -> Tensor | None:
-    r"""Mean over the weights of :math:`g^2 / \hat v`, as they are before the step.
+    r"""Mean over the weights of :math:`g^2 / \hat v`, before the update.
 
-    :math:`\hat v = v / (1 - \beta_2^t)` is Adam's mean of squared gradients without the bias of its start. Weights
-    whose :math:`\sqrt{\hat v}` is not above the optimizer's eps are left out: never trained, or frozen by a guard. One
-    number is 1 where a squared gradient is what it used to be; rows of rare tokens make the mean much larger.
+    :math:`\hat v = v / (1 - \beta_2^t)` is Adam's bias-corrected mean of squared gradients. Weights whose
+    :math:`\sqrt{\hat v}` does not exceed the optimizer's eps are left out: they were never trained, or a guard freezes
+    them. The ratio of a weight is 1 if its squared gradient equals that mean; rows of rare tokens make the mean over
+    the weights much larger.
 
     Returns:
-        float32 scalar; ``None`` where no parameter has an ``exp_avg_sq`` (before the first step; other optimizers).
+        float32 scalar; ``None`` if no parameter has an ``exp_avg_sq`` (before the first step; other optimizers).
     """
     total, count = [], []
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""What a run remembers of the text it has read, and by how much a stretch of new text is unlike it.
+"""Memory of the text that a run has read, and how much a stretch of new text differs from it.
 
 Shapes: B rows of text, T positions.
 """
@@ -13,38 +13,38 @@ from torch import Tensor
 
 MAX_BITS = 34
 
-_NEW = 0.6  # of a stretch's pairs; more is strange
-_DEAR = 0.6  # of a stretch's tokens
-_NATS = 0.5  # above what a token usually costs: dear
-_FIRM = 3.0  # a token's own mean counts as much as that of new tokens after so many times
-_LATEST = 256.0  # times that a token's mean looks back at
-_KEPT = 0.98  # of the weight of the pairs that came before a step
+_USUAL_NEW = 0.6  # share of new pairs in a stretch; more is unusual
+_USUAL_COSTLY = 0.6  # share of costly tokens in a stretch; more is unusual
+_NATS = 0.5  # a token is costly if it exceeds its usual cost by more than this
+_PRIOR_COUNT = 3.0  # weight of the mean over first occurrences, in occurrences of the token
+_MAX_COUNT = 256.0  # occurrences in a token's running mean
+_DECAY = 0.98  # of the counts of earlier pairs, per step
 
 
 class PairMemory:
-    """Which pairs of neighbouring tokens a run has seen: a bitmap, one bit for each value of a hash.
+    """The pairs of neighbouring tokens that a run has seen: a bitmap with one bit for each value of a hash.
 
-    No text is too strange for it: it knows neither words nor spaces. A pair whose bit another pair has set counts as
-    seen: with n different pairs in 2^b bits that is a share of 1 - exp(-n / 2^b) of the new ones, and the memory is of
-    little use above a third. Memory: 2^b / 8 bytes, and as much in a checkpoint.
+    It works for any text, because it depends neither on words nor on spaces. A pair whose bit another pair has set
+    counts as seen: with n different pairs in 2^b bits this share of the new pairs is 1 - exp(-n / 2^b), and the memory
+    is of little use above a third. Memory: 2^b / 8 bytes, and as much in a checkpoint.
 
     Args:
-        num_bits: b, the logarithm to base 2 of the number of bits.
+        num_bits: b, the base-2 logarithm of the number of bits.
     """
 
     def __init__(self, num_bits: int) -> None:
         self.num_bits = num_bits
         self._bits = np.zeros(1 << (num_bits - 3), dtype=np.uint8)
 
-    def look(self, ids_BT: np.ndarray, pairs_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which pairs of neighbours are new.
+    def find_new(self, ids_BT: np.ndarray, pairs_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the pairs of neighbours that are new.
 
         Args:
             ids_BT: token ids.
             pairs_BT: (B, T - 1) bool; whether a token and the next one count as a pair.
 
         Returns:
-            (B, T - 1) bool, and hashes of the new pairs, 1-D, as :meth:`add` takes them.
+            Whether each pair is new, (B, T - 1) bool; and hashes of the new pairs for :meth:`add`, 1-D.
         """
         ids = ids_BT.astype(np.uint64)
         mixed = ids[:, :-1] * np.uint64(0xD6E8FEB86659FD93) + ids[:, 1:]
@@ -54,16 +54,20 @@ class PairMemory:
         return is_new, hashes[is_new]
 
     def add(self, hashes: np.ndarray) -> None:
-        """Remember pairs."""
+        """Mark pairs as seen.
+
+        Args:
+            hashes: 1-D, from :meth:`find_new`.
+        """
         masks = np.left_shift(np.uint8(1), (hashes & np.uint64(7)).astype(np.uint8))
         np.bitwise_or.at(self._bits, hashes >> np.uint64(3), masks)
 
     def state(self) -> Tensor:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return torch.from_numpy(self._bits.copy())
 
     def load(self, state: Tensor) -> bool:
-        """Go on where :meth:`state` was taken; ``False`` and empty where that memory had another size."""
+        """Restore a state from :meth:`state`; ``False``, without restoring, if the state has another size."""
         if state.shape != self._bits.shape:
             return False
         self._bits = state.numpy().copy()
@@ -71,28 +75,29 @@ class PairMemory:
 
 
 def unseen(is_new_BT: np.ndarray, pairs_BT: np.ndarray) -> np.ndarray:
-    """By how many the new pairs exceed 60 % of a stretch of the row, in its worst stretch, (B,).
+    """The largest excess of new pairs over 60 % of a stretch of each row, over all stretches, (B,).
 
-    A burst of non-words is one such stretch, wherever it stands and whatever else the row holds; single new pairs
-    between known ones add up to little, also early in a run, when many are new. No stretch goes over what is no pair.
+    A burst of non-words is such a stretch, anywhere in the row and whatever the row holds besides. Single new pairs
+    between known pairs add up to little, also early in a run, when many pairs are new. No stretch crosses a position
+    that is no pair.
     """
-    return worst_stretch(np.where(pairs_BT, is_new_BT - _NEW, -float(pairs_BT.shape[1])))
+    return worst_stretch(np.where(pairs_BT, is_new_BT - _USUAL_NEW, -float(pairs_BT.shape[1])))
 
 
 def worst_stretch(marks_BT: np.ndarray) -> np.ndarray:
-    """The largest sum over neighbours in each row, (B,); 0 where all are negative."""
+    """The largest sum over a contiguous stretch of each row, (B,); 0 if all values are negative."""
     sums = np.concatenate((np.zeros((len(marks_BT), 1)), marks_BT.cumsum(axis=1)), axis=1)
     return (sums - np.minimum.accumulate(sums, axis=1)).max(axis=1)
 
 
 class Costs(NamedTuple):
-    """What the scored tokens of some text cost.
+    """Costs of the tokens of a text that are labels.
 
     Attributes:
-        tokens: ids, each once.
-        nats: of each, summed over its places.
-        counts: its places.
-        num_new: places that make a pair new to the run.
+        tokens: token ids, each once.
+        nats: cost of each token, summed over its positions.
+        counts: number of positions of each token.
+        num_new: number of positions whose pair is new to the run.
     """
 
     tokens: np.ndarray
@@ -102,50 +107,50 @@ class Costs(NamedTuple):
 
     @classmethod
     def of(cls, labels: np.ndarray, nats: np.ndarray, is_new: np.ndarray) -> "Costs":
-        """Gather them from scored places, each 1-D of the same length."""
+        """Sum the costs over positions with a label; all arguments are 1-D of the same length."""
         counts = np.bincount(labels)
         tokens = np.flatnonzero(counts)
         return cls(tokens, np.bincount(labels, weights=nats)[tokens], counts[tokens], int(is_new.sum()))
 
 
 class CostMemory:
-    r"""What each token usually costs a run, in nats, and how much dearer tokens come in a stretch of text.
+    r"""The usual cost of each token in a run, in nats, and how far the tokens of a stretch of text exceed it.
 
-    In text that means something a token is easier to guess than one that stands by itself; among non-words, in any
-    language, most cost more than these tokens usually do, and most make a pair that is new. Each scored token counts
+    In meaningful text a token is easier to predict than without context; among non-words, in any language, most tokens
+    cost more than they usually do, and most pairs are new. Each token with a label contributes
 
     .. math:: m = [c > u + 0.5] - 0.6 + [\text{its pair is new}] - \sqrt{p}
 
-    with c its cost, u its usual one (the mean of its last 256 times or so, and of three times at the mean of tokens
-    that were met first), and p the share of new pairs in the text that was accepted of late. As p is 1 at the start of
-    a run, and 0 where all pairs are known, pairs say much only where they can. The reference is the run's own text:
-    what language it is in and how well the model knows that one don't matter. Memory: 16 bytes a token of the
-    vocabulary.
+    with c the cost of the token, u its usual cost (the mean over about its last 256 occurrences and three occurrences
+    at the mean cost of first occurrences), and p the share of new pairs in the recently accepted text. As p is 1 at the
+    start of a run, and 0 once all pairs are known, pairs contribute only when they are informative. The reference is
+    the run's own text, so neither its language nor how well the model knows this language matters. Memory: 16 bytes per
+    token of the vocabulary.
     """
 
     def __init__(self) -> None:
-        self._table = np.zeros((2, 1))  # nats and times: of tokens that were met first, then of each token by its id
-        self._pairs = np.zeros(2)  # of late: the new ones, all
+        self._table = np.zeros((2, 1))  # nats and counts: of first occurrences, then of each token by its id
+        self._pairs = np.zeros(2)  # decaying counts: new pairs, all pairs
 
     def surprise(self, labels_BT: np.ndarray, nats_BT: np.ndarray, is_new_BT: np.ndarray) -> np.ndarray | None:
-        """The largest sum of m over a stretch of each row, (B,); ``None`` before anything was remembered.
+        """The largest sum of m over a stretch of each row, (B,); ``None`` if the memory is empty.
 
         Args:
-            labels_BT: ids of the tokens that are guessed; a negative one is not scored and counts 0.
-            nats_BT: what each costs.
-            is_new_BT: bool; whether it and the token before it are a new pair.
+            labels_BT: ids of the predicted tokens; negative without a label, which contributes 0.
+            nats_BT: cost of each label.
+            is_new_BT: bool; whether the label and the token before it are a new pair.
         """
         if not self._table[1, 0]:
             return None
-        nats, times = self._covering(labels_BT.max(initial=0))[:, labels_BT.clip(min=-1) + 1]
-        first_nats, first_times = self._table[:, 0]
-        usual = (nats + _FIRM * first_nats / first_times) / (times + _FIRM)
+        nats, counts = self._covering(labels_BT.max(initial=0))[:, labels_BT.clip(min=-1) + 1]
+        first_nats, first_counts = self._table[:, 0]
+        usual = (nats + _PRIOR_COUNT * first_nats / first_counts) / (counts + _PRIOR_COUNT)
         share = self._pairs[0] / self._pairs[1]
-        marks = (nats_BT > usual + _NATS) - _DEAR + is_new_BT - math.sqrt(share)
+        marks = (nats_BT > usual + _NATS) - _USUAL_COSTLY + is_new_BT - math.sqrt(share)
         return worst_stretch(np.where(labels_BT >= 0, marks, 0.0))
 
     def add(self, costs: Sequence[Costs]) -> None:
-        """Remember the text of a step, of all ranks together."""
+        """Add the costs of a step, over all ranks."""
         if not any(len(each.tokens) for each in costs):
             return
         tokens, nats, counts = (np.concatenate(parts) for parts in list(zip(*costs, strict=True))[:3])
@@ -154,29 +159,29 @@ class CostMemory:
         for row, values in zip(self._table, (nats, counts), strict=True):
             np.add.at(row, tokens + 1, values)
             row[0] += values[is_first].sum()
-        self._table /= np.maximum(self._table[1] / _LATEST, 1)
-        self._pairs = _KEPT * self._pairs + (sum(c.num_new for c in costs), counts.sum())
+        self._table /= np.maximum(self._table[1] / _MAX_COUNT, 1)
+        self._pairs = _DECAY * self._pairs + (sum(c.num_new for c in costs), counts.sum())
 
     def state(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {"table": torch.from_numpy(self._table.copy()), "pairs": torch.from_numpy(self._pairs.copy())}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where :meth:`state` was taken."""
+        """Restore a state from :meth:`state`."""
         self._table, self._pairs = state["table"].numpy().copy(), state["pairs"].numpy().copy()
 
     def _covering(self, token: int) -> np.ndarray:
-        """The table, wide enough for this token."""
+        """The table, extended with zeros to include this token."""
         missing = token + 2 - self._table.shape[1]
         return np.pad(self._table, ((0, 0), (0, missing))) if missing > 0 else self._table
 
 
 def text_places(ids_BT: np.ndarray, is_scored_BT: np.ndarray) -> np.ndarray:
-    """Where a row has text, bool (B, T): all but a run of one token, at its start or end, that no label scores.
+    """Positions with text, bool (B, T): all but padding, a run of one token without labels at either end of a row.
 
     Args:
         ids_BT: token ids.
-        is_scored_BT: bool; whether a place has a label.
+        is_scored_BT: bool; whether a position has a label.
     """
     length = ids_BT.shape[1]
     padding = np.zeros_like(is_scored_BT)

@@ -1,6 +1,6 @@
-"""Rolling windows of the last values of a figure, and how unusual the next one is.
+"""Rolling windows of the last values of a signal, and the deviation of new values from them.
 
-Shapes: K values that are judged together.
+Shapes: K values at once.
 """
 
 import math
@@ -17,18 +17,19 @@ _MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 def widened(threshold: float, num_values: int, window: int) -> float:
-    r"""The threshold for a window that is not yet full: passed by chance as seldom as ``threshold`` in a full one.
+    r"""The threshold for a window that is not full, with the false alarm rate of ``threshold`` in a full window.
 
-    The distance of a new normal value from the mean of ``n``, in their sigmas, is :math:`\sqrt{1 + 1/n}` times
-    Student's t of n - 1 degrees of freedom. Wallace (1959) turns t into the normal quantile that is as rare, and back:
+    The distance of a new normal value from the mean of ``n`` values, in their sigmas, is :math:`\sqrt{1 + 1/n}` times
+    Student's t with n - 1 degrees of freedom. Wallace (1959) converts t to the normal quantile of equal probability:
     :math:`z = \frac{8\nu + 1}{8\nu + 3} \sqrt{\nu \ln(1 + t^2/\nu)}`.
 
-    With 6 and 128: 11.1 sigmas at 16 values, 7.6 at 32, 6 at 128; from 16 values on right to a tenth of the chance.
+    With 6 and 128: 11.1 sigmas at 16 values, 7.6 at 32, 6 at 128; from 16 values on the false alarm rate is
+    accurate to a tenth.
 
     Args:
         threshold: sigmas, for ``window`` values.
-        num_values: that are there, at least 2.
-        window: values of a full window.
+        num_values: number of values in the window, at least 2.
+        window: number of values of a full window.
     """
     full, now = window - 1, num_values - 1
     t = threshold / math.sqrt(1 + 1 / window)
@@ -38,14 +39,14 @@ def widened(threshold: float, num_values: int, window: int) -> float:
 
 
 class Window:
-    """The last values of a signal, or of several side by side, and how far from them others are.
+    """The last values of one or more signals, and the deviation of other values from them.
 
     Args:
-        size: values that are kept.
-        width: signals side by side, each judged by its own values.
+        size: number of values to keep.
+        width: number of signals, each compared with its own values.
         statistic: ``mean`` (and standard deviation), or ``median`` (and 1.4826 times the median absolute deviation).
         relative_floor: sigma is at least this share of the centre.
-        floor: and at least this.
+        floor: sigma is at least this value.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Window:
         self.statistic = statistic
         self.relative_floor = relative_floor
         self.floor = floor
-        self.count = 0  # values ever added
+        self.count = 0  # values added since the start or the last clear()
         self._ring = np.zeros((size, width))
 
     def __len__(self) -> int:
@@ -66,36 +67,36 @@ class Window:
         return len(self._ring)
 
     def add(self, values_KW: np.ndarray) -> None:
-        """Remember values, (K, width), the latest last."""
+        """Add values, (K, width), the latest last."""
         latest = values_KW[-self.size :]
         self.count += len(values_KW) - len(latest)
         self._ring[(self.count + np.arange(len(latest))) % self.size] = latest
         self.count += len(latest)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all values."""
         self.count = 0
 
     def center(self) -> np.ndarray:
-        """Mean or median of what is there, (width,)."""
+        """Mean or median of the values in the window, (width,)."""
         return self._statistics()[0]
 
     def deviations(self, values_KW: np.ndarray) -> np.ndarray:
-        """How many sigmas values (K, width) lie above the centre; the window must not be empty."""
+        """Sigmas by which values (K, width) exceed the centre; the window must not be empty."""
         center, sigma = self._statistics()
         return (values_KW - center) / sigma
 
     def capped(self, values_KW: np.ndarray, sigmas: float) -> np.ndarray:
-        """Values (K, width), none more than so many sigmas above the centre; the window must not be empty."""
+        """Values (K, width), limited to ``sigmas`` above the centre; the window must not be empty."""
         center, sigma = self._statistics()
         return np.minimum(values_KW, center + sigmas * sigma)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: an int and a tensor."""
+        """State for a checkpoint: an int and a tensor."""
         return {"count": self.count, "values": torch.from_numpy(self._ring.copy())}
 
     def load(self, state: Mapping[str, Any]) -> bool:
-        """Go on where :meth:`state` was taken; ``False`` and empty where that window had another size."""
+        """Restore a state from :meth:`state`; ``False``, without restoring, if the state has another size."""
         values = state["values"].numpy()
         if values.shape != self._ring.shape:
             return False

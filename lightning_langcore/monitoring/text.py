@@ -1,4 +1,4 @@
-"""The text of an optimizer step: figures of each row, from the row itself and from what the run has read before."""
+"""The text of an optimizer step: features of each row, from the row itself and from text that the run has read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ class Tokens(NamedTuple):
     """A micro-batch on the CPU, each (B, T).
 
     Attributes:
-        ids: of the tokens.
-        labels: -100 where nothing is scored; ``None``: everything is.
-        nats: what each label costs; ``None``: not known.
+        ids: token ids.
+        labels: -100 at positions without a label; ``None``: every position has a label.
+        nats: cost of each label; ``None`` if unknown.
     """
 
     ids: np.ndarray
@@ -25,20 +25,20 @@ class Tokens(NamedTuple):
 
     @property
     def is_scored(self) -> np.ndarray:
-        """Whether a place has a label, bool (B, T)."""
+        """Whether a position has a label, bool (B, T)."""
         return np.ones(self.ids.shape, dtype=bool) if self.labels is None else self.labels != IGNORE
 
 
 class Text(NamedTuple):
-    """What the rows of some micro-batches look like; rows without a label are left out.
+    """Features of R rows of some micro-batches; rows without a label are left out.
 
     Attributes:
-        rows: number of the micro-batch in the step, and of the row in it.
-        repeats: (R,) most copies of a span in a row.
+        rows: number of the micro-batch in the step, and of the row in the micro-batch.
+        repeats: (R,) largest number of consecutive copies of a span.
         unseen: (R,) see :func:`~lightning_langcore.monitoring.novelty.unseen`.
-        surprise: (R,) see :meth:`CostMemory.surprise`; ``None`` where it isn't to be had.
-        new_pairs: hashes of the pairs that are new to the run.
-        costs: of each micro-batch's tokens, where they are known.
+        surprise: (R,) see :meth:`CostMemory.surprise`; ``None`` if not available.
+        new_pairs: hashes of the pairs that are new to the run, 1-D.
+        costs: costs of the tokens of each micro-batch with known costs.
     """
 
     rows: list[tuple[int, int]]
@@ -53,10 +53,10 @@ NO_TEXT = Text([], np.zeros(0, np.int64), np.zeros(0), None, np.zeros(0, np.uint
 
 
 class TextReader:
-    """Looks at text, and remembers what it is told to.
+    """Compute features of text, and keep a memory of the accepted text.
 
     Args:
-        max_period: tokens of the longest span that counts as repeated.
+        max_period: longest repeated span, in tokens.
         pair_bits: see :class:`PairMemory`.
     """
 
@@ -66,7 +66,7 @@ class TextReader:
         self._costs = CostMemory()
 
     def read(self, batches: Sequence[Tokens]) -> Text:
-        """Look at micro-batches, at least one."""
+        """Features of micro-batches, at least one; the memory is unchanged."""
         texts = [self._read(number, batch) for number, batch in enumerate(batches)]
         surprises = [text.surprise for text in texts if text.surprise is not None]
         return Text(
@@ -79,17 +79,21 @@ class TextReader:
         )
 
     def learn(self, texts: Sequence[Text]) -> None:
-        """Remember the text of a step, as all ranks have read it."""
+        """Add the text of a step to the memory.
+
+        Args:
+            texts: features of the text on all ranks.
+        """
         for text in texts:
             self._pairs.add(text.new_pairs)
         self._costs.add([each for text in texts for each in text.costs])
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: tensors, and a dict of tensors."""
+        """State for a checkpoint: tensors, and a dict of tensors."""
         return {"pairs": self._pairs.state(), "costs": self._costs.state()}
 
     def load(self, state: Mapping[str, Any]) -> bool:
-        """Go on where :meth:`state` was taken; ``False`` where pairs were kept in other bits, and so start afresh."""
+        """Restore a state from :meth:`state`; ``False`` if the pairs, in another number of bits, start empty."""
         self._costs.load(state["costs"])
         return self._pairs.load(state["pairs"])
 
@@ -97,13 +101,13 @@ class TextReader:
         rows = np.flatnonzero(batch.is_scored.any(axis=1))
         ids, is_scored = batch.ids[rows], batch.is_scored[rows]
         is_text = text_places(ids, is_scored)
-        apart = np.where(is_text, ids, -1 - np.arange(ids.shape[1]))  # no two of these are equal
+        distinct = np.where(is_text, ids, -1 - np.arange(ids.shape[1]))  # padding must not count as repetition
         pairs = is_text[:, :-1] & is_text[:, 1:]
-        is_new, new_pairs = self._pairs.look(ids, pairs)
+        is_new, new_pairs = self._pairs.find_new(ids, pairs)
         surprise, costs = None, []
         if batch.labels is not None and batch.nats is not None:
             labels, nats, scored = batch.labels[rows, :-1], batch.nats[rows, :-1], is_scored[:, :-1]
             surprise = self._costs.surprise(labels, nats, is_new)
             costs = [Costs.of(labels[scored], nats[scored], is_new[scored])]
-        repeats = repeat_counts(apart, self._max_period)
+        repeats = repeat_counts(distinct, self._max_period)
         return Text([(number, int(r)) for r in rows], repeats, unseen(is_new, pairs), surprise, new_pairs, costs)

@@ -15,13 +15,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lightning_langcore.plots.heatmap import draw_cells, write_numbers
 from lightning_langcore.plots.layer_grid import Places, matrices, places, refuse_unknown
 from lightning_langcore.plots.style import COLOURS, percent, save
-from lightning_langcore.regions.concentration import Concentration, Lines
+from lightning_langcore.regions.concentration import Concentration, MatrixConcentration
 
 _HATCH = "#B8B8B8"
 _CELL = 0.5  # inches wide, and half as high
 
 
-def concentration_overview(table: Mapping[str, Lines], path: Path | str, title: str = "") -> None:
+def concentration_overview(table: Mapping[str, MatrixConcentration], path: Path | str, title: str = "") -> None:
     """How much of the region the fullest rows and columns hold, divided by what those of a random region would hold.
 
     Two panels, rows and columns. In each, layers are rows of cells and kinds of matrices are columns. Hatched cells lie

@@ -1,4 +1,4 @@
-"""Where weights have moved to: inside a region against outside, and which lines moved most. Plain functions."""
+"""Relative change of weights inside and outside a region, and the rows and columns that moved most."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,10 +12,10 @@ NUM_ROWS_COLUMNS = 10
 
 
 class MovedRowOrColumn(NamedTuple):
-    """A row or column of a parameter that moved more than the others of its parameter.
+    """A row or column that moved more than the other rows or columns of its parameter.
 
-    ``relative`` is its mean relative change, ``ratio`` that over the mean of the whole parameter. ``axis`` is
-    ``row``, ``column`` or, in a norm, ``weight``; ``index`` counts along it.
+    ``relative`` is its mean relative change, ``ratio`` is ``relative`` over the mean of the whole parameter. ``axis``
+    is ``row``, ``column`` or, in a norm, ``weight``; ``index`` counts along the axis.
     """
 
     name: str
@@ -26,10 +26,11 @@ class MovedRowOrColumn(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """Means of the relative change over the region's weights and over all other candidates; lines by their ratio.
+    """Mean relative change of the region's weights and of all other candidates; rows and columns sorted by ratio.
 
-    ``unmoved`` is the share (0..1) of those others that are what they were: in bfloat16 their updates are rounded away.
-    ``region``, ``rest`` or ``unmoved`` is NaN where there is no such weight.
+    ``unmoved`` is the share (0..1) of the other candidates that equal their starting values: in bfloat16, weights whose
+    updates were rounded away. ``region``, ``rest`` or ``unmoved`` is NaN if there is no such weight. ``lines`` are the
+    rows and columns that moved most.
     """
 
     region: float
@@ -43,11 +44,12 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_rows_column
 
     Args:
         changes: name and relative change ``|theta - theta_0| / scale`` (float32, the parameter's shape, on the CPU) of
-            every parameter; the region's candidates count for the means, these and the norms for the lines.
-        region: see above.
-        num_rows_columns: how many rows and columns to name.
+            every parameter; the region's candidates count for the means, candidates and norms for the rows and
+            columns.
+        region: the region to compare with its other candidates.
+        num_rows_columns: number of rows and columns in the result.
     """
-    inside, outside, still = [0.0, 0], [0.0, 0], [0.0, 0]
+    inside, outside, unmoved = [0.0, 0], [0.0, 0], [0.0, 0]
     lines: list[MovedRowOrColumn] = []
     for name, change in changes:
         if name in region.shapes or change.ndim == 1:
@@ -56,17 +58,19 @@ def drift(changes: Iterable[tuple[str, Tensor]], region: Region, num_rows_column
             continue
         part = region.parts.get(name)
         own = torch.empty(0) if part is None else part.gather(change)
-        total, hit = float(change.sum(dtype=torch.float64)), float(own.sum(dtype=torch.float64))
-        inside = [inside[0] + hit, inside[1] + own.numel()]
-        outside = [outside[0] + total - hit, outside[1] + change.numel() - own.numel()]
+        total, own_total = float(change.sum(dtype=torch.float64)), float(own.sum(dtype=torch.float64))
+        inside = [inside[0] + own_total, inside[1] + own.numel()]
+        outside = [outside[0] + total - own_total, outside[1] + change.numel() - own.numel()]
         zeros = int((change == 0).sum()) - int((own == 0).sum())
-        still = [still[0] + zeros, outside[1]]
-    mean, other, same = (amount / count if count else float("nan") for amount, count in (inside, outside, still))
-    return Drift(mean, other, same, sorted(lines, key=lambda line: -line.ratio)[:num_rows_columns])
+        unmoved = [unmoved[0] + zeros, outside[1]]
+    region_mean, rest_mean, unmoved_share = (
+        amount / count if count else float("nan") for amount, count in (inside, outside, unmoved)
+    )
+    return Drift(region_mean, rest_mean, unmoved_share, sorted(lines, key=lambda line: -line.ratio)[:num_rows_columns])
 
 
 def _moved_most(name: str, change: Tensor, num_rows_columns: int) -> list[MovedRowOrColumn]:
-    """The lines of one parameter with the largest mean change."""
+    """The rows and columns of one parameter with the largest mean change."""
     mean = float(change.mean(dtype=torch.float64))
     if mean == 0:
         return []

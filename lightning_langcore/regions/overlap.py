@@ -1,4 +1,4 @@
-"""How much regions share: of the same model, pair by pair, beside what chance would give."""
+"""Overlap of regions of the same model, pair by pair, compared with the overlap by chance."""
 
 import itertools
 import math
@@ -15,17 +15,17 @@ from lightning_langcore.utils.progress import track
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two regions share.
+    """Overlap of two regions.
 
     Attributes:
-        one: name of the first.
-        other: name of the second.
-        num_one: weights of the first.
-        num_other: weights of the second.
-        num_shared: weights in both.
-        jaccard: shared by weights in either, 0..1.
-        chance: the same for regions of the same sizes in each tensor that lie independently of each other.
-        share_of_one: shared by weights of the first.
+        one: name of the first region.
+        other: name of the second region.
+        num_one: number of weights of the first region.
+        num_other: number of weights of the second region.
+        num_shared: number of weights in both regions.
+        jaccard: shared weights over weights in either region, 0..1.
+        chance: the same for independent random regions with the same number of weights in each tensor.
+        share_of_one: shared weights over weights of the first region.
     """
 
     one: str
@@ -42,7 +42,7 @@ def overlap(one: Region, other: Region, names: tuple[str, str] = ("one", "other"
     """Compare two regions.
 
     Raises:
-        ValueError: they belong to different models.
+        ValueError: regions of different models.
     """
     try:
         shared = len(one & other)
@@ -63,18 +63,18 @@ def overlaps(regions: Mapping[str, Region]) -> list[Overlap]:
     """Every ordered pair of different regions, in their order.
 
     Raises:
-        ValueError: two belong to different models.
+        ValueError: regions of different models.
     """
     found = {}
     pairs = list(itertools.combinations(regions, 2))
     for one, other in track(pairs, "overlap", unit="pair"):
         found[one, other] = overlap(regions[one], regions[other], (one, other))
-        found[other, one] = _turned(found[one, other])
+        found[other, one] = _swapped(found[one, other])
     return [found[pair] for pair in itertools.permutations(regions, 2)]
 
 
-def _turned(row: Overlap) -> Overlap:
-    """The same pair, the other one first."""
+def _swapped(row: Overlap) -> Overlap:
+    """The same pair in the opposite order."""
     share = row.num_shared / row.num_other if row.num_other else 0.0
     sizes = {"num_one": row.num_other, "num_other": row.num_one}
     return replace(row, one=row.other, other=row.one, **sizes, share_of_one=share)
@@ -84,7 +84,7 @@ def jaccard_matrix(rows: Sequence[Overlap]) -> tuple[list[str], np.ndarray, floa
     """Names, the Jaccard overlap of each pair [names, names] with NaN on the diagonal, and the mean by chance.
 
     Raises:
-        ValueError: no pair.
+        ValueError: no rows.
     """
     if not rows:
         raise ValueError("an overlap needs two regions or more")
@@ -96,6 +96,6 @@ def jaccard_matrix(rows: Sequence[Overlap]) -> tuple[list[str], np.ndarray, floa
 
 
 def write_csv(rows: Sequence[Overlap], path: Path | str) -> None:
-    """A row a pair, atomically."""
+    """Write one row per pair, atomically."""
     values = ([f"{v:.6f}" if isinstance(v, float) else v for v in astuple(row)] for row in rows)
     tables.write_csv(path, [field.name for field in fields(Overlap)], values)

@@ -1,4 +1,4 @@
-"""Damage the weights of a region, and undo it to the bit."""
+"""Perturb the weights of a region, and restore them exactly."""
 
 import zlib
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ METHODS: tuple[str, ...] = get_args(Method)
 
 
 class Undo:
-    """The values that a perturbation overwrote; memory: their own bytes, on their device."""
+    """The values that a perturbation overwrote. Memory: a copy of these values, on their device."""
 
     def __init__(self) -> None:
         self._saved: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
 
     def keep(self, parameter: nn.Parameter, part: WeightSet) -> Tensor:
-        """Remember the present values of some weights (``part`` of this rank, on its device), and hand them out."""
+        """Store the current values of some weights and return them; ``part`` is the local part, on its device."""
         values = part.gather(sharding.local(parameter))
         self._saved.append((parameter, part, values))
         return values
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Write the remembered values back, bit for bit (NaN, infinities and -0.0 included)."""
+        """Write the stored values back, bit for bit (NaN, infinities and -0.0 included)."""
         for parameter, part, values in reversed(self._saved):
             part.scatter_(sharding.local(parameter), values)
 
@@ -46,22 +46,23 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     * ``scale``: :math:`w \leftarrow \text{strength} \cdot w`.
     * ``set``: :math:`w \leftarrow \text{strength}`.
 
-    The noise of a tensor depends on the seed and its name alone: not on the device, the order, the other tensors or the
-    number of ranks. Under FSDP2 all ranks must do it together; ``reinit`` puts together one whole tensor at a time.
+    The noise of a tensor depends only on the seed and the name of the tensor: not on the device, the order, the other
+    tensors or the number of ranks. Under FSDP2 all ranks must call this function together; ``reinit`` gathers one whole
+    tensor at a time.
 
     Args:
-        module: the model, or anything that holds it.
-        region: which weights.
+        module: the model, or a module that contains it.
+        region: the weights to overwrite.
         method: see above.
         strength: see above; not used by ``zero``.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Returns:
-        What is needed to undo it.
+        The overwritten values, to restore them.
 
     Raises:
         ValueError: an unknown method, a strength that is not finite, a region of another model, quantized weights
-            or ones that are not contiguous. Nothing has been overwritten then.
+            or weights that are not contiguous. No weight has been overwritten then.
     """
     if method not in METHODS:
         raise ValueError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
@@ -70,19 +71,19 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     parameters = region.match(module)
     for name in parameters:
         refuse_quantized(name, parameters[name], "a perturbation")
-        flat(sharding.local(parameters[name]))  # refuse what is not contiguous while nothing is damaged yet
+        flat(sharding.local(parameters[name]))  # refuse weights that are not contiguous before any is overwritten
     undo = Undo()
     for name, part in region.parts.items():
         parameter = parameters[name]
-        mine = sharding.local(parameter)
-        here = part.within(*sharding.box(parameter)).to(mine.device)
-        values = undo.keep(parameter, here)
+        local = sharding.local(parameter)
+        local_part = part.within(*sharding.box(parameter)).to(local.device)
+        values = undo.keep(parameter, local_part)
         if method == "reinit":
-            here.scatter_(mine, _reinitialised(name, parameter, part, here, strength, seed))
+            local_part.scatter_(local, _reinitialized(name, parameter, part, local_part, strength, seed))
         elif method == "scale":
-            here.scatter_(mine, values * strength)
+            local_part.scatter_(local, values * strength)
         else:
-            here.fill_(mine, 0.0 if method == "zero" else strength)
+            local_part.fill_(local, 0.0 if method == "zero" else strength)
     return undo
 
 
@@ -90,12 +91,12 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
 def perturbed(
     module: nn.Module, region: Region, method: Method, strength: float = 1.0, seed: int = 0
 ) -> Iterator[nn.Module]:
-    """Damage the region inside a ``with`` block; afterwards every weight has its old bits, error or not.
+    """Perturb the region inside a ``with`` block; afterwards, also after an error, every weight has its old bits.
 
     Example::
 
         with perturbed(model, core, "reinit", strength=5.0):
-            worse = score(model)
+            worse = evaluate(model)
 
     Raises:
         ValueError: see :func:`perturb_`.
@@ -107,8 +108,8 @@ def perturbed(
         undo.restore()
 
 
-def _reinitialised(
-    name: str, parameter: Tensor, part: WeightSet, here: WeightSet, strength: float, seed: int
+def _reinitialized(
+    name: str, parameter: Tensor, part: WeightSet, local_part: WeightSet, strength: float, seed: int
 ) -> Tensor:
     whole = sharding.whole(parameter)
     noise = _noise(name, len(part), seed).to(whole.device)
@@ -117,10 +118,10 @@ def _reinitialised(
     if not sharding.is_sharded(parameter):
         return values
     part.to(whole.device).scatter_(whole, values)
-    return here.gather(sharding.box(parameter).of(whole).contiguous())
+    return local_part.gather(sharding.box(parameter).of(whole).contiguous())
 
 
 def _noise(name: str, count: int, seed: int) -> Tensor:
-    # the CPU generator reads only the lower 32 bits of its seed: both must be in them
+    # the CPU generator uses only the lower 32 bits of its seed, so these must depend on both seed and name
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     return torch.randn(count, generator=generator, dtype=torch.float32).double()

@@ -1,4 +1,4 @@
-"""A region: a named set of single weights of a model, and where it came from."""
+"""A region: a set of single weights of a model, with metadata about its origin."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from lightning_langcore.regions.weight_set import WeightSet
 
 
 class Region:
-    """A set of single weights: for each parameter a :class:`WeightSet`, in the smallest form.
+    """A set of single weights: for each parameter a :class:`WeightSet`, in the smallest encoding.
 
-    Memory: 4 bytes per weight, or a bit per candidate, or 4 bytes per whole row or column, whichever is least.
+    Memory: the least of 4 bytes per weight, one bit per candidate, and 4 bytes per whole row or column.
 
     Args:
-        shapes: name and shape of each candidate, as ``save_pretrained`` names them; ``fraction`` is of these.
+        shapes: name and shape of each candidate, with the names of ``save_pretrained``; ``fraction`` refers to these.
         parts: name -> flat indices (1-D, ascending, each once) or a :class:`WeightSet`. A parameter without weights
             may be left out.
-        meta: where the region came from; keys such as ``kind``, ``score``, ``fraction``, ``languages``, ``seed``.
+        meta: origin of the region; keys such as ``kind``, ``score``, ``fraction``, ``languages``, ``seed``.
 
     Attributes:
-        parts: name -> weights, parameters without any left out.
+        parts: name -> weights; parameters without weights are left out.
 
     Raises:
         ValueError: an unknown parameter, or indices out of bounds, unsorted, repeated or of a floating type.
@@ -59,7 +59,7 @@ class Region:
     def from_indices(
         cls, module: nn.Module, indices: Mapping[str, Tensor | Sequence[int]], meta: Mapping[str, Any] | None = None
     ) -> "Region":
-        """A region from indices in any order; parameters outside the default candidates (a norm) may be named too.
+        """A region from indices in any order; parameters outside the default candidates (norms) are allowed.
 
         Args:
             module: the model; its layer matrices and the named parameters become the candidates.
@@ -67,7 +67,7 @@ class Region:
             meta: see the class.
 
         Raises:
-            ValueError: see the class; or a name that the model does not have.
+            ValueError: see the class; or an unknown parameter.
         """
         everything = named_shapes(module)
         unknown = [name for name in indices if name not in everything]
@@ -75,7 +75,7 @@ class Region:
             raise ValueError(f"the model has no parameter {unknown[0]}; its first is {next(iter(everything))}")
         try:
             shapes = candidates(everything)
-        except ValueError:  # a model without layers: the named parameters alone
+        except ValueError:  # a model without layers: only the named parameters
             shapes = {}
         shapes = {name: everything[name] for name in everything if name in shapes or name in indices}
         ordered = {name: torch.as_tensor(idx).reshape(-1).sort().values for name, idx in indices.items()}
@@ -85,7 +85,7 @@ class Region:
         return sum(map(len, self.parts.values()))
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Pairs of name and flat int64 indices, ascending, one parameter at a time; those without any left out."""
+        """Pairs of name and flat int64 indices, ascending, one parameter at a time."""
         for name, part in self.parts.items():
             yield name, part.indices()
 
@@ -98,7 +98,7 @@ class Region:
 
     @property
     def num_candidates(self) -> int:
-        """Weights that could have been chosen."""
+        """Number of candidate weights."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
@@ -131,12 +131,12 @@ class Region:
         """The model's parameters for all candidates of the region.
 
         Raises:
-            ValueError: the region belongs to another model; the first parameter that differs is named.
+            ValueError: a region of another model; the message names the first parameter that differs.
         """
         return match(module, self.shapes)
 
     def digest(self) -> str:
-        """SHA-256 over candidates and weights: equal for regions made alike, whatever the file or the machine."""
+        """SHA-256 over candidates and weights: equal for equal regions in equal encodings, on any machine."""
         return serialization.digest(self.shapes, self.parts)
 
     def save(self, path: Path | str) -> Path:
@@ -146,11 +146,11 @@ class Region:
 
     @classmethod
     def load(cls, path: Path | str) -> "Region":
-        """Read a region file; nothing of it is executed, and everything in it is checked.
+        """Read a region file; its whole content is checked and none of it is executed.
 
         Raises:
-            ValueError: no such file; not a region; a broken or truncated file; a fingerprint, bound, order or type
-                that does not fit, with the name of the first parameter concerned.
+            ValueError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound, order
+                or type; the message names the first parameter concerned.
         """
         return cls(*serialization.read(Path(path)))
 

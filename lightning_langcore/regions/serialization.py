@@ -1,7 +1,7 @@
-"""The file of a region: safetensors, nothing in it executed, everything in it checked.
+"""The file of a region: safetensors, whose whole content is checked and none of it executed.
 
-``NAME|idx``, ``NAME|bits``, ``NAME|rows``, ``NAME|cols`` as :class:`WeightSet` describes them, and
-JSON under the metadata key ``langcore``: format, fingerprint, candidates and where the region came from.
+It holds ``NAME|idx``, ``NAME|bits``, ``NAME|rows``, ``NAME|cols`` in the encodings of :class:`WeightSet`, and JSON
+under the metadata key ``langcore``: format, fingerprint, candidates and the origin of the region.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from lightning_langcore.utils.atomic_files import atomic_path
 FORMAT = 1
 Shapes = Mapping[str, Sequence[int]]
 
-_CHUNK = 1 << 16  # weights at a time
-_LARGEST_HEADER = 1 << 24  # characters of JSON; that of a model with 300 matrices has 30 000
-_LARGEST_SHAPE = 2**63  # places: flat indices are int64
+_CHUNK = 1 << 16  # weights per chunk
+_LARGEST_HEADER = 1 << 24  # characters of JSON; the header of a model with 300 matrices has 30 000
+_LARGEST_SHAPE = 2**63  # elements: flat indices are int64
 _MOST_DIMENSIONS = 64
 _LONGEST_REASON = 300  # characters: names in a file can be of any length
 
 
 def fingerprint(shapes: Shapes) -> str:
-    """SHA-256 over parameter names and shapes: equal for any two models a region can be carried between."""
+    """SHA-256 over parameter names and shapes: equal for models between which a region can be transferred."""
     lines = "\n".join(f"{name} {list(shapes[name])}" for name in sorted(shapes))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def digest(shapes: Shapes, parts: Mapping[str, WeightSet]) -> str:
-    """SHA-256 over candidates and stored parts: equal for equal regions in equal form, whatever the file or machine."""
+    """SHA-256 over candidates and stored parts: equal for equal regions in equal encodings, on any machine."""
     h = hashlib.sha256(fingerprint(shapes).encode())
     for name in sorted(parts):
         h.update(f"{name} {parts[name].encoding} ".encode())
@@ -45,10 +45,10 @@ def digest(shapes: Shapes, parts: Mapping[str, WeightSet]) -> str:
 
 
 def write(path: Path, shapes: Shapes, parts: Mapping[str, WeightSet], meta: Mapping[str, Any]) -> None:
-    """Write a region, atomically, each part in the form it has.
+    """Write a region, atomically, each part in its encoding.
 
     Raises:
-        OSError: the folder can't be written, or the disk is full.
+        OSError: a folder that can't be written, or a full disk.
     """
     header = {
         **meta,
@@ -64,13 +64,13 @@ def write(path: Path, shapes: Shapes, parts: Mapping[str, WeightSet], meta: Mapp
 
 
 def read(path: Path) -> tuple[dict[str, list[int]], dict[str, WeightSet], dict[str, Any]]:
-    """Shapes of the candidates, parts by name, and the rest of the header.
+    """Read the shapes of the candidates, the parts by name, and the other entries of the header.
 
-    Memory: the size of the file, whatever it says of sizes; some twenty times that of its header.
+    Memory: the size of the file, independent of the sizes in its header, and about twenty times the size of the header.
 
     Raises:
-        ValueError: no such file; not a region; a broken or truncated file; a fingerprint, bound, order or type that
-            does not fit, with the name of the first parameter concerned.
+        ValueError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound, order or
+            type; the message names the first parameter concerned.
     """
     if not path.is_file():
         raise ValueError(f"no region file at {path}: make one with `python train.py +experiment=locate_core`")
@@ -79,17 +79,17 @@ def read(path: Path) -> tuple[dict[str, list[int]], dict[str, WeightSet], dict[s
             raw = (file.metadata() or {}).get("langcore")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a readable region file: {_line(error)}") from error
+        raise ValueError(f"{path} is not a readable region file: {_one_line(error)}") from error
     try:
         header = _checked_header(raw)
         shapes = header.pop("candidates")
         parts = dict(_entries(tensors, shapes))
     except ValueError as error:
-        raise ValueError(f"{path} is not a valid region file: {_line(error)}") from error
+        raise ValueError(f"{path} is not a valid region file: {_one_line(error)}") from error
     num_weights = sum(map(len, parts.values()))
-    said = (header.pop("num_weights", num_weights), header.pop("sha256", None))
-    if said[0] != num_weights or said[1] not in (None, digest(shapes, parts)):
-        raise ValueError(f"{path} is not a valid region file: it holds {num_weights} weights, not those it says")
+    expected = (header.pop("num_weights", num_weights), header.pop("sha256", None))
+    if expected[0] != num_weights or expected[1] not in (None, digest(shapes, parts)):
+        raise ValueError(f"{path} is not a valid region file: its {num_weights} weights are not those of its header")
     return shapes, parts, header
 
 
@@ -100,7 +100,7 @@ def _checked_header(raw: str | None) -> dict[str, Any]:
         raise ValueError(f"its header has {len(raw):,} characters, more than {_LARGEST_HEADER:,}")
     try:
         header = json.loads(raw)
-        json.dumps(header, ensure_ascii=False).encode()  # half a character, which JSON may hold, could not be saved
+        json.dumps(header, ensure_ascii=False).encode()  # JSON may hold lone surrogates, which can't be saved
         shapes = dict(header["candidates"].items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its header can't be read ({type(error).__name__})") from error
@@ -110,9 +110,9 @@ def _checked_header(raw: str | None) -> dict[str, Any]:
         if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_length, shape)):
             raise ValueError(f"{name} has no shape, which is a list of at most {_MOST_DIMENSIONS} whole numbers")
         if math.prod(shape) >= _LARGEST_SHAPE:
-            raise ValueError(f"{name} has 2^63 places or more")
+            raise ValueError(f"{name} has 2^63 elements or more")
     if fingerprint(shapes) != header.get("fingerprint"):
-        raise ValueError("its fingerprint does not fit its parameter names and shapes")
+        raise ValueError("its fingerprint does not match its parameter names and shapes")
     return header
 
 
@@ -139,8 +139,8 @@ def _entries(tensors: Mapping[str, Tensor], shapes: Shapes) -> Iterator[tuple[st
             yield name, part
 
 
-def _line(error: Exception) -> str:
-    """The error in one line: it may quote names that a file has chosen."""
+def _one_line(error: Exception) -> str:
+    """The error in one short line, because it may quote arbitrary names from a file."""
     text = str(error)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."

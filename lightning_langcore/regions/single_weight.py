@@ -16,11 +16,11 @@ def dimension_region(module: nn.Module, target: str) -> Region:
     """A single weight, such as ``model.layers.1.input_layernorm.weight[2100]``, a dimension of a norm.
 
     Args:
-        module: the model, or anything that holds it.
-        target: a parameter as ``save_pretrained`` names it, and one index per axis, from 0: ``NAME[ROW,COLUMN]``.
+        module: the model, or a module that contains it.
+        target: a parameter name of ``save_pretrained``, and one index per axis, from 0: ``NAME[ROW,COLUMN]``.
 
     Raises:
-        ValueError: not of this form; an unknown parameter; another number of indices than axes; out of bounds.
+        ValueError: a target of another form, an unknown parameter, a wrong number of indices, an index out of bounds.
     """
     parsed = _TARGET.fullmatch(target.strip())
     if parsed is None:

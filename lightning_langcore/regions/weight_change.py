@@ -1,4 +1,4 @@
-"""How far weights have moved: absolute and relative change, and the union table."""
+"""Change of weights: absolute change, relative change, and the union table."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 RELATIVE_FLOOR = 1e-3
-"""Relative change divides by at least this times the tensor's root mean square: a weight near zero has no scale."""
+"""Smallest divisor of a relative change, as a multiple of the tensor's root mean square: weights can be near zero."""
 
 CHUNK = 1 << 18
-"""Elements at a time where a whole tensor would only travel through memory: temporaries stay in the cache."""
+"""Elements per chunk in elementwise operations, so that temporaries fit in the cache."""
 
-_DOUBLES = 1 << 16  # elements that are float64 at once
+_DOUBLES = 1 << 16  # elements per chunk in float64
 
 
 def absolute_change(theta_0: Tensor, theta: Tensor) -> Tensor:
@@ -26,11 +26,11 @@ def absolute_change(theta_0: Tensor, theta: Tensor) -> Tensor:
 
 
 def weight_scale(theta_0: Tensor, floor: float | None = None) -> Tensor:
-    """What a relative change divides by: ``max(|theta_0|, 1e-3 rms(theta_0))``, float32, shape of the input.
+    """The divisor of the relative change: ``max(|theta_0|, 1e-3 rms(theta_0))``, float32, shape of the input.
 
     Args:
-        theta_0: a tensor, or a part of one whose floor is given.
-        floor: see :func:`scale_floor`; ``None``: that of ``theta_0``.
+        theta_0: a tensor, or a part of a tensor if ``floor`` is given.
+        floor: see :func:`scale_floor`; ``None``: the floor of ``theta_0``.
     """
     weights = theta_0.detach().reshape(-1)
     scale = torch.empty(weights.numel(), dtype=torch.float32)
@@ -40,12 +40,12 @@ def weight_scale(theta_0: Tensor, floor: float | None = None) -> Tensor:
 
 
 def scale_floor(theta_0: Tensor) -> float:
-    """The least that a relative change divides by: 1e-3 times the root mean square, and never 0."""
+    """The smallest divisor of a relative change: 1e-3 times the root mean square, and more than 0."""
     return max(RELATIVE_FLOOR * rms(theta_0), torch.finfo(torch.float32).tiny)
 
 
 def to_float32(tensor: Tensor) -> Tensor:
-    """On the CPU; no copy of what is there in float32 already."""
+    """The tensor in float32 on the CPU; not copied if it is already."""
     return tensor.to("cpu", torch.float32)
 
 
@@ -59,7 +59,7 @@ def rms(tensor: Tensor) -> float:
 
 
 def union_shares(scale: Tensor, largest_change: Tensor, thresholds: Sequence[float]) -> list[float]:
-    """A row of the talk's table: the shares of weights that change by more than a threshold in some language.
+    """A row of the union table: the shares of weights that change by more than a threshold in some language.
 
     Args:
         scale: :func:`weight_scale` of the base's weights.

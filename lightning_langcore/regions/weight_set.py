@@ -1,9 +1,9 @@
-"""Some weights of one parameter, in the smallest of four forms, and what is done with exactly these.
+"""A set of weights of one parameter, in the smallest of four encodings, and operations on these weights.
 
-parameter (rows x cols)      idx         flat indices, row-major, ascending: 4 bytes a weight (8 beyond 2^31 - 1)
+parameter (rows x cols)      idx         flat indices, row-major, ascending: 4 bytes per weight (8 beyond 2^31 - 1)
 . . x .                      bits        one bit for every weight of the parameter, little-endian
-x . . .                      rows, cols  numbers of whole rows or columns: 4 bytes a line
-. . . x                      here: idx 2, 4, 11
+x . . .                      rows, cols  numbers of whole rows or columns: 4 bytes per row or column
+. . . x                      in the picture: idx 2, 4, 11
 """
 
 import math
@@ -17,21 +17,21 @@ from lightning_langcore.models.parameters import flat
 
 ENCODINGS = ("idx", "bits", "rows", "cols")
 INT32_MAX = 2**31 - 1
-_CHUNK = 1 << 20  # indices at a time
-IDX_FOR_SPEED = 1 / 8
-"""Up to this share of a parameter its indices are held by what must be fast: at most half a byte a weight."""
+_CHUNK = 1 << 20  # indices per chunk
+IDX_FOR_FAST_ACCESS = 1 / 8
+"""Largest share of a parameter for which indices replace a bitmap for fast access: at most half a byte per weight."""
 
 
 class WeightSet:
     """A set of single weights of one parameter; immutable.
 
     Args:
-        form: ``idx``, ``bits``, ``rows`` or ``cols``, see the head of the module.
+        encoding: ``idx``, ``bits``, ``rows`` or ``cols``, see the docstring of the module.
         data: 1-D; int32 or int64 and strictly ascending, or uint8 for ``bits``.
-        shape: of the whole parameter.
+        shape: shape of the whole parameter.
 
     Raises:
-        ValueError: data that do not fit form and shape; the message says what is wrong, not which parameter.
+        ValueError: data that do not fit encoding and shape; the message does not name the parameter.
     """
 
     def __init__(self, encoding: str, data: Tensor, shape: Sequence[int]) -> None:
@@ -43,7 +43,7 @@ class WeightSet:
 
     @classmethod
     def of(cls, indices: Tensor, shape: Sequence[int]) -> "WeightSet":
-        """From ascending flat indices, in the smaller of ``idx`` and ``bits``."""
+        """A set from ascending flat indices, in the smaller of ``idx`` and ``bits``."""
         return cls("idx", indices, shape).compact()
 
     def __len__(self) -> int:
@@ -74,10 +74,10 @@ class WeightSet:
             return self.data.long()
         if self.encoding == "bits":
             return _where(self.data, self.numel)
-        lines, (rows, cols) = self.data.long(), self.shape
+        numbers, (rows, cols) = self.data.long(), self.shape
         if self.encoding == "rows":
-            return (lines[:, None] * cols + torch.arange(cols, device=lines.device)).flatten()
-        return (torch.arange(rows, device=lines.device)[:, None] * cols + lines).flatten()
+            return (numbers[:, None] * cols + torch.arange(cols, device=numbers.device)).flatten()
+        return (torch.arange(rows, device=numbers.device)[:, None] * cols + numbers).flatten()
 
     def bitmap(self) -> Tensor:
         """One bit for every weight of the parameter, uint8, little-endian, on the CPU."""
@@ -93,41 +93,41 @@ class WeightSet:
         return torch.from_numpy(np.packbits(mask, bitorder="little"))
 
     def compact(self) -> "WeightSet":
-        """The same weights as ``idx`` or ``bits``, whichever is smaller: one form for one set, whatever made it."""
+        """The same weights as ``idx`` or ``bits``, whichever is smaller: equal sets get equal encodings."""
         width = 4 if self.numel <= INT32_MAX else 8
         encoding = "idx" if len(self) * width <= (self.numel + 7) // 8 else "bits"
         if encoding == self.encoding:
             return self
         return WeightSet(encoding, self.indices() if encoding == "idx" else self.bitmap(), self.shape)
 
-    def for_speed(self) -> "WeightSet":
-        """The form for what is done at every step: indices where they are few, else as it is."""
-        if self.encoding == "bits" and len(self) <= IDX_FOR_SPEED * self.numel:
+    def for_fast_access(self) -> "WeightSet":
+        """The same weights for operations at every step: indices instead of a bitmap if they are few."""
+        if self.encoding == "bits" and len(self) <= IDX_FOR_FAST_ACCESS * self.numel:
             return WeightSet("idx", self.indices(), self.shape)
         return self
 
     def within(self, start: Sequence[int], shape: Sequence[int]) -> "WeightSet":
-        """The weights that lie in a box of the parameter, counted from its corner: what a sharded rank needs.
+        """The weights in a box of the parameter, with indices relative to the box: the local part of a sharded tensor.
 
         Args:
-            start: first row, column ... of the box.
-            shape: of the box; of a rank that holds nothing a length is 0.
+            start: first row, column, ... of the box.
+            shape: shape of the box; a dimension is 0 on a rank without weights.
         """
         if tuple(shape) == self.shape:
             return self
         if self.encoding in ("rows", "cols"):
             dim = 0 if self.encoding == "rows" else 1
-            lines = self.data[(self.data >= start[dim]) & (self.data < start[dim] + shape[dim])] - start[dim]
-            return WeightSet(self.encoding, lines, shape)
+            numbers = self.data[(self.data >= start[dim]) & (self.data < start[dim] + shape[dim])] - start[dim]
+            return WeightSet(self.encoding, numbers, shape)
         indices = self.indices()
-        if tuple(shape[1:]) == self.shape[1:]:  # whole rows: one after the other
-            line = math.prod(shape[1:])
-            first, last = torch.searchsorted(indices, torch.tensor([start[0] * line, (start[0] + shape[0]) * line]))
-            return WeightSet.of(indices[first:last] - start[0] * line, shape)
+        if tuple(shape[1:]) == self.shape[1:]:  # whole rows are contiguous
+            length = math.prod(shape[1:])
+            first, last = torch.searchsorted(indices, torch.tensor([start[0] * length, (start[0] + shape[0]) * length]))
+            return WeightSet.of(indices[first:last] - start[0] * length, shape)
         inside, place = torch.ones_like(indices, dtype=torch.bool), torch.zeros_like(indices)
-        for index, first, length in zip(torch.unravel_index(indices, self.shape), start, shape, strict=True):
-            inside &= (index >= first) & (index < first + length)
-            place = place * length + (index - first)
+        for index, origin, size in zip(torch.unravel_index(indices, self.shape), start, shape, strict=True):
+            inside &= (index >= origin) & (index < origin + size)
+            place = place * size + (index - origin)
         return WeightSet.of(place[inside], shape)
 
     def to(self, device: torch.device | str) -> "WeightSet":
@@ -137,7 +137,7 @@ class WeightSet:
         return moved
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The set's values of a tensor of this shape: 1-D, in the order of the flat indices, a copy."""
+        """Copy the values at the set's indices from a tensor of the set's shape: 1-D, in the order of the indices."""
         tensor = tensor.detach()
         if self.encoding == "rows":
             return tensor.index_select(0, self.data).flatten()
@@ -146,7 +146,7 @@ class WeightSet:
         return flat(tensor).index_select(0, self._positions())
 
     def fill_(self, tensor: Tensor, value: float) -> None:
-        """Write one value to the set's places."""
+        """Write one value at the set's indices."""
         tensor = tensor.detach()
         if self.encoding == "rows":
             tensor.index_fill_(0, self.data.long(), value)
@@ -156,7 +156,7 @@ class WeightSet:
             flat(tensor).index_fill_(0, self._positions().long(), value)
 
     def scatter_(self, tensor: Tensor, values: Tensor) -> None:
-        """Write values, in the order of :meth:`gather`, to the set's places; bits are copied, NaN and -0.0 included."""
+        """Write values, in the order of :meth:`gather`, at the set's indices; bits are copied, also of NaN and -0.0."""
         tensor = tensor.detach()
         if self.encoding == "rows":
             tensor.index_copy_(0, self.data.long(), values.view(-1, self.shape[1]))
@@ -166,7 +166,7 @@ class WeightSet:
             flat(tensor).index_copy_(0, self._positions().long(), values)
 
     def row_column_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many of the set's weights lie in each row and in each column of a matrix; int64."""
+        """Number of the set's weights in each row and in each column of a matrix; int64, (rows,) and (columns,)."""
         rows, cols = self.shape
         if self.encoding in ("rows", "cols"):
             full, other = (cols, rows) if self.encoding == "rows" else (rows, cols)
@@ -185,18 +185,18 @@ class WeightSet:
         return self.data if self.encoding == "idx" else _where(self.data, self.numel)
 
     def _combine(
-        self, other: "WeightSet", of_lines: Callable[..., np.ndarray], of_bits: Callable[..., np.ndarray]
+        self, other: "WeightSet", of_indices: Callable[..., np.ndarray], of_bits: Callable[..., np.ndarray]
     ) -> "WeightSet":
         if self.encoding == other.encoding != "bits":
-            lines = torch.from_numpy(of_lines(self.data.cpu().numpy(), other.data.cpu().numpy()))
-            combined = WeightSet(self.encoding, lines, self.shape)
+            indices = torch.from_numpy(of_indices(self.data.cpu().numpy(), other.data.cpu().numpy()))
+            combined = WeightSet(self.encoding, indices, self.shape)
             return combined.compact() if self.encoding == "idx" else combined
         bits = of_bits(self.bitmap().numpy(), other.bitmap().numpy())
         return WeightSet("bits", torch.from_numpy(bits), self.shape).compact()
 
     def _checked(self, data: Tensor) -> Tensor:
         if self.encoding not in ENCODINGS:
-            raise ValueError(f"unknown kind {self.encoding!r}")
+            raise ValueError(f"unknown encoding {self.encoding!r}")
         if self.encoding == "bits":
             return self._checked_bits(data)
         if data.ndim != 1 or data.dtype not in (torch.int32, torch.int64):
@@ -226,7 +226,7 @@ class WeightSet:
 
 
 class Indices(Mapping[str, np.ndarray]):
-    """Flat indices by parameter, int64, made when they are asked for: never those of all parameters at once."""
+    """Flat indices by parameter, int64, computed at each access: only one parameter's indices are in memory."""
 
     def __init__(self, parts: Mapping[str, WeightSet]) -> None:
         self._parts = parts

@@ -1,1 +1,1 @@
-"""What is trained, and how it goes on after an interruption: LightningModules, checkpoints, resume."""
+"""Training and its resumption after an interruption: LightningModules, checkpoints, resume."""

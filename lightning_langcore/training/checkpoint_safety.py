@@ -1,7 +1,8 @@
-"""A checkpoint that is a folder of shards, as ``torch.distributed.checkpoint`` writes it: whole, and safe to load.
+"""Check of a sharded checkpoint, a folder written by ``torch.distributed.checkpoint``: complete, and safe to load.
 
-torch unpickles what such a folder lists and the few values that are no tensors without a look at what they name, which
-may be any function; files go through ``weights_only``. So both are looked at before torch is let at them.
+torch unpickles the metadata of such a folder and its values that are no tensors without restrictions, so that they can
+call any function; only files are loaded with ``weights_only``. So metadata and values are checked before torch loads
+them.
 """
 
 import io
@@ -13,7 +14,7 @@ import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from typing_extensions import override
 
-_LISTS = {  # what a list of shards is made of
+_ALLOWED = {  # the classes in the metadata of shards
     "torch.distributed.checkpoint.metadata": {
         "BytesStorageMetadata",
         "ChunkStorageMetadata",
@@ -32,31 +33,31 @@ _LISTS = {  # what a list of shards is made of
 }
 
 
-class _List(pickle.Unpickler):
+class _MetadataUnpickler(pickle.Unpickler):
     @override
     def find_class(self, module: str, name: str) -> Any:
-        if name not in _LISTS.get(module, ()):
+        if name not in _ALLOWED.get(module, ()):
             raise pickle.UnpicklingError(f".metadata names {module}.{name}")
         return super().find_class(module, name)
 
 
 def check(path: Path) -> None:
-    """Whether every rank's part is there to its end, and nothing in the folder names a function.
+    """Check that the shards of all ranks are complete, and that the folder refers to no function.
 
     Args:
         path: the folder.
 
     Raises:
-        ValueError: a shard is missing or cut off, or something is there that no checkpoint needs.
+        ValueError: a shard that is missing or cut off, or content that no checkpoint needs.
     """
     try:
         with (path / ".metadata").open("rb") as file:
-            listed = _List(file).load()
-        for index, part in listed.storage_data.items():
+            metadata = _MetadataUnpickler(file).load()
+        for index, part in metadata.storage_data.items():
             shard = _inside(path, part.relative_path)
             if shard.stat().st_size < part.offset + part.length:
                 raise OSError(f"{part.relative_path} is cut off")
-            if isinstance(listed.state_dict_metadata[index.fqn], BytesStorageMetadata):
+            if isinstance(metadata.state_dict_metadata[index.fqn], BytesStorageMetadata):
                 with shard.open("rb") as file:
                     file.seek(part.offset)
                     torch.load(io.BytesIO(file.read(part.length)), weights_only=True)

@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all: every so many steps, and when the run is asked to end."""
+"""Checkpoints written atomically: at regular steps, and on SIGTERM."""
 
 import os
 import re
@@ -21,26 +21,27 @@ from lightning_langcore.utils.progress import say
 
 
 class StepCheckpoint(Checkpoint):
-    """Write the state of training to ``step=N.ckpt`` every so many optimizer steps, and on SIGTERM before ending.
+    """Save the training state to ``step=N.ckpt`` at regular optimizer steps, and on SIGTERM before the run ends.
 
-    A checkpoint is written beside its place and renamed when it is whole, be it a file or a folder of shards: a process
-    that is killed leaves no half one under that name. All is written at the end of a batch that has made an optimizer
-    step, never with gradients half accumulated, which no checkpoint holds; so a resumed run equals an uninterrupted
-    one. None is written after the last step: Lightning would not resume there, and so leave out the final scores.
+    A checkpoint (a file or a folder of shards) is written under a temporary name and renamed when it is complete, so
+    that a killed process leaves no incomplete checkpoint under the final name. Checkpoints are written at the end of a
+    batch that completed an optimizer step, never during gradient accumulation, because a checkpoint does not hold
+    gradients; so a resumed run equals an uninterrupted one. No checkpoint is written after the last step: Lightning
+    would not resume from it, and the final evaluation would be missing.
 
-    On SIGTERM the optimizer step in hand is finished first (and the scoring, if a milestone is due), on all ranks.
+    On SIGTERM the current optimizer step (and the evaluation, if a milestone is due) is finished first, on all ranks.
 
-    Disk: ``save_top_k`` + 1 states. With AdamW a state is 12 bytes a float32 weight.
+    Disk: ``save_top_k`` + 1 states. With AdamW a state is 12 bytes per float32 weight.
 
     Args:
-        dirpath: where they are written.
-        every_n_train_steps: optimizer steps between two, 1 or more.
-        save_top_k: how many of the last are kept; -1: all.
+        dirpath: folder of the checkpoints.
+        every_n_train_steps: optimizer steps between two checkpoints, 1 or more.
+        save_top_k: number of latest checkpoints to keep; -1: all.
 
     Raises:
-        ValueError: an argument is out of its range.
-        OSError: a checkpoint can't be written, as on a full disk; those before it are kept.
-        SIGTERMException: the process was asked to end; the state is written.
+        ValueError: an argument out of its range.
+        OSError: a checkpoint that can't be written, for example on a full disk; earlier checkpoints are kept.
+        SIGTERMException: after SIGTERM, once the state is saved.
     """
 
     def __init__(self, dirpath: Path | str, every_n_train_steps: int = 200, save_top_k: int = 2) -> None:
@@ -52,7 +53,7 @@ class StepCheckpoint(Checkpoint):
         self.every_n_train_steps = every_n_train_steps
         self.save_top_k = save_top_k
         self._last_step = 0
-        self._asked = False
+        self._sigterm_received = False
         self._handler: Any = None
 
     @override
@@ -63,9 +64,9 @@ class StepCheckpoint(Checkpoint):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
-        self._asked = False
+        self._sigterm_received = False
         if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGTERM, lambda number, _: self._ask(trainer, number))
+            self._handler = signal.signal(signal.SIGTERM, lambda number, _: self._on_sigterm(trainer, number))
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -73,24 +74,24 @@ class StepCheckpoint(Checkpoint):
         if step == self._last_step:  # inside an accumulation
             return
         self._last_step = step
-        asked = trainer.strategy.reduce_boolean_decision(self._asked, all=False)
+        stopping = trainer.strategy.reduce_boolean_decision(self._sigterm_received, all=False)
         more_to_come = step != trainer.max_steps and not trainer.should_stop
-        if more_to_come and (asked or step % self.every_n_train_steps == 0):
+        if more_to_come and (stopping or step % self.every_n_train_steps == 0):
             path = self._save(trainer, step)
-            if asked:
-                say(f"asked to end (SIGTERM): saved {path}")
-        if asked:
+            if stopping:
+                say(f"SIGTERM received: saved {path}")
+        if stopping:
             raise SIGTERMException
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._handler is not None:  # what is left is scoring: there is nothing to wait for
+        if self._handler is not None:  # only the evaluation is left, which no checkpoint needs
             signal.signal(signal.SIGTERM, self._handler)
 
-    def _ask(self, trainer: pl.Trainer, number: int) -> None:
-        if not self._asked and trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(number)  # the ranks that this process has started
-        self._asked = True
+    def _on_sigterm(self, trainer: pl.Trainer, number: int) -> None:
+        if not self._sigterm_received and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(number)  # forward the signal to the ranks that this process has started
+        self._sigterm_received = True
 
     def _save(self, trainer: pl.Trainer, step: int) -> Path:
         path = self.dirpath / f"step={step}.ckpt"
@@ -116,7 +117,7 @@ class StepCheckpoint(Checkpoint):
         return path
 
     def _prune(self, step: int) -> None:
-        """Keep the last ones up to ``step``; later ones are of a run that was resumed before them."""
+        """Keep the latest checkpoints up to ``step``; later ones are of a run that was resumed from an earlier step."""
         if self.save_top_k == -1:
             return
         found = ((step_of(path), path) for path in self.dirpath.glob("step=*.ckpt"))
@@ -126,7 +127,7 @@ class StepCheckpoint(Checkpoint):
 
 
 class _Streamed(TorchCheckpointIO):
-    """Straight into the file: Lightning's own holds a second copy in memory and a third in the system's /tmp."""
+    """Write directly to the file: Lightning's implementation needs a copy in memory and another one in /tmp."""
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -144,9 +145,9 @@ def step_of(path: Path) -> int | None:
 
 
 def _reason(error: BaseException, path: Path) -> BaseException:
-    """Why ``path`` can't be written, as an ``OSError`` that names it; an error that is no file's is as it was.
+    """The reason why ``path`` can't be written, as an ``OSError`` with its path; other errors are returned unchanged.
 
-    torch's writer hides the system's error behind its own, and FSDP2's, which all ranks get, is no ``Exception``.
+    torch's writer wraps the system's error, and the error of FSDP2, which all ranks get, is no ``Exception``.
     """
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
@@ -155,7 +156,7 @@ def _reason(error: BaseException, path: Path) -> BaseException:
     found = system_error(error)
     if found is not None:
         return OSError(found.errno, found.strerror, found.filename or str(path))
-    if "inline_container" in str(error):  # torch's writer, which another rank or torch's own file tells no more of
+    if "inline_container" in str(error):  # torch's writer, without the system's error
         return OSError(f"{path}: {str(error).splitlines()[0]}")
     return error
 

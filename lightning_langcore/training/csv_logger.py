@@ -1,4 +1,4 @@
-"""``metrics.csv`` that a resumed run goes on with, as if it had not been interrupted."""
+"""``metrics.csv`` that a resumed run continues, as if it had not been interrupted."""
 
 import csv
 from pathlib import Path
@@ -13,27 +13,27 @@ from lightning_langcore.utils.tables import write_csv
 
 
 class CSVLog(CSVLogger):
-    """Lightning's CSV logger, but rows of an earlier start of the run stay until it is known which are to be kept.
+    """Lightning's CSV logger, which keeps the rows of the interrupted run until :meth:`keep` selects them.
 
-    Lightning's deletes the file as it begins, and rewrites it in place where a new column comes: what is killed then
-    loses rows.
+    Lightning's logger deletes the file at its start, and rewrites it in place for a new column, so that a process
+    killed at this moment loses rows.
     """
 
     @property
     @override
     def experiment(self) -> Any:
-        """The writer; on other ranks than the first Lightning's, which does nothing."""
+        """The writer; on ranks other than 0 the writer of Lightning, which does nothing."""
         if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
             self._experiment = _Rows(self.log_dir)
         return super().experiment
 
     def count(self) -> int:
-        """Rows on disk, after writing those that wait."""
+        """Number of rows on disk, after writing the buffered rows."""
         self.save()
         return self.experiment.num_rows
 
     def keep(self, num_rows: int) -> None:
-        """Go on behind the first rows of the file, where there is one."""
+        """Keep the first ``num_rows`` rows of the file, if it exists, and append to them."""
         self.experiment.keep(num_rows)
 
 
@@ -41,17 +41,17 @@ class _Rows(ExperimentWriter):
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         self.num_rows = 0
-        self._goes_on = False
+        self._is_continued = False
 
     @override
     def _check_log_dir_exists(self) -> None:
-        """Nothing is deleted here."""
+        """Do nothing: Lightning would delete the file here."""
 
     @override
     def save(self) -> None:
-        if self.metrics and not self._goes_on:
+        if self.metrics and not self._is_continued:
             Path(self.metrics_file_path).unlink(missing_ok=True)
-            self._goes_on = True
+            self._is_continued = True
         self.num_rows += len(self.metrics)
         super().save()
 
@@ -64,7 +64,7 @@ class _Rows(ExperimentWriter):
             rows = [row for _, row in zip(range(num_rows), reader, strict=False)]
             self.metrics_keys = list(reader.fieldnames or [])
         self._write(rows)
-        self.num_rows, self._goes_on = len(rows), True
+        self.num_rows, self._is_continued = len(rows), True
 
     @override
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""LightningModules: what is trained and with which loss."""
+"""LightningModules for continued pretraining and supervised fine-tuning."""
 
 import importlib.util
 import math
@@ -21,32 +21,33 @@ from lightning_langcore.metrics.functional import scored_mean, token_nats
 from lightning_langcore.models import fsdp2
 from lightning_langcore.models.parameters import evaluation_mode
 
-_LEAK = 0.01  # of what a token moves the logits behind it where nothing is between them
+_LEAK = 0.01  # largest effect of a token on another conversation, relative to its effect without a boundary
 
 
 class ContinuedPretraining(pl.LightningModule):
     """Next-token prediction over packed blocks, all weights trainable.
 
     A batch has ``input_ids`` and ``shift_labels`` (the token after each position, -100 where it does not count), both
-    (B, T) int64. Logs ``train/loss``: mean nats per token of the optimizer step's last micro-batch, whose nats of each
-    token it keeps in ``token_nats``: (B, T) float32, 0 where nothing is scored.
+    (B, T) int64. Logs ``train/loss``: mean nats per token of the optimizer step's last micro-batch. ``token_nats``,
+    (B, T) float32, holds the nats of each label of this micro-batch, 0 without a label.
 
     Args:
         model: any causal language model of transformers.
-        optimizer: makes the optimizer from parameter groups; the matrices decay, norms and biases do not.
-        schedule: a name that ``transformers.get_scheduler`` knows: ``constant_with_warmup``, ``cosine``, ``linear``.
+        optimizer: a function from parameter groups to the optimizer; weight decay applies to matrices, not to norms and
+            biases.
+        schedule: a name of ``transformers.get_scheduler``: ``constant_with_warmup``, ``cosine``, ``linear``.
         num_warmup_steps: optimizer steps of linear warm-up.
-        chunked_loss: compute the loss 512 positions at a time and never hold all logits; equal but for rounding. Costs
-            a float32 gradient of the head between forward and backward, which is worth it where a micro-batch has
-            more tokens than the hidden size. Refused where the logits are not just what a linear head makes (Gemma 2,
+        chunked_loss: compute the loss 512 positions at a time and never hold all logits; equal except for rounding. It
+            needs a float32 gradient of the head between forward and backward, so it saves memory if a micro-batch has
+            more tokens than the hidden size. Refused if the model changes the output of its linear head (Gemma 2,
             Cohere, Granite).
-        compile: run the training step's forward and backward through ``torch.compile``; equal but for rounding. The
-            first step takes a minute or more, and every batch should have the shape of the first. Evaluation stays as
-            it is.
+        compile: run forward and backward of the training step through ``torch.compile``; equal except for rounding. The
+            first step takes a minute or more, and every batch should have the shape of the first. Evaluation is not
+            compiled.
 
     Raises:
-        ValueError: at the start of training: a model whose logits are not what its head makes, with
-            ``chunked_loss``; no compiler, with ``compile``. During training: the loss is NaN or infinite.
+        ValueError: at the start of training: ``chunked_loss`` with a model that changes the output of its head;
+            ``compile`` without a compiler. During training: a loss that is NaN or infinite.
 
     Example::
 
@@ -64,7 +65,7 @@ class ContinuedPretraining(pl.LightningModule):
         schedule: str = "constant",
         num_warmup_steps: int = 0,
         chunked_loss: bool = False,
-        compile: bool = False,  # noqa: A002 - the word of the setting
+        compile: bool = False,  # noqa: A002 - the name of the setting
     ) -> None:
         super().__init__()
         self.model = model
@@ -83,7 +84,7 @@ class ContinuedPretraining(pl.LightningModule):
 
     @override
     def configure_model(self) -> None:
-        """Shard the model where Lightning has made a mesh for it (ModelParallelStrategy)."""
+        """Shard the model if Lightning has created a device mesh (ModelParallelStrategy)."""
         if self.device_mesh is not None and not isinstance(self.model, FSDPModule):
             fsdp2.shard_(self.model, self.device_mesh)
 
@@ -94,12 +95,12 @@ class ContinuedPretraining(pl.LightningModule):
     @override
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._loss(self._inputs(batch), batch["shift_labels"])
-        # On a GPU this waits for the forward pass, and the GPU then for the first kernel of the backward pass: some
-        # 0.1 ms a step. A loss looked at later would be looked at when the weights and the moments are spoilt.
+        # On a GPU this synchronizes before the backward pass, about 0.1 ms per step. A later check would come after
+        # weights and moments have become NaN.
         if not math.isfinite(loss.item()):
             raise ValueError(
                 f"train/loss is {loss.item()} at step {self.trainer.global_step}: lower optimizer.lr or"
-                " perturbation.strength, or look at the data"
+                " perturbation.strength, or check the data"
             )
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
@@ -109,7 +110,7 @@ class ContinuedPretraining(pl.LightningModule):
         if self._compile:
             _require_compiler(self.device)
         with evaluation_mode(self.model), torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            self._try_model()
+            self._check_model()
         if self._compile:
             self._compiled = torch.compile(self._run, dynamic=False)
 
@@ -126,8 +127,8 @@ class ContinuedPretraining(pl.LightningModule):
                 {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
             ]
         )
-        timeless = self._schedule in ("constant", "constant_with_warmup")
-        num_steps = None if timeless else int(self.trainer.estimated_stepping_batches)
+        endless = self._schedule in ("constant", "constant_with_warmup")
+        num_steps = None if endless else int(self.trainer.estimated_stepping_batches)
         scheduler = get_scheduler(self._schedule, optimizer, self._num_warmup_steps, num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -135,9 +136,9 @@ class ContinuedPretraining(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip here, for Lightning refuses to clip for a fused optimizer under mixed precision.
+        """Clip here, because Lightning refuses to clip for a fused optimizer under mixed precision.
 
-        Under 16-mixed such an optimizer would take the scale off the gradients in its step, which is after clipping.
+        Under 16-mixed a fused optimizer unscales the gradients in its step, which would be after clipping.
         """
         if gradient_clip_val:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
@@ -166,11 +167,14 @@ class ContinuedPretraining(pl.LightningModule):
         self.token_nats = self._head.nats
         return scored_mean(total, labels)
 
-    def _try_model(self) -> None:
-        """Refuse what the model can't do, before the first step; in evaluation mode, without gradients."""
+    def _check_model(self) -> None:
+        """Refuse settings that the model does not support, before the first step; evaluation mode, no gradients."""
         if not self._chunked_loss:
             return
-        if self.trainer.precision in ("16-mixed", "16-true"):  # the loss is scaled only after its gradients are made
+        if self.trainer.precision in (
+            "16-mixed",
+            "16-true",
+        ):  # the loss is scaled only after its gradients are computed
             raise ValueError(
                 f"task.chunked_loss=true: with trainer.precision={self.trainer.precision} small gradients of the head"
                 " would be rounded to 0: choose trainer.precision=bf16-mixed or task.chunked_loss=false"
@@ -178,26 +182,28 @@ class ContinuedPretraining(pl.LightningModule):
         self._head = loss_head(self.model, lambda ids: self._run(input_ids=ids))
         if self._head is None:
             raise ValueError(
-                f"task.chunked_loss=true: the logits of {type(self.model).__name__} are not just what a linear head"
-                " makes (they are scaled, capped or cut): choose task.chunked_loss=false"
+                f"task.chunked_loss=true: the logits of {type(self.model).__name__} are not only the output of a linear"
+                " head (they are scaled, capped or cut): choose task.chunked_loss=false"
             )
 
 
 class SupervisedFineTuning(ContinuedPretraining):
-    """Learn the answers of conversations, several of which may stand in a row; all weights trainable.
+    """Supervised fine-tuning on the answers of conversations, one or more per row; all weights trainable.
 
-    A batch has ``position_ids`` (B, T) int64 besides: they begin at 0 in each conversation, and so say where one ends.
-    From them transformers makes a mask in which no token sees another conversation (``sdpa``, ``eager``). Not every
-    model does, nor flash attention with more than one row: so before the first step two conversations in a row are
-    tried, and a model in which the second one feels the first is refused. That costs two forward passes of 16 tokens.
+    A batch also has ``position_ids`` (B, T) int64, which start at 0 in each conversation and so mark its beginning.
+    From them transformers derives a mask in which no token attends to another conversation (``sdpa``, ``eager``). Some
+    models do not support this, nor does flash attention with more than one row. So a test with two conversations per
+    row runs before the first step, and a model whose second conversation depends on the first is refused. The test
+    costs two forward passes of 16 tokens.
 
-    Labels are -100 but where the next token is an answer's: the loss is the mean nats over the answer tokens of the
-    micro-batch, 0 if there are none. With accumulated gradients each micro-batch counts the same, however many answer
-    tokens it has. For the rest see :class:`ContinuedPretraining`; a sharded model is tried as a whole, on every rank.
+    Labels are -100 except where the next token belongs to an answer: the loss is the mean nats over the answer tokens
+    of the micro-batch, 0 if there are none. With gradient accumulation each micro-batch has the same weight,
+    independent of its number of answer tokens. For all else see :class:`ContinuedPretraining`; a sharded model is
+    tested as a whole, on every rank.
 
     Raises:
-        ValueError: at the start of training: the model mixes the conversations of a row. During training: a batch
-            without ``position_ids``; the loss is NaN or infinite.
+        ValueError: at the start of training: a model that mixes the conversations of a row. During training: a batch
+            without ``position_ids``; a loss that is NaN or infinite.
 
     Example::
 
@@ -219,21 +225,21 @@ class SupervisedFineTuning(ContinuedPretraining):
         return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
 
     @override
-    def _try_model(self) -> None:
-        super()._try_model()
+    def _check_model(self) -> None:
+        super()._check_model()
         self._refuse_mixing(self._run, f"model.attention={self.model.config._attn_implementation}")
-        if self._compile:  # what Python decides while it is traced may differ from what it decides otherwise
+        if self._compile:  # the control flow of the traced code may differ
             self._refuse_mixing(torch.compile(self._run, backend="eager", dynamic=False), "task.compile=true")
-            torch.compiler.reset()  # what was traced here would count towards the 8 graphs a function may have
+            torch.compiler.reset()  # the graph of this test would count towards the limit of 8 graphs per function
 
     def _refuse_mixing(self, run: Callable[..., Tensor], setting: str) -> None:
         ids = torch.tensor([[1, 2, 3, 4, 1, 2, 3, 4], [5, 6, 7, 8, 1, 2, 3, 4]], device=self.device)
         positions = torch.arange(4, device=self.device).repeat(2).expand(2, -1)
-        felt = [
+        effects = [
             (logits[0, 4:] - logits[1, 4:]).abs().max().item()
             for logits in (run(input_ids=ids, position_ids=positions), run(input_ids=ids))
-        ]  # how far the first half moves the second
-        if felt[0] > _LEAK * felt[1]:
+        ]  # largest effect of the first half on the logits of the second, with and without position_ids
+        if effects[0] > _LEAK * effects[1]:
             raise ValueError(
                 f"task=sft: {type(self.model).__name__} with {setting} lets a conversation see the one before it in the"
                 " row: choose model.attention=sdpa and task.compile=false, or a LLaMA, Mistral, Qwen or Gemma, which"

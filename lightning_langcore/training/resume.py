@@ -1,4 +1,4 @@
-"""Go on with a training that was stopped: from which checkpoint, whether it is this run's, and what the loggers had."""
+"""Resume a stopped training: choose the checkpoint, check that it belongs to this run, restore the loggers."""
 
 import pickle
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from lightning_langcore.utils.progress import say
 
 AUTO = "auto"
 FORMAT = 2
-"""Raised when a run of this code can't go on from what an earlier one wrote."""
+"""Format of checkpoints; increased when this code can't resume from checkpoints of an earlier version."""
 
 KEY = "langcore"
 _NEEDED = ("global_step", "loops", "callbacks", "lr_schedulers")
@@ -28,13 +28,13 @@ _IN_FILES = ("state_dict", "optimizer_states")
 
 
 class RunFingerprint(Callback):
-    """Write into every checkpoint what it belongs to and how far the loggers were; on resume, take them back there.
+    """Save the fingerprint of the run and the progress of the loggers in every checkpoint; restore the loggers.
 
-    Lightning logs a step's figures after the checkpoint of that step is written, so the row that is to come is kept
-    too, and figures that are not logged anew at every step.
+    Lightning logs the metrics of a step after the checkpoint of this step is written. So the checkpoint also keeps the
+    next row, and metrics that are not logged at every step.
 
     Args:
-        settings: what must be the same when the run goes on: name -> value, plain.
+        settings: settings that must not change on resume: name -> plain value.
     """
 
     phase = Phase.FIRST
@@ -82,7 +82,7 @@ class RunFingerprint(Callback):
             self._found = None
 
     def belongs_to(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Format, strategy, regions and settings of this run: plain values."""
+        """The run fingerprint: format, strategy, regions and settings as plain values."""
         if self._regions is None:
             self._regions = dict(_regions(trainer))
         return {
@@ -93,27 +93,30 @@ class RunFingerprint(Callback):
         }
 
 
-def choose(trainer: pl.Trainer, module: pl.LightningModule, wanted: str | None) -> str | None:
-    """The checkpoint to go on from.
+def choose(trainer: pl.Trainer, module: pl.LightningModule, requested: str | None) -> str | None:
+    """Choose the checkpoint from which to resume.
 
     Args:
-        trainer: with the callbacks of the run; its ``max_steps`` is the end of the run.
-        module: the model as it is before training.
-        wanted: ``job.ckpt_path``: a file or a folder of shards; ``auto``: the last whole one in the run folder, if
-            there is one; ``None``: from the beginning.
+        trainer: the trainer with the callbacks of the run; its ``max_steps`` is the end of the run.
+        module: the model before training.
+        requested: ``job.ckpt_path``: a file or a folder of shards; ``auto``: the last complete checkpoint in the run
+            folder, if there is one; ``None``: start from the beginning.
+
+    Returns:
+        The path of the checkpoint; ``None``: start from the beginning.
 
     Raises:
-        ValueError: there is no such checkpoint, it is broken, or it is of another strategy, model, region,
-            configuration or version.
+        ValueError: a checkpoint that is missing, broken, or of another strategy, model, region, configuration or
+            version.
     """
-    if wanted is None:
+    if requested is None:
         return None
-    found = _last(trainer) if wanted == AUTO else (Path(wanted), read(Path(wanted)))
+    found = _last(trainer) if requested == AUTO else (Path(requested), read(Path(requested)))
     if found is None:
         return None
     path, checkpoint = found
-    stamp = next(callback for callback in trainer.callbacks if isinstance(callback, RunFingerprint))  # type: ignore[attr-defined]
-    _check(path, checkpoint, stamp.belongs_to(trainer))
+    fingerprint = next(callback for callback in trainer.callbacks if isinstance(callback, RunFingerprint))  # type: ignore[attr-defined]
+    _check(path, checkpoint, fingerprint.belongs_to(trainer))
     if path.is_dir():
         checkpoint_safety.check(path)
     _check_model(path, checkpoint, module)
@@ -121,16 +124,16 @@ def choose(trainer: pl.Trainer, module: pl.LightningModule, wanted: str | None) 
         raise ValueError(
             f"{path} is of step {checkpoint['global_step']}, the last of this run: there is nothing left to train"
         )
-    if wanted == AUTO:
-        say(f"going on after step {checkpoint['global_step']}, from {path}")
+    if requested == AUTO:
+        say(f"resuming after step {checkpoint['global_step']}, from {path}")
     return str(path)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds: all of a file, whose tensors stay on the disk; of shards what is not sharded.
+    """Read a checkpoint: the whole content of a file, with memory-mapped tensors; of shards the part not sharded.
 
     Raises:
-        ValueError: it is missing, or not whole.
+        ValueError: a checkpoint that is missing or incomplete.
     """
     if not path.exists():
         raise ValueError(f"job.ckpt_path={path}: there is no such checkpoint")
@@ -145,12 +148,12 @@ def read(path: Path) -> dict[str, Any]:
     needed = _NEEDED if path.is_dir() else (*_NEEDED, *_IN_FILES)
     lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
     if lacking:
-        raise ValueError(f"{path} lacks {', '.join(lacking)}: training can't go on from it; choose another checkpoint")
+        raise ValueError(f"{path} lacks {', '.join(lacking)}: training can't resume from it; choose another checkpoint")
     return content
 
 
 def _last(trainer: pl.Trainer) -> tuple[Path, dict[str, Any]] | None:
-    """The last checkpoint in the run folder that is whole; others are passed over with a word."""
+    """The last complete checkpoint in the run folder; incomplete ones are skipped with a message."""
     folders = {Path(c.dirpath) for c in trainer.checkpoint_callbacks if getattr(c, "dirpath", None)}  # type: ignore[attr-defined]
     paths = [path for folder in folders for path in folder.glob("*.ckpt")]
     for path in sorted(paths, key=lambda path: (step_of(path) or 0, path.stat().st_mtime_ns), reverse=True):
@@ -170,59 +173,59 @@ def _is_over(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> bool:
     return trainer.max_steps != -1 and checkpoint["global_step"] >= trainer.max_steps
 
 
-def _check(path: Path, checkpoint: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    there: Mapping[str, Any] = checkpoint.get(KEY) or {}
-    found = there.get("format", "none")
-    if found != here["format"] or not here.keys() <= there.keys():
+def _check(path: Path, checkpoint: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    saved: Mapping[str, Any] = checkpoint.get(KEY) or {}
+    found = saved.get("format", "none")
+    if found != current["format"] or not current.keys() <= saved.keys():
         raise ValueError(
             f"{path} was written by another version of lightning-langcore, or another program (checkpoint format"
-            f" {found}, here {here['format']}): go on with the version that wrote it, or start anew with"
+            f" {found}, here {current['format']}): go on with the version that wrote it, or start anew with"
             " job.ckpt_path=null"
         )
-    if there["strategy"] != here["strategy"]:
+    if saved["strategy"] != current["strategy"]:
         raise ValueError(
-            f"{path} was written with {there['strategy']}, and this run has {here['strategy']}: go on with the"
+            f"{path} was written with {saved['strategy']}, and this run has {current['strategy']}: go on with the"
             " trainer, trainer.strategy and trainer.devices of that run"
         )
-    differing = list(differences(there["regions"], here["regions"]))
+    differing = list(differences(saved["regions"], current["regions"]))
     if differing:
         raise ValueError(
-            f"{path} was trained with other regions guarded or damaged ({told(differing)}): go on with those of that"
-            " run, or start anew with job.ckpt_path=null"
+            f"{path} was trained with other regions guarded or perturbed ({described(differing)}): go on with"
+            " those of that run, or start anew with job.ckpt_path=null"
         )
-    differing = list(differences(there["settings"], here["settings"]))
+    differing = list(differences(saved["settings"], current["settings"]))
     if differing:
-        raise ValueError(f"{path} was written by a run with other settings ({told(differing)}): go on with those")
+        raise ValueError(f"{path} was written by a run with other settings ({described(differing)}): go on with those")
 
 
 def _check_model(path: Path, checkpoint: Mapping[str, Any], module: pl.LightningModule) -> None:
     if "state_dict" not in checkpoint:
         return
-    there = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    differing = list(differences(there, here))
+    saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    current = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    differing = list(differences(saved, current))
     if differing:
-        raise ValueError(f"{path} holds another model ({told(differing)}): go on with the model of that run")
+        raise ValueError(f"{path} holds another model ({described(differing)}): go on with the model of that run")
 
 
-def differences(there: Any, here: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
-    """Name, value there and value here, where two nested mappings are not the same; an absent value is a dash."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in dict.fromkeys([*there, *here]):
+def differences(saved: Any, current: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
+    """Differences of two nested mappings: name, value in ``saved``, value in ``current``; a missing value is a dash."""
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        for key in dict.fromkeys([*saved, *current]):
             inner = f"{name}.{key}" if name else str(key)
-            yield from differences(there.get(key, "–"), here.get(key, "–"), inner)
-    elif there != here:
-        yield name, there, here
+            yield from differences(saved.get(key, "–"), current.get(key, "–"), inner)
+    elif saved != current:
+        yield name, saved, current
 
 
-def told(differing: list[tuple[str, Any, Any]], most: int = 3) -> str:
-    """The first differences in words."""
-    words = [f"{name}: {there} there, {here} here" for name, there, here in differing[:most]]
-    return "; ".join(words + ([f"and {len(differing) - most} more"] if len(differing) > most else []))
+def described(differing: list[tuple[str, Any, Any]], most: int = 3) -> str:
+    """The first differences as a text for a message."""
+    texts = [f"{name}: {saved} there, {current} here" for name, saved, current in differing[:most]]
+    return "; ".join(texts + ([f"and {len(differing) - most} more"] if len(differing) > most else []))
 
 
 def _regions(trainer: pl.Trainer) -> Iterable[tuple[str, str]]:
-    """What changes weights or keeps them, and the beginning of its region's digest; an observer's does not matter."""
+    """Callbacks that change or freeze weights, with the beginning of their region's digest; monitors do not count."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, CoreGuard):
             yield f"CoreGuard {callback.name}", callback.region.digest()[:16]

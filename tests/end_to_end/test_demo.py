@@ -134,10 +134,10 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(sweep, work):
     a, b = (load_file(work / name / "model/model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     done = run(work, *words, "region=random", f'job.ckpt_path="{checkpoint}"', expect=1)
-    assert "trained with other regions guarded or damaged" in done.stderr
+    assert "trained with other regions guarded or perturbed" in done.stderr
     words = ["+experiment=recovery_unfrozen", *words[1:]]
     done = run(work, *words, "hydra.run.dir=freed", f'job.ckpt_path="{checkpoint}"', expect=1)
-    assert "with other regions guarded or damaged (CoreGuard core: " in done.stderr
+    assert "with other regions guarded or perturbed (CoreGuard core: " in done.stderr
 
 
 @pytest.mark.parametrize("trainer", ["ddp", "fsdp2"])

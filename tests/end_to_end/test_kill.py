@@ -83,7 +83,7 @@ def test_a_killed_run_ends_as_the_one_that_was_not(work):
     newest.write_bytes(newest.read_bytes()[:-1000])
     done = run(work, *LONG, "hydra.run.dir=killed")
     assert f"skipped: {newest.absolute()} is no whole checkpoint" in done.stderr
-    assert f"going on after step {resume.step_of(newest) - 7}, from" in done.stderr
+    assert f"resuming after step {resume.step_of(newest) - 7}, from" in done.stderr
     assert_equal_runs(work / "whole", killed)
     assert not list(killed.glob("checkpoints/.*"))
     assert len(list(killed.glob("checkpoints/*"))) == 2
@@ -113,13 +113,13 @@ def test_sigterm_saves_between_two_optimizer_steps_and_says_so(work):
         process.send_signal(signal.SIGTERM)
     err = ended(process)
     assert process.returncode == 143, err
-    assert "asked to end (SIGTERM): saved" in err
+    assert "SIGTERM received: saved" in err
     assert "interrupted; what was reached is in" in err
     assert "Traceback" not in err
     assert Results.load(asked).status == "interrupted"
     (saved,) = (asked / "checkpoints").iterdir()
     assert 0 < resume.step_of(saved) < 30
-    assert f"going on after step {resume.step_of(saved)}" in run(work, *ADDED_UP, "hydra.run.dir=asked").stderr
+    assert f"resuming after step {resume.step_of(saved)}" in run(work, *ADDED_UP, "hydra.run.dir=asked").stderr
     assert_equal_runs(work / "summed", asked)
 
 

@@ -107,7 +107,7 @@ def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(
         process.send_signal(signal.SIGTERM)
     err = ended(process)
     assert process.returncode == 143, err
-    assert "asked to end (SIGTERM): saved" in err
+    assert "SIGTERM received: saved" in err
     assert "Traceback" not in err
     assert Results.load(folder).status == "interrupted"
     step = max(resume.step_of(path) for path in folder.glob("checkpoints/step=*.ckpt"))
@@ -117,7 +117,7 @@ def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(
         os.kill(process.pid if trainer == "fsdp2" else second_rank(process), signal.SIGKILL)
     err = ended(process)
     assert process.returncode in (1, -signal.SIGKILL), err  # Lightning kills a first rank that has not ended in 5 s
-    assert f"going on after step {step}, from" in err
+    assert f"resuming after step {step}, from" in err
     assert "error: another rank has ended" in err or "terminated with code" in err
     assert "Traceback" not in err
     assert Results.load(folder).status in ("failed", "interrupted")
@@ -126,7 +126,7 @@ def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(
     err = run_process(work, *words).stderr
     for path, reason in passed_over:
         assert f"skipped: {path} is no whole checkpoint ({reason}" in err
-    assert "going on after step" in err
+    assert "resuming after step" in err
     assert "waiting for another process" not in err
     assert_equal_runs(uninterrupted, folder, tmp_path)
     assert not list(folder.glob("checkpoints/.*"))

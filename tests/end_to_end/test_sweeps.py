@@ -52,7 +52,7 @@ def test_a_sweep_goes_on_where_it_stopped(resumed, work):
     assert re.findall(r"sweep/(\S+) holds this run already, completed: not run again", resumed.stderr) == [
         "0-recovery_frozen-core"
     ]
-    assert re.findall(r"going on after step 7, from \S*sweep/([^/]+)", resumed.stderr) == ["1-recovery_frozen-core"]
+    assert re.findall(r"resuming after step 7, from \S*sweep/([^/]+)", resumed.stderr) == ["1-recovery_frozen-core"]
     assert [Results.load(path).status for path in folders(work)] == ["completed"] * 4
 
 

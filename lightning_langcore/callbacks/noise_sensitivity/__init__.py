@@ -1,4 +1,4 @@
-"""Sense noisy data before it reaches the weights."""
+"""Detection of noisy data before it changes the weights."""
 
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
 

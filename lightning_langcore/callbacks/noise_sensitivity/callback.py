@@ -1,4 +1,4 @@
-"""Feel noise before it reaches the weights: judge each optimizer step, then log, skip, clip or stop."""
+"""Detect noisy optimizer steps before they change the weights; log, skip, clip or stop them."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,12 @@ from lightning_langcore.callbacks.noise_sensitivity.gradient_watch import (
     scale_gradients,
     to_floats,
 )
-from lightning_langcore.callbacks.noise_sensitivity.micro_batches import MicroBatch, identity, look_at, tagged
+from lightning_langcore.callbacks.noise_sensitivity.micro_batches import (
+    MicroBatch,
+    documents_and_heads,
+    identity,
+    tagged,
+)
 from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_all_ranks, refuse, scaler_of
 from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, Rules, StepFeatures
@@ -31,68 +36,72 @@ _ACTIONS = ("log", "skip", "clip", "stop")
 
 
 class NoiseSensitivity(Callback):
-    """Judge each optimizer step by its loss, its gradients and its text, before it is made.
+    """Check each optimizer step by its loss, gradients and text, before the weights are updated.
 
-    Signals, one number a step (an accumulated step is one, a step of several ranks too):
+    Signals, one number per step (over all micro-batches and ranks of the step):
 
-    - ``loss``, the mean over micro-batches and ranks; ``grad_norm``, before clipping and before a guard's zeros
-    - ``grad_norm_worst``: sigmas of the tensor whose norm is furthest above its own usual one
+    - ``loss``, the mean over micro-batches and ranks
+    - ``grad_norm``, before clipping and before a guard sets gradients to zero
+    - ``grad_norm_worst``: sigmas of the tensor whose norm is furthest above the usual norm of that tensor
     - ``core_share``: the region's share of the candidates' squared gradients over its share of their number
     - ``adam_ratio``: see :func:`~lightning_langcore.monitoring.gradients.adam_ratio`
-    - ``repetition``: most copies in a row of a span of 1 to ``max_period`` tokens, in the worst row
+    - ``repetition``: the largest number of consecutive copies of a span of 1 to ``max_period`` tokens in any row
     - ``unseen_pairs``: by how many the pairs of neighbouring tokens that are new to the run exceed 60 % of a stretch
-      of text, in the worst stretch: words that are none, in any language; see
+      of text, in the worst stretch: finds non-words in any language; see
       :func:`~lightning_langcore.monitoring.novelty.unseen`
     - ``surprise``: by how many the tokens that cost more than they usually do, and the new pairs, exceed what is usual
-      in a stretch of text, in the worst stretch: non-words where many pairs are new anyhow; see
-      :class:`~lightning_langcore.monitoring.novelty.CostMemory`. Needs a module with ``token_nats`` (B, T), what each
-      label of the last micro-batch costs, as this package's have; absent elsewhere
+      in a stretch of text, in the worst stretch: finds non-words even where many pairs are new; see
+      :class:`~lightning_langcore.monitoring.novelty.CostMemory`. Needs a module with ``token_nats`` (B, T), the cost of
+      each label of the last micro-batch, as the modules of this package have; absent with other modules
 
     A step is flagged where one of ``signals`` lies ``threshold`` sigmas above the centre of its last ``window``
     accepted values (more while the window fills, see :func:`~lightning_langcore.monitoring.rolling_window.widened`);
-    where ``repetition`` reaches ``max_repeats``, from the first step on; where loss or gradient norm are not finite.
-    Sigma is at least 2 % of the centre, or one token or pair. ``unseen_pairs`` falls through the run, so its window
-    holds rows, not steps. Only accepted steps enter windows. Under ``mean`` noise hides itself where more than one
-    value in 37 is noise; ``median`` stands up to a third. A ``surprise`` enters as at most 3 sigmas, and hides less.
+    where ``repetition`` reaches ``max_repeats``, from the first step on; where loss or gradient norm is not finite.
+    Sigma is at least 2 % of the centre, or one token or pair. ``unseen_pairs`` decreases during a run, so its window
+    holds rows, not steps. Only accepted steps enter the windows. With ``mean``, noise masks itself if more than one
+    value in 37 is noise; with ``median``, if more than a third is. A ``surprise`` enters its window as at most 3
+    sigmas, which reduces this masking.
 
-    Actions: ``log`` writes down. ``skip`` drops all gradients before the step: weights, moments and step counters
-    stay, schedule and ``trainer.global_step`` go on. ``clip`` scales the gradients down to the usual norm; where that
-    can't help (not finite, nothing usual yet) it skips. ``stop`` skips and ends training.
+    Actions: ``log`` only writes a record. ``skip`` drops all gradients before the step: weights, moments and step
+    counters are unchanged, schedule and ``trainer.global_step`` advance. ``clip`` scales the gradients down to the
+    usual norm; if that is impossible (a norm that is not finite, no usual norm yet) it skips.
+    ``stop`` skips and ends training.
 
     Each flagged step is a line of ``dirpath/flagged.jsonl``: step (the first is 1), action, signals, reasons (sigmas;
-    copies for ``repetition``), worst tensor; documents and first 80 characters of the rows that are flagged
-    themselves, else of all. ``batch["documents"]`` names them: a string a row, a JSON list of objects with ``source``,
-    ``language``, ``document``, ``tag``. The documents of such rows of a skipped step stay skipped: later rows that
-    hold one get labels of -100, and a step without other rows is skipped, not flagged.
+    copies for ``repetition``), worst tensor; documents and first 80 characters of the rows that are flagged, or of all
+    rows if none is flagged by itself. ``batch["documents"]`` names the documents: one string per row, a JSON list of
+    objects with ``source``, ``language``, ``document``, ``tag``. The documents in these rows of a skipped step stay
+    skipped: later rows with such a document get labels of -100, and a step without other rows is skipped, not flagged.
 
-    Stands before :class:`CoreGuard` in the list of callbacks. Attached and silent it leaves training bit-identical.
-    All ranks judge what all have seen, so they act alike and the state of one is that of all. Memory: ``window``
-    numbers a parameter tensor, 2^pair_bits / 8 bytes, and 16 bytes a token of the vocabulary. Sharded strategies and
-    manual optimization are refused, and a GradScaler with ``skip`` and ``stop``. Rows without a label, and padding
-    that no label scores, are not looked at.
+    Comes before :class:`CoreGuard` in the list of callbacks. While no step is flagged, training is bit-identical.
+    All ranks decide from the features of all ranks, so they act alike and have the same state. Memory: ``window``
+    numbers per parameter tensor, 2^pair_bits / 8 bytes, and 16 bytes per token of the vocabulary. Sharded strategies
+    and manual optimization are refused, and a GradScaler with ``skip`` and ``stop``. Rows without a label, and padding
+    without labels, are ignored.
 
     Args:
-        action: on flagged steps.
-        signals: which of the above flag; the others are only logged.
+        action: the action on flagged steps.
+        signals: the signals that flag a step; all others are only logged.
         statistic: ``mean`` and standard deviation, or ``median`` and 1.4826 times the median absolute deviation.
-        threshold: sigmas.
-        window: accepted values that are looked back at.
-        min_window: accepted values before a signal judges.
-        max_repeats: copies in a row.
-        max_period: tokens of the longest span.
-        max_consecutive: after so many flagged steps in a row their level counts as usual: the windows of the signals
-            that flagged them restart, and ``max_repeats`` rises above theirs.
+        threshold: sigmas above the centre.
+        window: length of the rolling windows, in accepted values.
+        min_window: accepted values before a signal can flag.
+        max_repeats: consecutive copies that flag a step.
+        max_period: longest repeated span, in tokens.
+        max_consecutive: number of consecutive flagged steps after which their level counts as usual: the windows of the
+            signals that flagged them restart, and ``max_repeats`` is raised above their repetition.
         region: for ``core_share``; a :class:`Region` or the path of its file.
-        adam_every_n_steps: optimizer steps between two ``adam_ratio``; 0: never.
-        pair_bits: logarithm to base 2 of the bits of memory for pairs; 22 do for some million different pairs.
-        dirpath: folder of ``flagged.jsonl``; by default the trainer's.
-        tokenizer: decodes heads; by default the datamodule's, else heads are token ids.
+        adam_every_n_steps: optimizer steps between two measurements of ``adam_ratio``; 0: never.
+        pair_bits: base-2 logarithm of the bits of memory for pairs; 22 suffice for some million different pairs.
+        dirpath: folder of ``flagged.jsonl``; by default the trainer's folder.
+        tokenizer: decodes the beginnings of rows; by default the datamodule's; without one, token ids are written.
 
     Attributes:
-        stopped_at: the step before which ``stop`` ended the training; ``None``: it did not.
+        stopped_at: the step before which ``stop`` ended the training; ``None`` if it did not.
 
     Raises:
-        ValueError: a setting out of its range; before the first step: what can't be honoured; after
+        ValueError: a setting out of its range; before the first step: an unsupported strategy, module, scaler or order
+            of callbacks; during training: after
             ``max_consecutive`` skipped steps in a row whose loss or gradients are not finite.
 
     Example::
@@ -126,7 +135,7 @@ class NoiseSensitivity(Callback):
         if "core_share" in signals and region is None:
             raise ValueError("NoiseSensitivity: signals has core_share, which needs region: set it")
         if "adam_ratio" in signals and adam_every_n_steps == 0:
-            raise ValueError("NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 is never: raise it")
+            raise ValueError("NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 means never: raise it")
         self.action = action
         self.stopped_at: int | None = None
         rules = (statistic, threshold, window, min_window, max_repeats, max_period, max_consecutive, pair_bits)
@@ -156,9 +165,9 @@ class NoiseSensitivity(Callback):
         self._watch = GradientWatch(pl_module, self.region, self.adam_every_n_steps)
         self._detector = Detector(self.rules, len(self._watch.names))
         if self._resumed:
-            afresh = self._detector.load(self._resumed["judge"])
-            if afresh:
-                rank_zero_warn(f"NoiseSensitivity: the checkpoint has other settings; afresh: {', '.join(afresh)}")
+            reset = self._detector.load(self._resumed["judge"])
+            if reset:
+                rank_zero_warn(f"NoiseSensitivity: the checkpoint has other settings; reset: {', '.join(reset)}")
             self._counts.load(self._resumed["tally"])
             self._skipped = set(self._resumed["skipped"])
             self._resumed = {}
@@ -184,23 +193,23 @@ class NoiseSensitivity(Callback):
         assert self._detector is not None
         batches, self._batches = self._batches, []
         features = from_all_ranks(trainer, self._features(trainer, optimizer, batches))
-        num_masked = sum(e.num_masked for e in features)
-        if not any(e.num_losses for e in features) and not num_masked:
+        num_masked = sum(each.num_masked for each in features)
+        if not any(each.num_losses for each in features) and not num_masked:
             return  # training_step has returned None
-        known = [e.tagged for e in features if e.tagged is not None]
+        known = [each.tagged for each in features if each.tagged is not None]
         names = {name for each in known for name in each} if known else None
-        if not any(e.num_losses for e in features):
-            drop_gradients(optimizer)  # all zero, but decay and momentum would move the weights
+        if not any(each.num_losses for each in features):
+            drop_gradients(optimizer)  # all are zero, but weight decay and momentum would move the weights
             self._counts.add(False, True, num_masked, names)
             return
         decision = self._detector.decide(features, overflow_is_usual=scaler_of(trainer) is not None)
         self._last_signals = decision.signals
-        did = self._act(trainer, optimizer, decision) if decision.reasons else None
-        self._counts.add(did is not None, did in ("skip", "stop"), num_masked, names)
-        if did is not None:
+        action = self._act(trainer, optimizer, decision) if decision.reasons else None
+        self._counts.add(action is not None, action in ("skip", "stop"), num_masked, names)
+        if action is not None:
             text = features[trainer.global_rank].text
-            self._write_down(trainer, decision, did, batches, None if text is None else text.rows)
-            self._tell(trainer, decision, did)
+            self._write_flag(trainer, decision, action, batches, None if text is None else text.rows)
+            self._report(trainer, decision, action)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -221,18 +230,18 @@ class NoiseSensitivity(Callback):
         self._resumed = dict(state_dict)
 
     def summary(self) -> dict[str, float]:
-        """Counts of the run, all ranks together.
+        """Counts of the run over all ranks.
 
         Returns:
-            ``num_steps``, ``num_flagged``, ``num_skipped`` and ``num_masked_rows``; where batches have documents also
-            ``num_tagged`` and ``num_caught`` (documents with a tag, and those of them that were in a flagged step),
-            ``num_clean_steps`` (without any), ``num_false_alarms`` (clean but flagged), ``precision`` (of the flagged
-            steps) and ``recall`` (of the tagged documents), each where there is something to divide by.
+            ``num_steps``, ``num_flagged``, ``num_skipped`` and ``num_masked_rows``; if batches have documents also
+            ``num_tagged`` (documents with a tag), ``num_caught`` (tagged documents in a flagged step),
+            ``num_clean_steps`` (steps without tagged documents), ``num_false_alarms`` (flagged clean steps),
+            ``precision`` (of the flagged steps) and ``recall`` (of the tagged documents), each unless its divisor is 0.
         """
         return self._counts.summary()
 
     def _features(self, trainer: pl.Trainer, optimizer: Optimizer, batches: Sequence[MicroBatch]) -> StepFeatures:
-        """What this rank knows of the step; waits for the device once."""
+        """Features of the step on this rank; synchronizes with the device once."""
         assert self._detector is not None
         assert self._watch is not None
         figures: dict[Any, Tensor] = {i: b.loss for i, b in enumerate(batches) if b.loss is not None}
@@ -245,9 +254,9 @@ class NoiseSensitivity(Callback):
         scored = [i for i, text in enumerate(texts) if i in values and (text is None or text.is_scored.any())]
         losses = [values[i] / scale for i in scored]
         if not all(texts) and {"repetition", "unseen_pairs", "surprise"} & set(self.rules.signals):
-            rank_zero_warn("NoiseSensitivity: batches have no input_ids (B, T), so that no text is judged")
+            rank_zero_warn("NoiseSensitivity: batches have no input_ids (B, T), so that no text is checked")
         if not getattr(optimizer, "_step_supports_amp_scaling", False):
-            scale = 1.0  # else the optimizer itself takes the scale off the gradients
+            scale = 1.0  # the precision plugin has already unscaled the gradients
         return StepFeatures(
             loss=sum(losses) * trainer.accumulate_grad_batches,  # Lightning has divided by it
             num_losses=len(losses),
@@ -263,16 +272,16 @@ class NoiseSensitivity(Callback):
         if self.action == "clip" and usual is not None and math.isfinite(norm):
             scale_gradients(optimizer, usual / norm if norm > usual else 1.0)
             return "clip"
-        if self.action == "log" or scaler_of(trainer) is not None:  # a scaler wants gradients
+        if self.action == "log" or scaler_of(trainer) is not None:  # a GradScaler needs gradients
             return "log"
         drop_gradients(optimizer)
         return "stop" if self.action == "stop" else "skip"
 
-    def _write_down(
+    def _write_flag(
         self,
         trainer: pl.Trainer,
         decision: Decision,
-        did: Action,
+        action: Action,
         batches: Sequence[MicroBatch],
         rows: list[tuple[int, int]] | None,
     ) -> None:
@@ -280,29 +289,30 @@ class NoiseSensitivity(Callback):
         if rows is not None and any(decision.suspicious):
             rows = [rows[i] for i in decision.suspicious[trainer.global_rank]]
         tokenizer = self.tokenizer or getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
-        seen = [row for rank in from_all_ranks(trainer, look_at(batches, rows, tokenizer)) for row in rank]
-        documents = {identity(entry): entry for entries, _ in seen for entry in entries}
-        if did in ("skip", "stop"):
+        local = documents_and_heads(batches, rows, tokenizer)
+        found = [row for rank in from_all_ranks(trainer, local) for row in rank]
+        documents = {identity(entry): entry for entries, _ in found for entry in entries}
+        if action in ("skip", "stop"):
             self._skipped |= documents.keys()
         if self._file is not None:
-            heads = [head for _, head in seen]
+            heads = [head for _, head in found]
             self._file.append(
-                trainer.global_step + 1, did, decision, self._watch.names, list(documents.values()), heads
+                trainer.global_step + 1, action, decision, self._watch.names, list(documents.values()), heads
             )
 
-    def _tell(self, trainer: pl.Trainer, decision: Decision, did: Action) -> None:
+    def _report(self, trainer: pl.Trainer, decision: Decision, action: Action) -> None:
         step, reasons = trainer.global_step + 1, ", ".join(decision.reasons)
-        if did == "stop":
+        if action == "stop":
             trainer.should_stop = True
             self.stopped_at = step
             rank_zero_warn(f"NoiseSensitivity: training ends before step {step}, which is flagged: {reasons}")
         if not decision.restarted:
             return
         num_steps = self.rules.max_consecutive
-        if did == "skip" and NOT_FINITE in decision.reasons.values():
+        if action == "skip" and NOT_FINITE in decision.reasons.values():
             raise ValueError(
                 f"NoiseSensitivity: max_consecutive={num_steps} steps in a row were skipped, and at step {step} loss or"
-                " gradients are still not finite: lower optimizer.lr, or look at the model's weights and the data"
+                " gradients are still not finite: lower optimizer.lr, or check the model's weights and the data"
             )
         rank_zero_warn(
             f"NoiseSensitivity: max_consecutive={num_steps} steps in a row were flagged, the last at step {step} for"

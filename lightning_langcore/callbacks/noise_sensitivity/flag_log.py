@@ -1,4 +1,4 @@
-"""What the monitor writes down: flagged steps as JSON lines, and counts against noise that is known."""
+"""Records of the monitor: flagged steps as JSON lines, and counts compared with tagged noise."""
 
 import json
 import math
@@ -13,15 +13,16 @@ from lightning_langcore.utils.progress import say
 
 
 class FlagLog:
-    """JSON lines, one a flagged step, in the order of the steps.
+    """JSON lines, one per flagged step, in the order of the steps.
 
     Args:
         path: the file.
-        last_step: lines of later steps are dropped: a resumed run writes them again. So is one that was not finished.
-            0: a new run, which moves the file of another out of the way, and says so.
+        last_step: the step after which the run resumes. Lines of later steps are dropped, because the resumed run
+            writes them again, and so is an incomplete last line. With 0 (a new run) the file of an earlier run is
+            renamed, with a message.
 
     Raises:
-        ValueError: a line is not of such a file.
+        ValueError: a line that is no record of a flagged step.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
@@ -44,15 +45,15 @@ class FlagLog:
         documents: Sequence[Entry],
         heads: Sequence[str | list[int]],
     ) -> None:
-        """Add a line and have it on the disk before returning; numbers that are not finite become strings.
+        """Append a line and flush it to disk; numbers that are not finite become strings.
 
         Args:
-            step: that is flagged, counted from 1.
-            action: what was done.
-            decision: on the step.
-            names: of the tensors.
-            documents: of the suspicious rows, each once.
-            heads: of the suspicious rows.
+            step: the flagged step, counted from 1.
+            action: the action taken.
+            decision: the decision on the step.
+            names: names of the tensors.
+            documents: documents of the suspicious rows, each once.
+            heads: beginnings of the suspicious rows.
         """
         record: dict[str, Any] = {
             "step": step,
@@ -71,7 +72,9 @@ class FlagLog:
         try:
             return int(json.loads(line)["step"])
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{self.path}, line {number}, is no flagged step: move the file away") from error
+            raise ValueError(
+                f"{self.path}, line {number}, is no record of a flagged step: move the file away"
+            ) from error
 
 
 def _finite(value: Any) -> Any:
@@ -81,7 +84,7 @@ def _finite(value: Any) -> Any:
 
 
 class Counts:
-    """Counts of a run: what was flagged, and what of the noise that tags tell of."""
+    """Counts of a run: flagged steps, and tagged noise that was found in them."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(
@@ -95,10 +98,10 @@ class Counts:
         """Count a step.
 
         Args:
-            flagged: whether it was.
-            skipped: whether the weights stayed.
-            num_masked_rows: rows whose labels were taken.
-            tagged: identities of its documents with a tag; ``None``: not known.
+            flagged: whether the step was flagged.
+            skipped: whether the update of the weights was skipped.
+            num_masked_rows: rows whose labels were masked.
+            tagged: identities of the step's documents with a tag; ``None`` if unknown.
         """
         counts = self.counts
         counts["num_steps"] += 1
@@ -128,12 +131,12 @@ class Counts:
         return found
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: ints and lists of strings."""
+        """State for a checkpoint: ints and lists of strings."""
         known = {"tags_known": int(self._tags_known), "tagged": sorted(self._tagged), "caught": sorted(self._caught)}
         return {"counts": dict(self.counts), **known}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state` was taken."""
+        """Restore a state from :meth:`state`."""
         self.counts = dict(state["counts"])
         self._tags_known = bool(state["tags_known"])
         self._tagged, self._caught = set(state["tagged"]), set(state["caught"])

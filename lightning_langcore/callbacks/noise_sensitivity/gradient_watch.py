@@ -1,4 +1,4 @@
-"""Figures of a step's gradients, and what can be done to the gradients."""
+"""Statistics of a step's gradients, and operations on the gradients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,18 +15,18 @@ from lightning_langcore.regions.region import Region
 
 
 class GradientWatch:
-    """Measures on the device, without waiting for it, and reads what was measured.
+    """Measure gradients on the device without synchronization, and convert the results on the host.
 
     Args:
-        module: whose parameters.
-        region: whose share of the squared gradients is wanted.
-        adam_every_n_steps: optimizer steps between two looks at Adam's second moments; 0: never.
+        module: the module with the parameters.
+        region: the region for ``core_share``, its share of the squared gradients; ``None``: no share.
+        adam_every_n_steps: optimizer steps between two measurements of Adam's second moments; 0: never.
 
     Attributes:
-        names: of the parameters, in the order of the norms.
+        names: names of the parameters, in the order of the norms.
 
     Raises:
-        ValueError: the region belongs to another model.
+        ValueError: a region of another model.
     """
 
     def __init__(self, module: nn.Module, region: Region | None, adam_every_n_steps: int) -> None:
@@ -39,10 +39,10 @@ class GradientWatch:
             found = region.match(module)
             candidates = {id(parameter) for parameter in found.values()}
             self._candidates = [i for i, p in enumerate(self._parameters) if id(p) in candidates]
-            self._parts = [(found[n], part.for_speed().to(found[n].device)) for n, part in region.parts.items()]
+            self._parts = [(found[n], part.for_fast_access().to(found[n].device)) for n, part in region.parts.items()]
 
     def measure(self, optimizer: Optimizer, step: int) -> dict[Any, Tensor]:
-        """Scalars on the device, for :meth:`read`."""
+        """Scalars on the device, as :meth:`read` expects them on the host."""
         present = [(i, p.grad) for i, p in enumerate(self._parameters) if p.grad is not None]
         figures: dict[Any, Tensor] = {}
         if present:
@@ -57,14 +57,14 @@ class GradientWatch:
                 figures["adam"] = ratio
             elif optimizer.state:
                 rank_zero_warn(
-                    f"NoiseSensitivity: adam_every_n_steps={self._adam_every_n_steps} is idle, for"
+                    f"NoiseSensitivity: adam_every_n_steps={self._adam_every_n_steps} has no effect, because"
                     f" {type(optimizer).__name__} keeps no exp_avg_sq; set it to 0"
                 )
                 self._adam_every_n_steps = 0
         return figures
 
     def read(self, values: Mapping[Any, float], scale: float) -> Gradients:
-        """The figures, of gradients that were ``scale`` times too large."""
+        """Statistics from the values of :meth:`measure`, for gradients multiplied by ``scale``."""
         norms = [values.get(("norm", i), 0.0) / scale for i in range(len(self.names))]
         core, adam = values.get("core"), values.get("adam")
         share = None
@@ -75,7 +75,7 @@ class GradientWatch:
 
 
 def to_floats(figures: Mapping[Any, Tensor]) -> dict[Any, float]:
-    """Scalars to the host, all together: one wait for the device."""
+    """Copy scalars to the host together: one synchronization with the device."""
     if not figures:
         return {}
     device = next(iter(figures.values())).device
@@ -83,13 +83,13 @@ def to_floats(figures: Mapping[Any, Tensor]) -> dict[Any, float]:
 
 
 def drop_gradients(optimizer: Optimizer) -> None:
-    """Leave the optimizer's step nothing to do."""
+    """Set all gradients to ``None``, so that the optimizer's step updates nothing."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
 
 
 def scale_gradients(optimizer: Optimizer, factor: float) -> None:
-    """Multiply all gradients."""
+    """Multiply all gradients by a factor."""
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     torch._foreach_mul_(gradients, factor)

@@ -1,4 +1,4 @@
-"""The micro-batches of an optimizer step: their text and documents, kept until the step is judged."""
+"""The micro-batches of an optimizer step: their text and documents, kept until the decision on the step."""
 
 import json
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -12,7 +12,7 @@ from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.monitoring.text import Tokens
 
 Entry = dict[str, Any] | str
-"""A document in a batch: ``source``, ``language``, ``document``, ``tag`` (each where it is known), or just a name."""
+"""A document in a batch: ``source``, ``language``, ``document``, ``tag`` (each if it is known), or only a name."""
 
 
 _HEAD = 80
@@ -20,15 +20,15 @@ _HEAD = 80
 
 @dataclass
 class MicroBatch:
-    """What is kept of a micro-batch.
+    """Text, documents and costs of a micro-batch.
 
     Attributes:
-        ids: (B, T) on the CPU; on CUDA the copy is under way until the device is next waited for.
-        labels: likewise.
+        ids: (B, T) on the CPU; from CUDA the copy is asynchronous and complete after the next synchronization.
+        labels: (B, T) on the CPU, copied like the ids.
         documents: see :func:`documents_of`.
-        num_masked: rows whose labels were taken.
-        loss: as it goes into the backward pass.
-        nats: (B, T) what each label costs, on the CPU as the ids are; ``None``: the module doesn't say.
+        num_masked: rows whose labels were masked.
+        loss: the loss of the backward pass.
+        nats: (B, T) cost of each label, copied like the ids; ``None`` if the module has no ``token_nats``.
     """
 
     ids: Tensor | None
@@ -40,7 +40,7 @@ class MicroBatch:
 
     @classmethod
     def take(cls, batch: Any, skipped: set[str]) -> "MicroBatch":
-        """Keep what the monitor needs of a batch, and mask its rows that hold skipped documents."""
+        """Keep the parts of a batch that the monitor needs, and mask its rows with skipped documents."""
         documents = documents_of(batch)
         num_masked = 0
         if skipped and documents is not None and isinstance(batch, MutableMapping):
@@ -53,37 +53,39 @@ class MicroBatch:
         return cls(_to_host(ids), _to_host(labels) if fits else None, documents, num_masked)
 
     def add_costs(self, loss: Tensor, nats: Any) -> None:
-        """Keep what the batch cost.
+        """Keep the loss and the costs of the labels.
 
         Args:
-            loss: as it goes into the backward pass.
-            nats: see the class; anything that doesn't fit the labels is none.
+            loss: the loss of the backward pass.
+            nats: see the class; ignored unless it is a tensor in the shape of the labels.
         """
         self.loss = loss.detach()
         if isinstance(nats, Tensor) and self.labels is not None and nats.shape == self.labels.shape:
             self.nats = _to_host(nats.float())
 
     def tokens(self) -> Tokens | None:
-        """What :class:`TextReader` reads; ``None`` where the batch has no text."""
+        """The input of :class:`TextReader`; ``None`` if the batch has no text."""
         if self.ids is None:
             return None
         labels = None if self.labels is None else self.labels.numpy()
         return Tokens(self.ids.numpy(), labels, None if self.nats is None else self.nats.numpy())
 
     def head(self, row: int, tokenizer: Any) -> str | list[int]:
-        """The first 80 characters of a row; without a tokenizer its first tokens."""
-        ids = [] if self.ids is None else self.ids[row, : 4 * _HEAD].tolist()  # bytes: up to four a character
+        """The first 80 characters of a row; without a tokenizer its first token ids."""
+        ids = (
+            [] if self.ids is None else self.ids[row, : 4 * _HEAD].tolist()
+        )  # a token can be a byte: up to four tokens per character
         return ids[: _HEAD // 4] if tokenizer is None else tokenizer.decode(ids)[:_HEAD]
 
 
-def look_at(
+def documents_and_heads(
     batches: Sequence[MicroBatch], rows: Iterable[tuple[int, int]] | None, tokenizer: Any
 ) -> list[tuple[list[Entry], str | list[int]]]:
-    """Documents and head of rows.
+    """Documents and beginning of each row.
 
     Args:
-        batches: of the step.
-        rows: numbers of micro-batch and row; ``None``: all rows of whose documents the batches tell.
+        batches: the micro-batches of the step.
+        rows: numbers of micro-batch and row; ``None``: all rows of batches with documents.
         tokenizer: see :meth:`MicroBatch.head`.
     """
     if rows is None:
@@ -96,7 +98,7 @@ def look_at(
 
 
 def tagged(batches: Sequence[MicroBatch]) -> list[str] | None:
-    """Identities of the documents with a tag; ``None`` where no batch tells of documents."""
+    """Identities of the documents with a tag; ``None`` if no batch has documents."""
     known = [row for batch in batches if batch.documents is not None for row in batch.documents]
     if not any(batch.documents is not None for batch in batches):
         return None
@@ -108,9 +110,9 @@ def _to_host(tensor: Tensor) -> Tensor:
 
 
 def documents_of(batch: Any) -> list[list[Entry]] | None:
-    """The documents of each row of a batch; ``None`` where it does not say.
+    """The documents of each row of a batch; ``None`` if the batch has no documents.
 
-    ``batch["documents"]`` has a string a row: a JSON list of objects, or anything else, which is one document's name.
+    ``batch["documents"]`` has one string per row: a JSON list of objects; any other string is the name of one document.
     """
     if not isinstance(batch, Mapping) or "documents" not in batch:
         return None
@@ -133,15 +135,17 @@ def identity(entry: Entry) -> str:
 
 
 def mask_rows(batch: MutableMapping[str, Any], documents: Sequence[Sequence[Entry]], skipped: set[str]) -> int:
-    """Take the labels of the rows that hold a skipped document: -100, in a copy that takes the labels' place.
+    """Mask rows with a skipped document: replace the labels of the batch by a copy with -100 in these rows.
 
     Returns:
-        How many rows.
+        The number of masked rows.
     """
     rows = [i for i, row in enumerate(documents) if any(identity(entry) in skipped for entry in row)]
     keys = [key for key in ("shift_labels", "labels") if key in batch]
     if rows and not keys:
-        rank_zero_warn("NoiseSensitivity: batches have no shift_labels or labels, so that skipped documents come back")
+        rank_zero_warn(
+            "NoiseSensitivity: batches have no shift_labels or labels, so that skipped documents can't be masked"
+        )
     if not rows or not keys:
         return 0
     for key in keys:

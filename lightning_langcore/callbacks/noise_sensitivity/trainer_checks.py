@@ -1,4 +1,4 @@
-"""What the monitor asks of the trainer."""
+"""Requirements of the monitor on the trainer."""
 
 from typing import Any, TypeVar
 
@@ -8,33 +8,34 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from lightning_langcore.callbacks.core_guard import CoreGuard
-from lightning_langcore.callbacks.order import refuse_behind
+from lightning_langcore.callbacks.order import refuse_wrong_order
 
 T = TypeVar("T")
 
 
 def refuse(trainer: pl.Trainer, pl_module: pl.LightningModule, monitor: Callback, action: str) -> None:
-    """Refuse what can't be honoured.
+    """Refuse a trainer or module that the monitor does not support.
 
     Raises:
-        ValueError: a sharded strategy, manual optimization, a scaler that wants gradients, a guard before the monitor.
+        ValueError: a sharded strategy, manual optimization, a GradScaler with ``skip`` or ``stop``, a guard before the
+            monitor.
     """
     if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
         raise ValueError(
-            "NoiseSensitivity looks at whole gradients and can't under"
+            "NoiseSensitivity needs whole gradients and is not supported under"
             f" trainer.strategy={type(trainer.strategy).__name__}: use one device or strategy=ddp"
         )
     if not pl_module.automatic_optimization:
         raise ValueError(
-            f"NoiseSensitivity can't tell what a step is in {type(pl_module).__name__}, which optimizes by hand"
-            " (automatic_optimization=False): let Lightning optimize, or leave the monitor out"
+            f"NoiseSensitivity does not support manual optimization, which {type(pl_module).__name__} uses"
+            " (automatic_optimization=False): use automatic optimization, or leave the monitor out"
         )
     if action in ("skip", "stop") and scaler_of(trainer) is not None:
         raise ValueError(
-            f"NoiseSensitivity(action={action!r}) can't skip under trainer.precision=16-mixed, whose GradScaler wants"
+            f"NoiseSensitivity(action={action!r}) can't skip under trainer.precision=16-mixed, whose GradScaler needs"
             " gradients: use trainer.precision=bf16-mixed, or action=log or clip"
         )
-    refuse_behind(trainer, monitor, CoreGuard, "would see gradients that the guard has zeroed")
+    refuse_wrong_order(trainer, monitor, CoreGuard, "would see gradients that the guard has set to zero")
 
 
 def scaler_of(trainer: pl.Trainer) -> Any:
@@ -42,10 +43,10 @@ def scaler_of(trainer: pl.Trainer) -> Any:
     return getattr(trainer.precision_plugin, "scaler", None)
 
 
-def from_all_ranks(trainer: pl.Trainer, mine: T) -> list[T]:
-    """What every rank has, in the order of the ranks."""
+def from_all_ranks(trainer: pl.Trainer, local: T) -> list[T]:
+    """The local values of all ranks, in the order of the ranks."""
     if trainer.world_size == 1:
-        return [mine]
+        return [local]
     gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, mine)
+    torch.distributed.all_gather_object(gathered, local)
     return gathered

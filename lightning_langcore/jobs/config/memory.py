@@ -154,7 +154,7 @@ def training_of(cfg: DictConfig) -> Training:
         masked=str(cfg.task._target_).endswith(SFT),
         checkpointing=bool(cfg.model.get("activation_checkpointing", False)),
         chunked_loss=bool(cfg.task.get("chunked_loss", False)),
-        scores=scores,
+        evaluates=scores,
         accumulates=(cfg.trainer.get("accumulate_grad_batches") or 1) > 1,
         guard=guard,
         copies_start=copies_start,

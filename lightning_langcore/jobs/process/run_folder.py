@@ -10,7 +10,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.results.record import Results
-from lightning_langcore.training.resume import AUTO, differences, told
+from lightning_langcore.training.resume import AUTO, described, differences
 from lightning_langcore.utils.atomic_files import write_text
 from lightning_langcore.utils.progress import say
 
@@ -73,7 +73,7 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
         completed = found is not None and found.status == "completed"
         if differing and (completed or any(folder.glob("checkpoints/*.ckpt"))):
             raise ValueError(
-                f"{folder} holds a run with another configuration ({told(differing)}): choose another folder"
+                f"{folder} holds a run with another configuration ({described(differing)}): choose another folder"
                 " (hydra.run.dir, for a sweep hydra.sweep.dir), or remove that one"
             )
         if completed:

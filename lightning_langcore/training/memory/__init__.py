@@ -1,1 +1,1 @@
-"""The memory that a training needs, from shapes alone."""
+"""Memory of a training, estimated from shapes alone."""

@@ -1,8 +1,8 @@
-"""What each part of a training takes, in bytes on one device, from shapes alone: arithmetic on a LLaMA.
+"""Memory of each part of a training, in bytes on one device, from shapes alone: formulas for a LLaMA.
 
-Letters in the formulas: N tokens on a device at once (B sequences of T), h hidden, i intermediate, q and k widths of
-the queries and of the keys (heads x head size), V vocabulary, e bytes of a weight and of the residual stream, c bytes
-of the matrix products (2 under autocast).
+Symbols in the formulas: N tokens per device and micro-batch (B sequences of T), h hidden size, i intermediate size,
+q and k widths of queries and keys (heads x head size), V vocabulary size, e bytes per weight and per element of the
+residual stream, c bytes per element of matrix products (2 under autocast).
 """
 
 import math
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 from lightning_langcore.metrics.functional import ROWS
 from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
-from lightning_langcore.regions.weight_set import IDX_FOR_SPEED, INT32_MAX
+from lightning_langcore.regions.weight_set import IDX_FOR_FAST_ACCESS, INT32_MAX
 
 Shapes = Mapping[str, Sequence[int]]
 _BNB_BLOCK = 256
-_BNB_CODE = 256 * 4  # bytes of the table of its 8-bit numbers, one for each moment
+_BNB_CODE = 256 * 4  # bytes of bitsandbytes' table of 8-bit numbers, one table per moment
 
 
 @dataclass(frozen=True)
 class Model:
-    """Shapes of the parameters, and what else of a config decides the activations.
+    """Shapes of the parameters, and the settings of a config that determine the size of activations.
 
-    ``changes_logits``: what comes out is not just what the head makes, so that all logits of a scored batch are held.
+    ``changes_logits``: the model changes the output of its head, so that an evaluation holds all logits of a batch.
     """
 
     shapes: Shapes
@@ -43,14 +43,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What an optimizer keeps.
+    """Memory properties of an optimizer.
 
     Args:
-        num_states: tensors as large as the parameter: 2 for Adam, 1 for momentum.
-        has_counter: a float32 step count for each parameter.
-        min_8bit_size: elements from which on states are 8-bit, in blocks with a float32 each; ``None``: they are not.
-        paged: states lie in memory that the host can take over.
-        num_copies: whole copies of the parameters during a step, as ``foreach`` makes them.
+        num_states: state tensors in the shape of the parameter: 2 for Adam, 1 for momentum.
+        has_counter: whether there is a float32 step count per parameter.
+        min_8bit_size: number of elements from which states are 8-bit, in blocks with one float32 each; ``None``: no
+            8-bit states.
+        paged: whether states can be paged out to the host.
+        num_copies: whole copies of the parameters during a step, as with ``foreach``.
     """
 
     num_states: int
@@ -62,7 +63,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Guard:
-    """Which weights are kept: the fraction of each candidate, as single weights or whole rows or columns."""
+    """The guarded weights: the fraction of each candidate, as single weights or whole rows or columns."""
 
     candidates: Shapes
     fraction: float
@@ -71,26 +72,27 @@ class Guard:
 
 @dataclass(frozen=True)
 class Training:
-    """What of a run decides its memory.
+    """The settings of a run that determine its memory.
 
     Args:
-        model: see there.
-        optimizer: see there.
-        width: bytes of a weight, of its gradient and of what an unquantized optimizer keeps of it.
+        model: see :class:`Model`.
+        optimizer: see :class:`Optimizer`.
+        width: bytes of a weight, of its gradient and of each unquantized optimizer state.
         autocast: matrix products in 2 bytes from float32 weights.
-        batch_size: sequences on a device at once.
-        block_size: tokens a sequence.
-        attention: ``eager`` holds the T x T scores, any other does not.
-        masked: several texts in a row, so that attention is given a mask.
-        checkpointing: only the inputs of the layers are held, and each is run again in the backward pass.
-        chunked_loss: logits of a few hundred positions at once.
-        accumulates: gradients of several batches are added up.
-        scores: languages are scored between steps.
-        guard: ``None``: no guard.
+        batch_size: sequences per device and micro-batch.
+        block_size: tokens per sequence.
+        attention: ``eager`` holds the T x T attention scores, other implementations do not.
+        masked: several texts in a row, so that attention gets a mask.
+        checkpointing: activation checkpointing: only the inputs of the layers are held, and each layer runs again in
+            the backward pass.
+        chunked_loss: the loss is computed for a few hundred positions at a time.
+        accumulates: gradients of several batches are accumulated.
+        evaluates: languages are evaluated between steps.
+        guard: the guarded weights; ``None``: no guard.
         copies_start: a float32 copy of all weights on the CPU (WeightDiff without a reference).
         strategy: ``one``, ``ddp`` or ``fsdp2``.
-        num_devices: over which FSDP2 divides.
-        bucket_views: DDP's buckets are the gradients, not copies of them.
+        num_devices: number of devices over which FSDP2 shards.
+        bucket_views: DDP's gradients are views of its buckets, not copies.
     """
 
     model: Model
@@ -104,7 +106,7 @@ class Training:
     checkpointing: bool = False
     chunked_loss: bool = False
     accumulates: bool = False
-    scores: bool = False
+    evaluates: bool = False
     guard: Guard | None = None
     copies_start: bool = False
     strategy: str = "one"
@@ -118,17 +120,17 @@ class Training:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens on a device at once."""
+        """Tokens per device and micro-batch."""
         return self.batch_size * self.block_size
 
     @property
     def num_shards(self) -> int:
-        """Devices over which weights are divided."""
+        """Number of devices over which weights are sharded."""
         return self.num_devices if self.strategy == "fsdp2" else 1
 
 
 def state_bytes(training: Training) -> int:
-    """What the optimizer keeps of the weights that a device holds."""
+    """Optimizer states of the weights on one device."""
     optimizer, total = training.optimizer, 0
     small = optimizer.min_8bit_size
     for size in _local_sizes(training):
@@ -142,7 +144,7 @@ def state_bytes(training: Training) -> int:
 
 
 def guard_bytes(training: Training) -> int:
-    """The guarded values and where they are: see :class:`lightning_langcore.CoreGuard`."""
+    """The guarded values and their positions, see :class:`lightning_langcore.CoreGuard`."""
     guard = training.guard
     if guard is None:
         return 0
@@ -155,35 +157,35 @@ def _guarded(shape: Sequence[int], guard: Guard, width: int) -> int:
     if guard.granularity == "element":
         count = round(guard.fraction * size)
         place = 4 if size <= INT32_MAX else 8
-        return width * count + (place * count if count <= IDX_FOR_SPEED * size else math.ceil(size / 8))
-    across = 0 if guard.granularity == "row" else 1
-    lines = round(guard.fraction * shape[across])
-    return lines * (4 + width * (size // shape[across]))
+        return width * count + (place * count if count <= IDX_FOR_FAST_ACCESS * size else math.ceil(size / 8))
+    axis = 0 if guard.granularity == "row" else 1
+    count = round(guard.fraction * shape[axis])
+    return count * (4 + width * (size // shape[axis]))
 
 
 def activation_bytes(training: Training) -> int:
-    """What the forward pass keeps for the backward pass, the logits apart.
+    """Activations that the forward pass keeps for the backward pass, without the logits.
 
-    A layer keeps, a token: for each of its two norms the input in float32, the normalized input and 4 bytes
-    (4h + eh + 4); the inputs of its matrices (2eh, or 5ch where autocast makes a copy for each of five); queries, keys,
-    values, the output (c(2q + 2k)) and 4 bytes a head; four intermediate tensors (4ci). With ``eager`` keys and values
-    are as wide as the queries, and there are T scores a head in float32 and in c bytes. Behind the layers: a norm, the
-    head's input, the ids. A checkpointed layer keeps its input (eh).
+    A layer keeps, per token: for each of its two norms the input in float32, the normalized input and 4 bytes
+    (4h + eh + 4); the inputs of its matrices (2eh, or 5ch where autocast makes a copy for each of five); queries,
+    keys, values, the output (c(2q + 2k)) and 4 bytes per head; four intermediate tensors (4ci). With ``eager`` keys and
+    values are as wide as the queries, and there are T attention scores per head in float32 and in c bytes. After the
+    layers: a norm, the head's input, the ids. A checkpointed layer keeps its input (eh).
     """
     m, e = training.model, training.width
     positions = 2 * training.block_size * m.head_size * e
     each = training.num_tokens * e * m.hidden if training.checkpointing else layer_bytes(training)
-    return m.num_layers * each + behind_bytes(training) + positions
+    return m.num_layers * each + after_layers_bytes(training) + positions
 
 
-def behind_bytes(training: Training) -> int:
-    """Of :func:`activation_bytes`, what stands behind the layers, and is gone when they go backward."""
+def after_layers_bytes(training: Training) -> int:
+    """The part of :func:`activation_bytes` after the layers, which is released before the layers' backward pass."""
     m, e = training.model, training.width
     return training.num_tokens * (4 * m.hidden + e * m.hidden + 4 + training.products * m.hidden + 8)
 
 
 def layer_bytes(training: Training) -> int:
-    """What one layer keeps for its backward pass, see :func:`activation_bytes`."""
+    """Activations that one layer keeps for its backward pass, see :func:`activation_bytes`."""
     m, e, c = training.model, training.width, training.products
     q, k = m.num_heads * m.head_size, m.num_kv_heads * m.head_size
     norms = 2 * (4 * m.hidden + e * m.hidden + 4)
@@ -199,10 +201,11 @@ def layer_bytes(training: Training) -> int:
 
 
 def backward_bytes(training: Training) -> int:
-    """What a layer's backward pass adds to what the layer has kept.
+    """Memory of a layer's backward pass in addition to the layer's activations.
 
-    Gradients of three intermediate tensors and of two of the stream. In float32 and under autocast one of the three
-    takes the place of what the last matrix had kept; with weights of 2 bytes it was measured not to.
+    Gradients of three intermediate tensors and of two tensors of the residual stream. In float32 and under autocast one
+    of the three replaces the activation of the last matrix; measurements show that this does not hold with weights of 2
+    bytes.
     """
     m, e = training.model, training.width
     num_tensors = 3 if e == 2 else 2
@@ -210,17 +213,17 @@ def backward_bytes(training: Training) -> int:
 
 
 def head_gradient_bytes(training: Training) -> int:
-    """The gradient of the head, which is made first."""
+    """The gradient of the head, the first of the backward pass."""
     return math.ceil(training.width * training.model.vocabulary * training.model.hidden / training.num_shards)
 
 
 def logit_bytes(training: Training) -> tuple[int, int]:
-    """The most that logits and loss hold in the forward pass, and at the start of the backward pass.
+    """Peak memory of logits and loss in the forward pass, and at the start of the backward pass.
 
-    Forward the logits stand in the type of the products, in float32 and as log-probabilities; backward the
-    log-probabilities and two gradients are float32: 12 bytes each. In chunks the logits of 512 positions stand once in
-    float32 (and once in the type of the products, where that is another), and the forward pass already makes the
-    gradients of the head (float32, then e) and of its input.
+    The forward pass holds the logits in the dtype of the products, in float32 and as log-probabilities; the backward
+    pass holds the log-probabilities and two gradients in float32: 12 bytes per logit. With a chunked loss the logits of
+    512 positions are held in float32 (and in the dtype of the products, if it differs), and the forward pass already
+    computes the gradients of the head (float32, then e) and of its input.
     """
     m, c, e = training.model, training.products, training.width
     if not training.chunked_loss:
@@ -232,13 +235,13 @@ def logit_bytes(training: Training) -> tuple[int, int]:
     return made + chunk, made + (0 if e == 4 else e * m.vocabulary * m.hidden)
 
 
-def scoring_bytes(training: Training) -> int:
-    """The most that a batch of 4096 tokens holds while it is scored, without gradients: in a layer, or in the head.
+def evaluation_bytes(training: Training) -> int:
+    """Peak memory of the evaluation of a batch of 4096 tokens, without gradients: in a layer, or in the head.
 
-    In a layer, a token: seven times the stream (7eh) and either three intermediate tensors and an input (3ci + ch) or
-    queries, keys, values and output (4cq; with ``eager`` 6cq, and scores of 8 bytes). In the head: five times the
-    stream, with autocast the head's input, and the logits of 512 positions in float32 and, where that is another, in
-    the type of the products; all logits in that type where the model changes them.
+    In a layer, per token: seven times the residual stream (7eh) and either three intermediate tensors and an input
+    (3ci + ch) or queries, keys, values and output (4cq; with ``eager`` 6cq, and attention scores of 8 bytes). In the
+    head: five times the residual stream, with autocast the head's input, and the logits of 512 positions in float32
+    and, if it differs, in the dtype of the products; all logits in this dtype if the model changes them.
     """
     m, e, c = training.model, training.width, training.products
     q, tokens = m.num_heads * m.head_size, max(BATCH_TOKENS, training.block_size)
@@ -254,7 +257,7 @@ def scoring_bytes(training: Training) -> int:
 
 
 def cast_bytes(training: Training) -> tuple[int, int, int]:
-    """Copies of matrices in 2 bytes that autocast makes: the head's, those that wait for backward, and one layer's."""
+    """2-byte copies of matrices by autocast: of the head, of all layers for the backward pass, and of one layer."""
     if not training.autocast:
         return 0, 0, 0
     m = training.model
@@ -263,24 +266,24 @@ def cast_bytes(training: Training) -> tuple[int, int, int]:
 
 
 def step_bytes(training: Training) -> int:
-    """Working copies of the optimizer's step; a fused one has none, a plain loop one of the largest tensor."""
+    """Temporary copies in the optimizer's step: none if it is fused, one of the largest tensor in a plain loop."""
     sizes, optimizer = _local_sizes(training), training.optimizer
     copies = optimizer.num_copies * training.width * sum(sizes)
     guard = training.guard
-    if guard is not None:  # positions are made int64 for one matrix at a time
+    if guard is not None:  # positions are converted to int64, one matrix at a time
         largest = max(map(math.prod, guard.candidates.values()), default=0)
         copies = max(copies, 8 * round(guard.fraction * largest) if guard.granularity == "element" else 0)
     return copies
 
 
 def bucket_bytes(training: Training) -> int:
-    """DDP: the buckets into which gradients are copied to be summed over the devices."""
+    """DDP: the buckets into which gradients are copied for the sum over devices."""
     has_copies = training.strategy == "ddp" and not training.bucket_views
     return training.width * training.model.num_weights if has_copies else 0
 
 
 def gathered_bytes(training: Training) -> int:
-    """FSDP2: embeddings, norm and head whole, the present layer, the next, and the buffer in which that arrives."""
+    """FSDP2: whole embeddings, norm and head, the current layer, the next layer, and its communication buffer."""
     if training.num_shards == 1:
         return 0
     rest = training.model.num_weights - sum(_layers(training.model.shapes).values())
@@ -288,7 +291,7 @@ def gathered_bytes(training: Training) -> int:
 
 
 def late_gradient_bytes(training: Training) -> int:
-    """Gradients that are made last of all: the first layer's, and the embeddings' where the head has its own."""
+    """Gradients computed last: of the first layer, and of the embeddings if the head is not tied to them."""
     m = training.model
     table = m.vocabulary * m.hidden
     rest = m.num_weights - sum(_layers(m.shapes).values())
@@ -300,7 +303,7 @@ def _largest_layer(training: Training) -> int:
 
 
 def _layers(shapes: Shapes) -> dict[str, int]:
-    """Weights of each numbered layer."""
+    """Number of weights of each numbered layer."""
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():
         number = next((part for part in name.split(".") if part.isdigit()), None)
@@ -310,12 +313,12 @@ def _layers(shapes: Shapes) -> dict[str, int]:
 
 
 def _local_sizes(training: Training) -> list[int]:
-    """Elements of each parameter on one device: FSDP2 divides the rows, the first device has most."""
+    """Elements of each parameter on one device: FSDP2 shards the rows, and the first device has most of them."""
     return [
         math.ceil(shape[0] / training.num_shards) * math.prod(shape[1:]) for shape in training.model.shapes.values()
     ]
 
 
 def local_weights(training: Training) -> int:
-    """Weights on one device."""
+    """Number of weights on one device."""
     return sum(_local_sizes(training))

@@ -1,14 +1,15 @@
-"""How much memory a training needs, and when: the parts of ``footprint`` put together as Lightning's step holds them.
+"""Peak memory of a training: the parts of ``footprint``, summed at each possible peak of Lightning's step.
 
-Lightning's step is: forward, gradients of the step before set free, backward, optimizer. So there are some moments at
-which most may be held, and the largest decides; weights and states are held at all of them:
+A step of Lightning runs the forward pass, releases the gradients of the previous step, and runs the backward pass and
+the optimizer. Memory can peak at the following moments, at all of which weights and optimizer states are held:
 
-forward    its end: the old gradients, activations, logits
-backward   its start: activations, logits and their gradients; the weights' gradients only if they are accumulated
-layers     when the layers begin: what stood behind them and the logits are gone, but for the gradient of the head
-last       its last layer, the model's first: all gradients but its own, and what it needs
-step       the optimizer's: all gradients, and its working copies
-scoring    of the languages, between steps: the last gradients, a batch without gradients
+forward     end of the forward pass: previous gradients, activations, logits
+backward    start of the backward pass: activations, logits and their gradients; gradients of the weights only if they
+            are accumulated
+layers      start of the layers' backward pass: all activations of the layers, the gradient of the head
+last        backward pass of the model's first layer: gradients of all other weights, activations of this layer
+step        optimizer step: all gradients, temporary copies
+evaluation  evaluation of the languages between steps: the last gradients, a batch without gradients
 """
 
 from dataclasses import dataclass, field
@@ -23,19 +24,19 @@ MOMENTS = {
     "layers": "the backward pass of the last layer",
     "last": "the end of the backward pass",
     "step": "the optimizer's step",
-    "scoring": "the scoring of a language",
+    "evaluation": "the evaluation of a language",
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes on one device at the moment at which most is held, and bytes on the host, by what they are for.
+    """Bytes on one device at the peak, and bytes on the host, by purpose.
 
     Attributes:
-        moment: a key of ``MOMENTS``.
-        device: what is held then.
-        host: what lies in the CPU's memory, of one process.
-        moments: bytes on the device at each of them.
+        moment: the moment of the peak, a key of ``MOMENTS``.
+        device: purpose -> bytes on one device at the peak.
+        host: purpose -> bytes in the CPU's memory, per process.
+        moments: moment -> bytes on one device.
     """
 
     moment: str
@@ -45,12 +46,12 @@ class Plan:
 
     @property
     def num_bytes(self) -> int:
-        """On the device."""
+        """Bytes on the device at the peak."""
         return sum(self.device.values())
 
 
 def plan(training: Training) -> Plan:
-    """What a training holds on each device, and when it is most."""
+    """The peak memory of a training on each device, by purpose."""
     always = {
         "weights": training.width * footprint.local_weights(training),
         "optimizer states": footprint.state_bytes(training),
@@ -88,7 +89,7 @@ def _moments(training: Training) -> dict[str, dict[str, int]]:
         },
         "layers": {
             "gradients": gradients if training.accumulates else footprint.head_gradient_bytes(training),
-            "activations": held - footprint.behind_bytes(training),
+            "activations": held - footprint.after_layers_bytes(training),
             "cast weights": layers,
             "a layer's backward pass": footprint.backward_bytes(training) + (one if training.checkpointing else 0),
         },
@@ -100,7 +101,7 @@ def _moments(training: Training) -> dict[str, dict[str, int]]:
         },
         "step": {"gradients": gradients, "working copies of the step": footprint.step_bytes(training)},
     }
-    if training.scores:
-        scored = footprint.scoring_bytes(training)
-        moments["scoring"] = {"gradients": gradients, "cast weights": head, "a scored batch": scored}
+    if training.evaluates:
+        evaluated = footprint.evaluation_bytes(training)
+        moments["evaluation"] = {"gradients": gradients, "cast weights": head, "an evaluated batch": evaluated}
     return moments

@@ -147,7 +147,7 @@ def test_resumed_rows_equal_uninterrupted_ones(tmp_path):
 
 
 def test_nothing_to_score_is_refused():
-    with pytest.raises(ValueError, match="nothing to score"):
+    with pytest.raises(ValueError, match="no text to evaluate"):
         fit(ContinuedPretraining(tiny_llama(), ADAMW), blocks(1), [MultilingualPerplexity(milestones=[0])])
     with pytest.raises(ValueError, match="must not be negative"):
         MultilingualPerplexity(milestones=[-1])

@@ -57,7 +57,7 @@ def test_a_resumed_run_is_not_perturbed_again(tmp_path):
 
 def test_a_guard_that_stands_first_is_refused_before_the_first_step():
     region = random_half(tiny_llama())
-    with pytest.raises(ValueError, match=r"PerturbRegion stands behind CoreGuard .* would be undone .*in_order"):
+    with pytest.raises(ValueError, match=r"PerturbRegion comes after CoreGuard .* would be undone .*in_order"):
         fit(module(), blocks(2), [CoreGuard(region), PerturbRegion(region)])
 
 

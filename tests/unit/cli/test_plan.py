@@ -32,7 +32,7 @@ def test_a_configuration_is_planned_as_it_would_run(folder):
     planned = planning.training_of(composed(*words, "optimizer=adamw8bit", "data.batch_size=3", "trainer=ddp"))
     assert planned.model == training()[1].model
     assert planned.optimizer == Optimizer(2, min_8bit_size=4096)
-    assert (planned.batch_size, planned.block_size, planned.width, planned.scores) == (3, 128, 4, True)
+    assert (planned.batch_size, planned.block_size, planned.width, planned.evaluates) == (3, 128, 4, True)
     assert planned.guard is not None
     assert planned.guard.fraction == 0.2
     assert (planned.strategy, planned.num_devices) == ("ddp", 2)

@@ -268,7 +268,7 @@ def test_what_can_not_be_recorded_is_refused_by_name_before_any_pass(tmp_path, l
     refused(tmp_path, r"region\.memory allows 1,000 bytes, but model", llama, batches, ["gradient_sum"], query, 1000)
     silent = [{**batch, "shift_labels": torch.full_like(batch["input_ids"], -100)} for batch in batches]
     for nothing in ([], silent):
-        refused(tmp_path, "no scored token", llama, nothing, ["gradient_sum"], query)
+        refused(tmp_path, "no token with a label", llama, nothing, ["gradient_sum"], query)
     weight = llama.model.layers[0].self_attn.q_proj
     weight.weight = torch.nn.Parameter(weight.weight.data.to(torch.int8), requires_grad=False)
     refused(tmp_path, f"{FIRST} is Parameter of torch.int8", llama, batches, ["gradient_sum"], query)

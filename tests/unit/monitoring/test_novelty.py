@@ -17,7 +17,7 @@ def worst_stretch(marks):
 def look(memory, rows):
     """Excess of new pairs and their hashes, where everything is text."""
     pairs = np.ones((len(rows), rows.shape[1] - 1), dtype=bool)
-    is_new, hashes = memory.look(rows, pairs)
+    is_new, hashes = memory.find_new(rows, pairs)
     return unseen(is_new, pairs), hashes
 
 
@@ -30,7 +30,7 @@ def test_unseen_pairs_are_those_that_a_set_does_not_hold():
         is_text = np.ones(rows.shape, dtype=bool)
         is_text[1, :20] = False
         counts = is_text[:, :-1] & is_text[:, 1:]
-        is_new, hashes = memory.look(rows, counts)
+        is_new, hashes = memory.find_new(rows, counts)
         expected, new = [], []
         for row, text in zip(rows, is_text, strict=True):
             pairs = [(a, b) for (a, b), (c, d) in zip(pairwise(row), pairwise(text), strict=True) if c and d]
@@ -48,7 +48,7 @@ def test_unseen_pairs_are_those_that_a_set_does_not_hold():
 def test_a_stretch_ends_at_what_is_no_text():
     pairs = np.ones((1, 40), dtype=bool)
     pairs[0, 19:21] = False
-    is_new, hashes = PairMemory(16).look(np.arange(41)[None], pairs)
+    is_new, hashes = PairMemory(16).find_new(np.arange(41)[None], pairs)
     assert unseen(is_new, pairs)[0] == pytest.approx(0.4 * 19)
     assert len(hashes) == 38
 

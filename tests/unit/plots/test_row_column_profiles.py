@@ -5,7 +5,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from lightning_langcore import plots
-from lightning_langcore.regions.concentration import Concentration, Lines
+from lightning_langcore.regions.concentration import Concentration, MatrixConcentration
 from tests.support.region_plots import numbers, small
 from tests.support.regions import row_column_counts
 
@@ -69,8 +69,8 @@ def test_lines_refuse_what_they_can_not_draw(tmp_path):
 def test_concentration_is_a_ratio_and_hatched_inside_the_interval(tmp_path, drawn):
     outside, inside = Concentration(0.6, 0.05, 0.04, 0.06), Concentration(0.045, 0.05, 0.04, 0.06)
     below = Concentration(0.02, 0.05, 0.04, 0.06)
-    table = {Q.format(0): Lines(9, inside, outside), Q.format(7): Lines(9, outside, below)}
-    table[DOWN.format(7)] = Lines(9, inside, inside)
+    table = {Q.format(0): MatrixConcentration(9, inside, outside), Q.format(7): MatrixConcentration(9, outside, below)}
+    table[DOWN.format(7)] = MatrixConcentration(9, inside, inside)
     plots.concentration_overview(table, tmp_path / "overview.png", "core")
     rows, columns = drawn[0].axes[:2]
     assert numbers(rows) == {(0, 0): "0.9", (0, 1): "12", (1, 1): "0.9"}

@@ -90,7 +90,7 @@ def test_the_seed_decides():
 def test_what_can_not_be_is_refused():
     with pytest.raises(ValueError, match="0 weights"):
         concentration(np.zeros(4, np.int64), 3)
-    with pytest.raises(ValueError, match="4 in a line of 3"):
+    with pytest.raises(ValueError, match="4 in a row or column of 3"):
         concentration(np.array([4, 0]), 3)
     with pytest.raises(ValueError, match="top is 2"):
         concentration(np.array([1, 0]), 3, top=2)

@@ -120,7 +120,7 @@ HOSTILE = {
     "matrix": {f"{A}|idx": int32(5, 6).reshape(1, 2)},
     "scalar": {f"{A}|idx": torch.tensor(5, dtype=torch.int32)},
     "both kinds": {f"{A}|idx": int32(5), f"{A}|bits": torch.ones(16, dtype=torch.uint8)},
-    "unknown kind": {f"{A}|planes": int32(5)},
+    "unknown encoding": {f"{A}|planes": int32(5)},
     "rows out of bounds": {f"{A}|rows": int32(5, 8)},
     "columns unsorted": {f"{A}|cols": int32(5, 4)},
     "columns and rows": {f"{A}|cols": int32(5), f"{A}|rows": int32(5)},

@@ -377,9 +377,9 @@ def test_a_declared_shape_of_2_to_the_60_takes_no_memory(tmp_path, form):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ([2**32, 2**31], "has 2^63 places or more"),
+        ([2**32, 2**31], "has 2^63 elements or more"),
         ([10**400, 1], "has no shape"),
-        ([2**62] * 60, "has 2^63 places or more"),
+        ([2**62] * 60, "has 2^63 elements or more"),
         ([2**62] * 65, "at most 64 whole numbers"),
         ([2.0, 3], "whole numbers"),
         ([True], "whole numbers"),

@@ -41,7 +41,7 @@ def test_every_form_means_the_same_indices(form):
     assert len(made) == len(expected)
     as_bits = WeightSet("bits", made.bitmap(), SHAPE)
     as_idx = WeightSet("idx", made.indices(), SHAPE)
-    assert as_bits == as_idx == made == made.compact() == made.for_speed()
+    assert as_bits == as_idx == made == made.compact() == made.for_fast_access()
     assert made.compact().encoding == "bits"  # 4 bytes an index are more than an eighth of a byte a weight
     rows, cols = made.row_column_counts()
     assert rows.tolist() == [sum(i // 13 == r for i in expected) for r in range(7)]
@@ -82,9 +82,9 @@ def test_a_few_weights_are_indices_and_half_a_matrix_of_columns_is_their_numbers
     assert (few.encoding, few.data.dtype, few.data.nbytes) == ("idx", torch.int32, 8)
     tenth = WeightSet.of(torch.arange(0, 10000, 10), (100, 100))
     assert (tenth.encoding, tenth.data.nbytes) == ("bits", 1250)
-    assert tenth.for_speed().encoding == "idx"
+    assert tenth.for_fast_access().encoding == "idx"
     half = WeightSet.of(torch.arange(0, 10000, 2), (100, 100))
-    assert half.for_speed().encoding == "bits"
+    assert half.for_fast_access().encoding == "bits"
     columns = WeightSet("cols", torch.arange(0, 100, 2), (100, 100))
     assert columns == half
     assert columns.data.nbytes == 200
@@ -100,7 +100,7 @@ def test_a_few_weights_are_indices_and_half_a_matrix_of_columns_is_their_numbers
         ("cols", [13], "outside the 13"),
         ("bits", [255] * 12, "beyond the 91 weights"),
         ("bits", [255] * 11, "not 12 bytes"),
-        ("planes", [1], "unknown kind"),
+        ("planes", [1], "unknown encoding"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(form, data, message):

@@ -25,7 +25,7 @@ def test_without_a_checkpoint_it_begins_at_the_beginning_and_with_one_after_it(t
     with pytest.raises(RuntimeError, match="stopped"):
         trained(tmp_path / "part", callbacks=[StopAt(8)])
     other, second = trained(tmp_path / "part", wanted="auto")
-    assert "going on after step 6, from" in capsys.readouterr().err
+    assert "resuming after step 6, from" in capsys.readouterr().err
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
     for a, b in zip(state_of(first.optimizers[0]), state_of(second.optimizers[0]), strict=True):
         assert torch.equal(a, b)
@@ -68,9 +68,9 @@ REFUSED = {
     "strategy": ({"strategy": "fsdp2 on 2 ranks"}, "was written with fsdp2 on 2 ranks, and this run has one device"),
     "version": ({"format": 0}, r"another version of lightning-langcore.*\(checkpoint format 0, here 2\)"),
     "program": ({"langcore": None}, "or another program"),
-    "weights only": ({"optimizer_states": None}, "lacks optimizer_states: training can't go on from it"),
+    "weights only": ({"optimizer_states": None}, "lacks optimizer_states: training can't resume from it"),
     "region": ({"regions": {"CoreGuard core": "f" * 16}}, r"other regions .*\(CoreGuard core: f+ there, [0-9a-f]+ h"),
-    "no guard": ({"regions": {}}, r"with other regions guarded or damaged \(CoreGuard core: – there, [0-9a-f]+ here"),
+    "no guard": ({"regions": {}}, r"with other regions guarded or perturbed \(CoreGuard core: – there, [0-9a-f]+ here"),
     "damage": ({"regions": {"damage": "f" * 16}}, r"with other regions .*damage: f+ there, – here"),
     "no settings": ({"settings": None}, "another version of lightning-langcore, or another program"),
     "settings": ({"settings": {"lr": 2}}, r"with other settings \(lr: 2 there, 1 here\)"),

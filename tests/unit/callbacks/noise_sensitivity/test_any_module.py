@@ -77,7 +77,7 @@ def scaled(action, folder):
 @pytest.mark.parametrize("action", ["skip", "stop"])
 def test_a_scaler_is_refused_where_steps_are_skipped(tmp_path, action):
     monitor, more = scaled(action, tmp_path)
-    with pytest.raises(ValueError, match=r"GradScaler wants gradients: use trainer\.precision=bf16-mixed"):
+    with pytest.raises(ValueError, match=r"GradScaler needs gradients: use trainer\.precision=bf16-mixed"):
         run_points(monitor, points(2, {}), **more)
 
 

@@ -101,7 +101,7 @@ def test_other_settings_on_resume_start_their_windows_afresh(tmp_path):
         if step == 6:
             trainer.fit(module, loader(batches))
         else:
-            with pytest.warns(UserWarning, match="the checkpoint has other settings; afresh: loss, grad_norm"):
+            with pytest.warns(UserWarning, match="the checkpoint has other settings; reset: loss, grad_norm"):
                 trainer.fit(module, loader(batches), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert monitor.summary()["num_steps"] == 8
 
@@ -147,7 +147,7 @@ def test_a_file_keeps_whole_lines_up_to_the_resumed_step(tmp_path):
     FlagLog(path, 8)
     assert path.read_text() == '{"step": 3}\n{"step": 8}\n'
     path.write_text("something else\n")
-    with pytest.raises(ValueError, match=r"flagged.jsonl, line 1, is no flagged step"):
+    with pytest.raises(ValueError, match=r"flagged.jsonl, line 1, is no record of a flagged step"):
         FlagLog(path, 8)
 
 

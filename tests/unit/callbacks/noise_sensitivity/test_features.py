@@ -59,7 +59,7 @@ def test_surprise_is_that_of_the_labels_that_count(tmp_path, accumulate):
             logits = model(input_ids=batch["input_ids"]).logits.flatten(0, 1)
             nats = torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape)
             nats, labels = nats.detach().numpy()[:, :-1], labels.numpy()[:, :-1]
-            is_new, hashes = pairs.look(batch["input_ids"].numpy(), np.ones(labels.shape, dtype=bool))
+            is_new, hashes = pairs.find_new(batch["input_ids"].numpy(), np.ones(labels.shape, dtype=bool))
             step.append((memory.surprise(labels, nats, is_new), hashes))
             costs.append(Costs.of(labels[labels >= 0], nats[labels >= 0], is_new[labels >= 0]))
         expected.append(None if first == 0 else max(values.max() for values, _ in step))

@@ -17,7 +17,7 @@ from tests.support.training import Plain, fit
         ({"signals": ("los",)}, "must be a list of loss, grad_norm"),
         ({"signals": "loss"}, "signals=loss must be a list"),
         ({"signals": ("core_share",)}, "signals has core_share, which needs region"),
-        ({"signals": ("adam_ratio",), "adam_every_n_steps": 0}, "adam_every_n_steps=0 is never"),
+        ({"signals": ("adam_ratio",), "adam_every_n_steps": 0}, "adam_every_n_steps=0 means never"),
         ({"adam_every_n_steps": -1}, "adam_every_n_steps=-1 must be 0"),
         ({"statistic": "mode"}, "statistic='mode' must be mean or median"),
         ({"threshold": 0.0}, "threshold=0.0 sigmas must be above 0"),
@@ -40,7 +40,7 @@ def test_what_cant_be_honoured_is_refused_by_name():
         automatic_optimization = False
 
     monitor = NoiseSensitivity("skip")
-    with pytest.raises(ValueError, match=r"ByHand, which optimizes by hand \(automatic_optimization=False\)"):
+    with pytest.raises(ValueError, match=r"which ByHand uses \(automatic_optimization=False\)"):
         run_points(monitor, points(1, {}), ByHand())
     trainer = pl.Trainer(**Plain(None, max_steps=1), callbacks=[monitor])
     trainer.strategy.__class__ = pl.strategies.ModelParallelStrategy
@@ -56,5 +56,5 @@ def test_a_region_of_another_model_is_refused_before_the_first_step(tmp_path):
 
 def test_an_optimizer_without_second_moments_is_said(tmp_path):
     monitor = Monitor(dirpath=tmp_path, adam_every_n_steps=2)
-    with pytest.warns(UserWarning, match="adam_every_n_steps=2 is idle, for SGD keeps no exp_avg_sq"):
+    with pytest.warns(UserWarning, match="adam_every_n_steps=2 has no effect, because SGD keeps no exp_avg_sq"):
         fit(ContinuedPretraining(tiny_llama(), SGD), noisy(4, ()), [monitor])

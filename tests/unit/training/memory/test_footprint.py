@@ -21,8 +21,8 @@ from lightning_langcore.training.memory.footprint import (
     Training,
     activation_bytes,
     cast_bytes,
+    evaluation_bytes,
     guard_bytes,
-    scoring_bytes,
     state_bytes,
 )
 from lightning_langcore.training.memory.planner import plan
@@ -132,7 +132,7 @@ def test_scoring_a_batch_holds_what_is_planned(what, precision):
             score._head = None
         before = held.most = held.now
         score(TextLoss(), batch)
-    assert scoring_bytes(planned) == pytest.approx(held.most - before, rel=0.1)
+    assert evaluation_bytes(planned) == pytest.approx(held.most - before, rel=0.1)
 
 
 def test_seven_billion_weights_by_hand():
