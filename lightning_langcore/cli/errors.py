@@ -34,9 +34,9 @@ def message_of(error: Exception) -> str:
 
 
 def _is_lost_rank(error: Exception) -> bool:
-    from lightning_langcore.jobs.process.lifecycle import lost_rank  # torch: 2 s that reading files does not need
+    from lightning_langcore.jobs.process.lifecycle import is_lost_rank  # imports torch, which takes 2 s
 
-    return lost_rank(error)
+    return is_lost_rank(error)
 
 
 def _of_files(error: Exception) -> str:

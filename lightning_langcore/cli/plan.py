@@ -17,7 +17,7 @@ from lightning_langcore.jobs.config.checks import check_training
 from lightning_langcore.jobs.config.devices import accelerator
 from lightning_langcore.jobs.config.memory import device_memory, refuse_too_large, training_of
 from lightning_langcore.jobs.config.region import check_region
-from lightning_langcore.jobs.config.validators import one_line, together
+from lightning_langcore.jobs.config.validators import one_line, raise_together
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.training.memory.footprint import Training
 from lightning_langcore.training.memory.planner import GIB, MOMENTS, Plan, plan
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> None:
     try:
         cfg = compose_run(options.overrides)
         import_modules(cfg.imports)
-        together([lambda: check_region(cfg, None), lambda: check_training(cfg)])
+        raise_together([lambda: check_region(cfg, None), lambda: check_training(cfg)])
         training = training_of(cfg)
         memory = device_memory(cfg) if options.memory is None else options.memory * GIB
         show(cfg, training, plan(training), memory)

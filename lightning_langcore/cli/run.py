@@ -18,7 +18,12 @@ from omegaconf import DictConfig
 from lightning_langcore.cli.errors import has_message, message_of, refuse
 from lightning_langcore.cli.report import load
 from lightning_langcore.jobs.process import run_folder
-from lightning_langcore.jobs.process.lifecycle import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
+from lightning_langcore.jobs.process.lifecycle import (
+    is_lost_rank,
+    refuse_restarts,
+    release_resources,
+    sigterm_as_exception,
+)
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.reports import page
@@ -52,7 +57,7 @@ def guarded_run(cfg: DictConfig) -> None:
     output = Path(cfg.paths.output)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        with ending_on_sigterm(), run_folder.held(output):
+        with sigterm_as_exception(), run_folder.locked(output):
             results = _run_once(cfg, output, sweep)
     except (KeyboardInterrupt, SIGTERMException) as stop:
         _leave_record(cfg, output, "interrupted", "stopped before training began")
@@ -67,7 +72,7 @@ def guarded_run(cfg: DictConfig) -> None:
             sys.exit(1)
         return
     finally:
-        leave_nothing()
+        release_resources()
     if not sweep:
         if results.perplexity and _is_first():
             page.print_table([results])
@@ -93,7 +98,7 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
         return run(cfg)
     except Exception as error:
         with suppress(OSError):
-            if ours and (_is_first() or not lost_rank(error)):  # else the first's own record is the better one
+            if ours and (_is_first() or not is_lost_rank(error)):  # else the first's own record is the better one
                 _leave_record(cfg, output, "failed", message_of(error).splitlines()[0])
             if sweep:
                 told = f"{message_of(error)}\n" if has_message(error) else traceback.format_exc()
