@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> Results:
 
     Writes ``core.safetensors``, ``peripheral.safetensors``, ``random.safetensors`` and ``region.safetensors`` (the
     region of ``region.kind``); a file for each further score; folders with the regions of single languages, monolingual
-    regions and families; ``union.csv``, ``overlap.csv``, and pictures.
+    regions and families; ``union.csv``, ``overlap.csv``, and plots.
 
     Returns:
         The results: the located region, without perplexities.

@@ -102,7 +102,7 @@ def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
 
 
 def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Query]:
-    """The queries whose results :func:`combine` turns into a variant.
+    """The queries whose results :func:`combine` makes a variant from.
 
     Args:
         cfg: the whole configuration; its node ``region`` gives score, granularity and scope.
