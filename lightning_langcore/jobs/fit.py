@@ -108,7 +108,7 @@ def _warn_of_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) ->
     setting = f"trainer.precision={cfg.trainer.precision} with model.dtype={cfg.model.dtype}"
     unmoved = results.drift[-1]["unmoved"] if results.drift else trainer.callback_metrics.get("diff/unmoved")
     if unmoved is None:
-        say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures the share of weights")
+        say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures the unmoved share")
     elif unmoved >= ROUNDED_AWAY:
         outside = " outside the region" if results.drift else ""
         say(
