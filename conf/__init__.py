@@ -1,1 +1,1 @@
-"""The YAML of lightning-langcore; this file makes the folder a package, so that the wheel carries it."""
+"""The YAML of lightning-langcore. This file makes the folder a package, so that the wheel includes it."""

@@ -1,4 +1,4 @@
-"""Errors as the user reads them: one sentence for what the user can fix, the traceback for the rest."""
+"""Messages for errors that the user can fix; other errors keep their traceback."""
 
 import errno
 import sys
@@ -9,41 +9,41 @@ from safetensors import SafetensorError
 from lightning_langcore.utils.atomic_files import system_error
 
 USERS = (ValueError, OSError, SafetensorError)
-"""What the user can fix; the rest keeps its traceback."""
+"""Errors that the user can fix."""
 
 
 def has_message(error: Exception) -> bool:
-    """Whether a sentence is enough; else the traceback is kept."""
+    """Whether a message is enough; otherwise the traceback is shown."""
     return isinstance(error, USERS) or _is_lost_rank(error)
 
 
 def message_of(error: Exception) -> str:
-    """The error for the user, who can fix it or will find the traceback in the job's folder."""
-    behind = system_error(error)
-    if behind is not None and behind.errno in (errno.ENOSPC, errno.EDQUOT):  # not the file that was being copied
-        return _of_files(behind)
+    """The message of an error; for an error without a message of its own, its class and text."""
+    cause = system_error(error)
+    if cause is not None and cause.errno in (errno.ENOSPC, errno.EDQUOT):  # the cause names the full disk's file
+        return _file_message(cause)
     if isinstance(error, ValueError):
         return str(error)
     if _is_lost_rank(error):
-        reason = str(error).splitlines()[0].partition(". This is typically")[0]  # gloo guesses at length
+        reason = str(error).splitlines()[0].partition(". This is typically")[0]  # gloo adds long speculation
         return (
-            f"another rank has ended ({reason}): look at what it said, perhaps it had too little"
+            f"another rank has ended ({reason}): check its output, perhaps it had too little"
             " memory or a full disk; the same command with the same hydra.run.dir goes on from the last checkpoint"
         )
-    return _of_files(error) if isinstance(error, USERS) else f"{type(error).__name__}: {error}"
+    return _file_message(error) if isinstance(error, USERS) else f"{type(error).__name__}: {error}"
 
 
 def _is_lost_rank(error: Exception) -> bool:
-    from lightning_langcore.jobs.process.lifecycle import lost_rank  # torch: 2 s that reading files does not need
+    from lightning_langcore.jobs.process.lifecycle import is_lost_rank  # imports torch, which takes 2 s
 
-    return lost_rank(error)
+    return is_lost_rank(error)
 
 
-def _of_files(error: Exception) -> str:
+def _file_message(error: Exception) -> str:
     reason = str(error).strip() or type(error).__name__
     return (
         f"a file could not be written or read ({reason}): is the disk full? Free some space, or set paths.artifacts and"
-        " paths.runs to other folders; what was written whole is kept"
+        " paths.runs to other folders; complete files are kept"
     )
 
 

@@ -1,6 +1,6 @@
 """The command line: ``python train.py ...`` in a clone, ``langcore ...`` anywhere.
 
-What a subcommand needs is imported when it is called: a list of the experiments must not wait for PyTorch.
+The imports of a subcommand are made when it is called, so that listing the experiments does not import PyTorch.
 """
 
 import sys
@@ -9,24 +9,24 @@ from importlib import import_module, resources
 from importlib.resources.abc import Traversable
 
 SUBCOMMANDS = ("plan", "region", "report")
-"""Each is a file beside this one, with ``main(arguments)``; other arguments are those of a run."""
+"""Each is a module of this package with ``main(arguments)``. Any other arguments are those of a run."""
 
-USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run one; -m for a sweep
+USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run an experiment; -m for a sweep
        langcore report FOLDER [FOLDER ...] [-o FILE]                one HTML page from run folders
-       langcore region show|combine|overlap ...                     what region files hold, set algebra, overlap; try -h
-       langcore plan [group=choice | key=value ...]                 the memory that a training will need; try -h
+       langcore region show|combine|overlap ...                     contents, set algebra and overlap of regions; try -h
+       langcore plan [group=choice | key=value ...]                 the memory that a training needs; try -h
 
 experiments:"""
 MORE = """
-A group=choice takes a file of conf/group, a key=value changes one setting of it. With --cfg job the composed
-configuration of a run is printed and nothing is run; --hydra-help lists Hydra's own flags."""
+A group=choice selects a file of conf/group, a key=value changes one setting. --cfg job prints the composed
+configuration of a run without running it; --hydra-help lists Hydra's own flags."""
 
 
 def main(config_path: str = "pkg://lightning_langcore.conf") -> None:
-    """Run the command that the arguments of this process name.
+    """Run the command of ``sys.argv``.
 
     Args:
-        config_path: where Hydra finds ``train.yaml``: a folder, or the package in which it is installed.
+        config_path: a folder or package with ``train.yaml``, for Hydra.
     """
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -42,7 +42,7 @@ def main(config_path: str = "pkg://lightning_langcore.conf") -> None:
 
 
 def experiments() -> dict[str, str]:
-    """Name of each experiment and the first sentence of its header."""
+    """Name of each experiment and the first line of its header."""
     return {name: _header(file) for name, file in _choices("experiment")}
 
 
@@ -59,7 +59,7 @@ def _print_usage(with_groups: bool) -> None:
 
 
 def _choices(group: str) -> Iterator[tuple[str, Traversable]]:
-    """Name and file of each choice of a group, by name."""
+    """Name and file of each choice of a group, sorted by name."""
     for file in sorted((resources.files("lightning_langcore.conf") / group).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             yield file.name.removesuffix(".yaml"), file

@@ -1,4 +1,4 @@
-"""Run one job, or one of a sweep: what Hydra calls, and what stays in the run folder however it ends."""
+"""Run one job, alone or in a sweep: the function that Hydra calls, and the records that a failed job leaves."""
 
 import importlib
 import os
@@ -18,7 +18,12 @@ from omegaconf import DictConfig
 from lightning_langcore.cli.errors import has_message, message_of, refuse
 from lightning_langcore.cli.report import load
 from lightning_langcore.jobs.process import run_folder
-from lightning_langcore.jobs.process.lifecycle import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
+from lightning_langcore.jobs.process.lifecycle import (
+    is_lost_rank,
+    refuse_restarts,
+    release_resources,
+    sigterm_as_exception,
+)
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.reports import page
@@ -30,15 +35,15 @@ JOBS = ("fit", "locate", "perturb", "perturb_dimension", "pretrain_base")
 INTERRUPTED = 130
 TERMINATED = 143
 ERROR_FILE = "error.txt"
-"""In the folder of a job that a sweep has gone on without: what was wrong."""
+"""Written to the folder of a failed job of a sweep: the message or the traceback."""
 
 
 def run(cfg: DictConfig) -> Results:
     """Run the job that ``job.name`` names.
 
     Raises:
-        ValueError: an unknown job, or something that the job can't honour.
-        KeyboardInterrupt: the user stopped it; what was reached is written.
+        ValueError: an unknown job, or invalid or unsupported settings.
+        KeyboardInterrupt: the user stopped the job; the results so far are written.
     """
     if cfg.job.name not in JOBS:
         raise ValueError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
@@ -48,11 +53,11 @@ def run(cfg: DictConfig) -> Results:
 
 
 def guarded_run(cfg: DictConfig) -> None:
-    """What Hydra calls: run, print, and turn what a user can mend into one line instead of a traceback."""
+    """The function that Hydra calls: run the job, print its results, and print a message for an error with one."""
     output = Path(cfg.paths.output)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        with ending_on_sigterm(), run_folder.held(output):
+        with sigterm_as_exception(), run_folder.locked(output):
             results = _run_once(cfg, output, sweep)
     except (KeyboardInterrupt, SIGTERMException) as stop:
         _leave_record(cfg, output, "interrupted", "stopped before training began")
@@ -61,13 +66,13 @@ def guarded_run(cfg: DictConfig) -> None:
     except Exception as error:
         if not sweep and not has_message(error):
             raise
-        job = f"{output}: " if sweep else ""  # jobs that run side by side talk at once
-        say(f"{job}error: {message_of(error)}", every_rank=True)  # one rank alone may know what is wrong
+        job = f"{output}: " if sweep else ""  # parallel jobs print to the same terminal
+        say(f"{job}error: {message_of(error)}", every_rank=True)  # the error may be on one rank only
         if not sweep:
             sys.exit(1)
         return
     finally:
-        leave_nothing()
+        release_resources()
     if not sweep:
         if results.perplexity and _is_first():
             page.print_table([results])
@@ -75,15 +80,17 @@ def guarded_run(cfg: DictConfig) -> None:
 
 
 def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
-    """Run the job, unless its folder holds it, completed; a failure leaves its record there, in a sweep its traceback.
+    """Run the job unless its folder holds it, completed; a failure is recorded in the folder.
+
+    In a sweep, the message or the traceback is written to ``ERROR_FILE``.
 
     Raises:
-        ValueError: the folder holds another run, and all that :func:`run` raises.
+        ValueError: the folder holds another run; or see :func:`run`.
     """
-    ours = False
+    claimed = False
     try:
         finished = run_folder.claim(cfg, HydraConfig.instance().cfg, output)  # type: ignore[arg-type]
-        ours = True
+        claimed = True
         (output / ERROR_FILE).unlink(missing_ok=True)
         if finished is not None:
             say(f"{output} holds this run already, completed: not run again")
@@ -93,42 +100,42 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
         return run(cfg)
     except Exception as error:
         with suppress(OSError):
-            if ours and (_is_first() or not lost_rank(error)):  # else the first's own record is the better one
+            if claimed and (_is_first() or not is_lost_rank(error)):  # rank 0 records why it ended
                 _leave_record(cfg, output, "failed", message_of(error).splitlines()[0])
             if sweep:
-                told = f"{message_of(error)}\n" if has_message(error) else traceback.format_exc()
-                write_text(output / ERROR_FILE, told)
+                text = f"{message_of(error)}\n" if has_message(error) else traceback.format_exc()
+                write_text(output / ERROR_FILE, text)
         raise
 
 
 class Folders(Callback):
-    """Looks at the output folder before Hydra makes it, and writes the report of a sweep when all jobs are done."""
+    """Check the output folder before Hydra makes it, and write the report of a sweep after its last job."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Before a single run."""
+        """Check the output folder of a single run."""
         _check_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Before a sweep."""
+        """Check the output folder of a sweep."""
         _check_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """After a sweep: table, report, and exit status 1 if a job failed or was refused."""
+        """Print the table of a sweep, write its report, and exit with status 1 if a job failed."""
         sweep = Path(config.hydra.sweep.dir)
         try:
-            runs, passed_over = load([sweep])
+            runs, skipped = load([sweep])
             if any(results.perplexity for results in runs):
                 page.print_table(runs)
-            say(str(page.write_html(runs, sweep / "report.html", passed_over)))
-        except (ValueError, OSError) as error:  # Hydra would make a warning of it
+            say(str(page.write_html(runs, sweep / "report.html", skipped)))
+        except (ValueError, OSError) as error:  # Hydra would turn it into a warning
             refuse(message_of(error))
-        refused = [results for results in runs if (results.folder / ERROR_FILE).exists()]
-        if passed_over or refused or any(results.status != "completed" for results in runs):
+        failed = [results for results in runs if (results.folder / ERROR_FILE).exists()]
+        if skipped or failed or any(results.status != "completed" for results in runs):
             sys.exit(1)
 
 
 def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:
-    """Leave a record of a run that ended before it had results; one that has some keeps them, and is failed."""
+    """Write a record for a run that ended without one; existing results are kept, and marked failed after an error."""
     if not (output / "results.json").exists():
         results = Results(output, experiment=cfg.name, seed=cfg.seed, model={"name": cfg.model.name})
     elif status == "failed":
@@ -142,7 +149,7 @@ def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> Non
 def _status_of(stop: BaseException) -> int:
     if isinstance(stop, KeyboardInterrupt):
         return INTERRUPTED
-    # the first rank would be killed by Lightning, if another that it has started ended with an error before it
+    # Lightning kills rank 0 if a rank that it has started ends with an error before it
     return TERMINATED if _is_first() else 0
 
 
@@ -157,4 +164,4 @@ def _check_writable(setting: str, folder: Path) -> None:
             refuse(f"{setting}={folder} can't be made: {existing.parent} is a file; set paths.runs to a folder")
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        refuse(f"{setting}={folder} can't be written: set paths.runs to a folder of yours")
+        refuse(f"{setting}={folder} can't be written: set paths.runs to a writable folder")

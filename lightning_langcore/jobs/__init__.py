@@ -1,1 +1,1 @@
-"""Orders of work. Each module has ``run(cfg) -> Results`` and is chosen by ``job.name``."""
+"""The jobs. Each module has ``run(cfg) -> Results`` and is chosen by ``job.name``."""

@@ -1,4 +1,4 @@
-"""Train once, after damaging a region or not; score all languages before, between and after."""
+"""Train once, optionally after perturbing a region; evaluate all languages before, during and after training."""
 
 import time
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def run(cfg: DictConfig) -> Results:
         The results, also written to the run folder.
 
     Raises:
-        ValueError: something in the configuration can't be honoured.
-        KeyboardInterrupt: the user stopped it; what was reached is written.
+        ValueError: invalid or unsupported settings.
+        KeyboardInterrupt: the user stopped the training; the results so far are written.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
@@ -60,9 +60,9 @@ def run(cfg: DictConfig) -> Results:
         fit(trainer, module, datamodule, cfg.job.ckpt_path)
         if cfg.job.save_model:
             _save(cfg, trainer, model, tokenizer)
-        results.status = "completed"  # not before: a completed run is not begun again
-        _tell_stop(callbacks, results)
-        _tell_rounding(cfg, trainer, results)
+        results.status = "completed"  # not earlier: a completed run is never repeated
+        _record_stop(callbacks, results)
+        _warn_of_rounding(cfg, trainer, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
@@ -71,10 +71,11 @@ def run(cfg: DictConfig) -> Results:
         results.seconds = {"total": now - started, "training": now - training_started}
         if guards:
             results.guard = {"num_frozen": sum(len(guard.region) for guard in guards)}
-            if results.status == "completed" or not is_sharded(cfg):  # else it would ask ranks that may be gone
+            if results.status == "completed" or not is_sharded(cfg):  # needs all ranks: after an error some may be gone
                 results.guard["max_abs_drift"] = max(guard.drift() for guard in guards)
-        begun = results.status == "completed" or results.perplexity  # else what an earlier start has reached is kept
-        if trainer.is_global_zero and (begun or not (output / "results.json").exists()):
+        # a start that measured nothing must not overwrite the results of an earlier one
+        measured = results.status == "completed" or results.perplexity
+        if trainer.is_global_zero and (measured or not (output / "results.json").exists()):
             results.write()
         close(loggers, results)
     if trainer.is_global_zero:
@@ -83,15 +84,15 @@ def run(cfg: DictConfig) -> Results:
 
 
 def _save(cfg: DictConfig, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the trained model to ``model/``; of shards all ranks put it together, and the first writes."""
-    whole = fsdp2.full_state(model) if is_sharded(cfg) else None
+    """Write the trained model to ``model/`` on rank 0; all ranks gather the weights if they are sharded."""
+    state = fsdp2.full_state(model) if is_sharded(cfg) else None
     if trainer.is_global_zero:
         with atomic_folder(Path(cfg.paths.output) / "model") as temporary:
-            loading.save(model, tokenizer, temporary, whole)
+            loading.save(model, tokenizer, temporary, state)
 
 
-def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
-    """A run that its monitor has ended is not a completed one."""
+def _record_stop(callbacks: Sequence[Callback], results: Results) -> None:
+    """Set the status ``interrupted`` for a run that its monitor has stopped."""
     for callback in callbacks:
         if isinstance(callback, NoiseSensitivity) and callback.stopped_at is not None:
             results.status = "interrupted"
@@ -100,14 +101,14 @@ def _tell_stop(callbacks: Sequence[Callback], results: Results) -> None:
             )
 
 
-def _tell_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) -> None:
-    """In bfloat16 an update below about 1/256 of its weight is lost, and what can't move looks like a core."""
+def _warn_of_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) -> None:
+    """Print that bfloat16 loses updates below about 1/256 of a weight: weights that can't move look like a core."""
     if cfg.model.dtype == "float32" and precision(cfg) != "bf16-true":
         return
     setting = f"trainer.precision={cfg.trainer.precision} with model.dtype={cfg.model.dtype}"
     unmoved = results.drift[-1]["unmoved"] if results.drift else trainer.callback_metrics.get("diff/unmoved")
     if unmoved is None:
-        say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures of how many weights")
+        say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures the unmoved share")
     elif unmoved >= ROUNDED_AWAY:
         outside = " outside the region" if results.drift else ""
         say(
@@ -126,8 +127,8 @@ def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Regio
 
 
 def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
-    """All callbacks of the run, and the guards among them."""
-    _start_from_file(cfg)
+    """All callbacks of the run, and the list of its guards."""
+    _set_diff_reference(cfg)
     made = make_callbacks(cfg)
     about: dict[str, Any] = {"seed": cfg.seed}
     node = cfg.perturbation
@@ -146,8 +147,8 @@ def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tupl
     return [*made, recorder], [c for c in made if isinstance(c, CoreGuard)]
 
 
-def _start_from_file(cfg: DictConfig) -> None:
-    """Where nothing is damaged, diffs compare with the base's own file instead of a copy of its weights."""
+def _set_diff_reference(cfg: DictConfig) -> None:
+    """Without a perturbation, let ``WeightDiff`` compare with the base's files instead of a copy of the weights."""
     for node in (cfg.callbacks or {}).values():
         if str(node._target_).endswith("WeightDiff") and cfg.perturbation.method == "none":
             with open_dict(node):

@@ -1,4 +1,4 @@
-"""Find regions: where the weights change least, matter most, or lie anywhere; show where they lie and overlap."""
+"""Locate regions (core, peripheral, random and by further scores), draw where they lie, and measure their overlap."""
 
 import math
 import shutil
@@ -28,36 +28,36 @@ from lightning_langcore.utils.progress import say
 def run(cfg: DictConfig) -> Results:
     """Locate as configured.
 
-    Writes ``core``, ``peripheral`` and ``random.safetensors`` and ``region.safetensors`` (the one of ``region.kind``);
-    the core ends of further scores, of single languages, of families, and what is monolingual, each in a folder;
-    ``union.csv``, ``overlap.csv``, and pictures.
+    Writes ``core.safetensors``, ``peripheral.safetensors``, ``random.safetensors`` and ``region.safetensors`` (the
+    region of ``region.kind``); a file for each further score; folders with the regions of single languages, monolingual
+    regions and families; ``union.csv``, ``overlap.csv``, and plots.
 
     Returns:
-        The results: what was located, no perplexities.
+        The results: the located region, without perplexities.
 
     Raises:
-        ValueError: something in the configuration can't be honoured.
+        ValueError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output = Path(cfg.paths.output)
     on_disk = cfg.job.source == "checkpoints"
     if on_disk:
-        seen = compared(cfg)
-        requests = _requests(cfg, seen.known.languages if seen.known else [])
+        inputs = compared(cfg)
+        requests = _requests(cfg, inputs.known.languages if inputs.known else [])
     else:
         _, source, base_path = prepare.begin(cfg)
         requests = _requests(cfg, locate_languages(cfg, source))
-        seen = basis(cfg, source, base_path, requests)
-    languages = seen.known.languages if seen.known else []
+        inputs = basis(cfg, source, base_path, requests)
+    languages = inputs.known.languages if inputs.known else []
     say(f"languages: {', '.join(languages) or 'none needed'}")
     cache = work_folder(cfg, requests) if on_disk else None
     has_changes = "change" in statistics(cfg, [request.variant for request in requests])
     thresholds = list(cfg.job.union_thresholds) if has_changes else []
     optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
     try:
-        made, found = assemble(cfg, seen, requests, optional, thresholds, cache)
+        made, found = assemble(cfg, inputs, requests, optional, thresholds, cache)
     except ValueError:
-        _forget(cache)
+        _remove(cache)
         raise
     regions = {request.variant: region for request, region in made.items()}
     if thresholds:
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> Results:
         seed=cfg.seed,
         model={
             "name": cfg.job.base if on_disk else cfg.model.name,
-            "num_weights": sum(map(math.prod, seen.start.shapes.values())),
+            "num_weights": sum(map(math.prod, inputs.start.shapes.values())),
         },
         region=describe(regions[cfg.region.kind], file),
     )
@@ -79,17 +79,17 @@ def run(cfg: DictConfig) -> Results:
         results.status = "completed"
         results.seconds = {"total": time.monotonic() - started}
         results.write()
-    _forget(cache)
+    _remove(cache)
     return results
 
 
-def _forget(cache: Path | None) -> None:
+def _remove(cache: Path | None) -> None:
     if cache is not None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
 def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:
-    """The three kinds, ``region.kind``, further scores with the control, and what single languages say."""
+    """Requests: the three kinds, ``region.kind``, further scores and magnitude, single languages and families."""
     further = [score for score in (*(cfg.job.scores or []), "magnitude") if score != cfg.region.score]
     variants = [*KINDS, cfg.region.kind, *further]
     if cfg.job.single_languages and cfg.region.score in SCORES and SCORES[cfg.region.score].statistic:
@@ -99,7 +99,7 @@ def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:
 
 
 def _save(regions: Mapping[str, Region], kind: str, output: Path) -> Path:
-    """Write all regions (``mono:zh`` as ``mono/zh.safetensors``) and draw the main ones; the file of ``kind``."""
+    """Write all regions (``mono:zh`` as ``mono/zh.safetensors``), draw the main ones, and return ``kind``'s file."""
     for variant, region in regions.items():
         region.save(output / f"{variant.replace(':', '/')}.safetensors")
         if ":" not in variant:
@@ -110,7 +110,7 @@ def _save(regions: Mapping[str, Region], kind: str, output: Path) -> Path:
 
 
 def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
-    """``overlap.csv`` of all pairs, two heat maps, and what the core shares with the control."""
+    """Write ``overlap.csv`` of all pairs and two heat maps, and print the overlap of core and largest weights."""
     rows = overlaps(regions)
     write_csv(rows, output / "overlap.csv")
     for name, title, members in (

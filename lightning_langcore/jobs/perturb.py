@@ -1,4 +1,4 @@
-"""Damage one region after another, score all languages each time, and undo it: one model in memory, nothing trained."""
+"""Perturb one region at a time, evaluate all languages, and restore the model; nothing is trained."""
 
 import time
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ from lightning_langcore.utils.atomic_files import write_text
 from lightning_langcore.utils.progress import say, track
 
 
-class Damage(NamedTuple):
-    """One line of the grid."""
+class Perturbation(NamedTuple):
+    """One entry of the grid: a region, and the method and strength of its perturbation."""
 
     request: Request
     method: str
@@ -34,14 +34,15 @@ class Damage(NamedTuple):
 
 
 def run(cfg: DictConfig) -> Results:
-    """Score the intact base and every damage of the grid; rows are written as they come, ``regions.csv`` beside them.
+    """Evaluate the intact base and every perturbation of the grid; each row is written as soon as it is measured.
 
-    ``job.fractions`` x ``job.perturbations`` x ``job.variants`` x ``job.seeds``; what does not depend on the seed is
-    scored once and stands in the rows of every seed. Regions are located one fraction at a time: at 7B those of all
-    would fill the memory.
+    The grid is ``job.fractions`` x ``job.perturbations`` x ``job.variants`` x ``job.seeds``. A perturbation that does
+    not depend on the seed is evaluated once, and its values are repeated in the rows of every seed. Regions are located
+    one fraction at a time, because at 7B weights the regions of all fractions would not fit in memory. ``regions.csv``
+    lists the regions.
 
     Raises:
-        ValueError: something in the configuration can't be honoured.
+        ValueError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
@@ -55,42 +56,42 @@ def run(cfg: DictConfig) -> Results:
         model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
         region={key: cfg.region[key] for key in ("score", "granularity", "scope")},
     )
-    seen: list[Region] = []
+    cached: list[Region] = []
 
-    def found() -> Region:
-        if not seen:
-            what = outliers.find(cfg, source, model, tokenizer)
-            results.notes = [outliers.summary(what)]
-            seen.append(outlier_region(model, what))
-        return seen[0]
+    def outliers_of_model() -> Region:
+        if not cached:
+            found = outliers.find(cfg, source, model, tokenizer)
+            results.notes = [outliers.summary(found)]
+            cached.append(outlier_region(model, found))
+        return cached[0]
 
     evaluator = _Evaluator(model, prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"], fabric)
     results.seconds = evaluator.seconds
     made: dict[Request, Region] = {}
     with logged(cfg, "perturb", results):
-        add_rows(results, evaluator.score(), stage="base", seed=cfg.seed)
+        add_rows(results, evaluator.evaluate(), stage="base", seed=cfg.seed)
         results.write()
-        for damage in track(_grid(cfg), "perturbing", unit="damages"):
-            if damage.request not in made:
-                made = build(cfg, source, base_path, _requests(cfg, damage.request.fraction), found)
+        for perturbation in track(_grid(cfg), "perturbing", unit="perturbations"):
+            if perturbation.request not in made:
+                made = build(cfg, source, base_path, _requests(cfg, perturbation.request.fraction), outliers_of_model)
                 _write_regions(made, output / "regions.csv")
-            region = made[damage.request]
-            about = damage.request._asdict() | {"method": damage.method, "strength": damage.strength}
-            if damage.request.variant in WITHOUT_FRACTION:
+            region, request = made[perturbation.request], perturbation.request
+            about = request._asdict() | {"method": perturbation.method, "strength": perturbation.strength}
+            if request.variant in WITHOUT_FRACTION:
                 about["fraction"] = region.meta.get("fraction") or region.fraction
-            add_rows(results, evaluator.perturbed(region, damage), stage="perturbed", **about)
+            add_rows(results, evaluator.perturbed(region, perturbation), stage="perturbed", **about)
             results.write()
         results.status = "completed"
     evaluator.seconds["total"] = time.monotonic() - started
     results.write()
     evaluating, perturbing = (evaluator.seconds[name] for name in ("evaluating", "perturbing"))
-    say(f"damaging and undoing took {perturbing / evaluating:.2%} of the time that scoring took")
+    say(f"perturbing and restoring took {perturbing / evaluating:.2%} of the time of evaluating")
     _draw(results, output)
     return results
 
 
 class _Evaluator:
-    """One model that is scored, damaged and restored; equal damage is scored once."""
+    """Perturbs, evaluates and restores one model; equal perturbations are evaluated once."""
 
     def __init__(self, model: PreTrainedModel, loaders: Mapping[str, Any], fabric: Fabric) -> None:
         self.seconds = {"evaluating": 0.0, "perturbing": 0.0}
@@ -99,22 +100,23 @@ class _Evaluator:
         self._fabric = fabric
         self._known: dict[tuple[Any, ...], Figures] = {}
 
-    def score(self) -> Figures:
-        """The figures of the model as it is."""
+    def evaluate(self) -> Figures:
+        """The measured values of the current model."""
         with timed(self.seconds, "evaluating"):
             return evaluate_languages(self._model, self._loaders, self._fabric)
 
-    def perturbed(self, region: Region, damage: Damage) -> Figures:
-        """The figures of the damaged model, which is whole again afterwards, to the bit."""
-        strength = 1.0 if damage.strength is None else damage.strength
+    def perturbed(self, region: Region, perturbation: Perturbation) -> Figures:
+        """The measured values of the perturbed model; its weights are restored bit by bit afterwards."""
+        method, seed = perturbation.method, perturbation.request.seed
+        strength = 1.0 if perturbation.strength is None else perturbation.strength
         with timed(self.seconds, "perturbing"):
-            noise = damage.request.seed if damage.method == "reinit" else None
-            key = (region.digest(), damage.method, strength, noise)
+            noise = seed if method == "reinit" else None
+            key = (region.digest(), method, strength, noise)
         if key not in self._known:
             with timed(self.seconds, "perturbing"):
-                undo = perturb_(self._model, region, damage.method, strength, damage.request.seed)  # type: ignore[arg-type]
+                undo = perturb_(self._model, region, method, strength, seed)  # type: ignore[arg-type]
             try:
-                self._known[key] = self.score()
+                self._known[key] = self.evaluate()
             finally:
                 with timed(self.seconds, "perturbing"):
                     undo.restore()
@@ -122,16 +124,16 @@ class _Evaluator:
 
 
 def _requests(cfg: DictConfig, fraction: float) -> list[Request]:
-    """All regions of one fraction; those without one stand with the first."""
+    """Requests of one fraction; variants without a fraction are requested with the first fraction only."""
     own = [Request(variant, fraction, seed) for variant in cfg.job.variants for seed in cfg.job.seeds]
     if fraction == cfg.job.fractions[0]:
         return own
     return [request for request in own if request.variant not in WITHOUT_FRACTION]
 
 
-def _grid(cfg: DictConfig) -> list[Damage]:
+def _grid(cfg: DictConfig) -> list[Perturbation]:
     return [
-        Damage(request, node.method, node.get("strength"))
+        Perturbation(request, node.method, node.get("strength"))
         for fraction in cfg.job.fractions
         for node in cfg.job.perturbations
         for request in _requests(cfg, fraction)
@@ -139,9 +141,9 @@ def _grid(cfg: DictConfig) -> list[Damage]:
 
 
 def _write_regions(made: Mapping[Request, Region], path: Path) -> None:
-    """Add what the regions of one fraction are to the table of all."""
-    head = "variant,fraction,seed,num_weights,num_candidates,num_ties\n"
-    before = path.read_text(encoding="utf-8") if path.exists() else head
+    """Append the regions of one fraction to ``regions.csv``."""
+    header = "variant,fraction,seed,num_weights,num_candidates,num_ties\n"
+    before = path.read_text(encoding="utf-8") if path.exists() else header
     lines = [
         f"{r.variant},{r.fraction:g},{r.seed},{len(region)},{region.num_candidates},{region.meta.get('num_ties', 0)}\n"
         for r, region in made.items()

@@ -1,4 +1,4 @@
-"""Set or scale one norm dimension or one weight, score all languages, generate, and undo it; nothing is trained."""
+"""Set or scale one norm dimension or weight, evaluate all languages, generate, and restore; nothing is trained."""
 
 import math
 import re
@@ -38,11 +38,11 @@ _NUM_PROMPTS = 3
 _PROMPT_CHARACTERS = 100
 _SHOWN_LANGUAGES = 2
 _GREEDY = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "temperature": 1.0, "top_p": 1.0}
-"""Whatever the model's own generation_config says."""
+"""Greedy decoding; overrides the model's generation_config."""
 
 
 class Target(NamedTuple):
-    """One weight: its name as :func:`dimension_region` reads it, why it is looked at, and its intact value."""
+    """One weight: its name as :func:`dimension_region` reads it, its role, its region, and its intact value."""
 
     name: str
     role: str
@@ -51,7 +51,7 @@ class Target(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is done to a target."""
+    """A change of a target: ``method`` is ``set`` or ``scale``."""
 
     method: str
     value: float
@@ -62,8 +62,8 @@ class Change(NamedTuple):
         return f"{'=' if self.method == 'set' else 'x'}{self.value:g}"
 
 
-class Seen(NamedTuple):
-    """The model at one moment; without target and change it is intact."""
+class Measurement(NamedTuple):
+    """Nats per token by language and generated texts after one change; the intact model has no target or change."""
 
     target: Target | None
     change: Change | None
@@ -72,12 +72,12 @@ class Seen(NamedTuple):
 
 
 def run(cfg: DictConfig) -> Results:
-    """Score the intact base, then every change of every target; rows and generations are written as they come.
+    """Evaluate the intact base, then every change of every target; rows and generations are written one by one.
 
-    Writes ``dimensions.csv`` (what stands out in the model), ``generations.csv`` and ``plots/dimensions.png``.
+    Writes ``dimensions.csv`` (the outliers of the model), ``generations.csv`` and ``plots/dimensions.png``.
 
     Raises:
-        ValueError: something in the configuration can't be honoured.
+        ValueError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
@@ -106,12 +106,12 @@ def run(cfg: DictConfig) -> Results:
     results.seconds["total"] = time.monotonic() - started
     results.write()
     dimension_grid([results], output / "plots" / "dimensions.png", {target.name: target.role for target in targets})
-    _print(evaluator.seen, evaluator.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
+    _print(evaluator.measurements, evaluator.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
     return results
 
 
 class _Evaluator:
-    """Scores and generates with the model as it is, and writes both down."""
+    """Evaluates the current model, generates with it, and writes both results."""
 
     def __init__(
         self, cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -121,18 +121,18 @@ class _Evaluator:
         self.tokenizer = tokenizer
         self.fabric = make_fabric(cfg)
         self.loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
-        self.prompts = list(cfg.job.prompts or _first_words(cfg, source))
+        self.prompts = list(cfg.job.prompts or _default_prompts(cfg, source))
         self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
         longest = max(map(len, self.ids)) + cfg.job.num_new_tokens
         if longest > getattr(model.config, "max_position_embeddings", longest):
             raise ValueError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
-        self.seen: list[Seen] = []
+        self.measurements: list[Measurement] = []
         about = {"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())}
         self.results = Results(Path(cfg.paths.output), experiment=cfg.name, seed=cfg.seed, model=about)
         self.results.seconds = {"evaluating": 0.0, "generating": 0.0, "perturbing": 0.0}
 
     def measure(self, target: Target | None, change: Change | None) -> None:
-        """Add the rows and generations of this moment, and write everything."""
+        """Evaluate and generate with the current model, and write all rows and generations."""
         about: dict[str, Any] = {"stage": "base", "seed": self.cfg.seed}
         if target and change:
             about |= {"stage": "perturbed", "variant": target.name, "method": change.method, "strength": change.value}
@@ -142,27 +142,27 @@ class _Evaluator:
             texts = [self._generate(ids) for ids in self.ids]
         add_rows(self.results, figures, **about)
         nats = {language: row["nats_per_token"] for language, row in figures.items()}
-        self.seen.append(Seen(target, change, nats, texts))
+        self.measurements.append(Measurement(target, change, nats, texts))
         self.results.write()
-        _write_generations(self.seen, self.prompts, self.results.folder / "generations.csv")
+        _write_generations(self.measurements, self.prompts, self.results.folder / "generations.csv")
 
     def _generate(self, ids: list[int]) -> str:
         """The greedy continuation, special tokens included."""
-        before = torch.tensor([ids], device=self.model.device)
+        prompt = torch.tensor([ids], device=self.model.device)
         pad = self.tokenizer.pad_token_id
         with self.fabric.autocast(), parameters.evaluation_mode(self.model):
-            after = self.model.generate(  # type: ignore[operator]
-                input_ids=before,
-                attention_mask=torch.ones_like(before),
+            generated = self.model.generate(  # type: ignore[operator]
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
                 max_new_tokens=self.cfg.job.num_new_tokens,
                 pad_token_id=self.tokenizer.eos_token_id if pad is None else pad,
                 **_GREEDY,
             )
-        return str(self.tokenizer.decode(after[0, len(ids) :], clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(generated[0, len(ids) :], clean_up_tokenization_spaces=False))
 
 
-def _first_words(cfg: DictConfig, source: Source) -> list[str]:
-    """About half of the first test document of each of the first languages."""
+def _default_prompts(cfg: DictConfig, source: Source) -> list[str]:
+    """At most the first half of the first test document of each of up to three languages."""
     splitter = prepare.make_splitter(cfg)
     languages = (cfg.data.eval_languages or source.languages)[:_NUM_PROMPTS]
     texts = [next(splitter.texts(source, language, "test")) for language in languages]
@@ -176,7 +176,11 @@ def _changes(cfg: DictConfig) -> list[Change]:
 
 
 def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
-    """Name and role of each target of a list, none with ``auto``; refuse what the model does not have."""
+    """Name and role of each listed target; empty with ``auto``.
+
+    Raises:
+        ValueError: the model has no such weight.
+    """
     targets = [] if cfg.job.targets == "auto" else list(cfg.job.targets)
     for target in targets:
         try:
@@ -187,7 +191,11 @@ def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
 
 
 def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
-    """The norms that job.norms names, each once, in the model's order for each pattern."""
+    """The norms that match ``job.norms``, each once, in the model's order for each pattern.
+
+    Raises:
+        ValueError: a pattern matches no norm.
+    """
     size = model.config.hidden_size
     known = [name for name, shape in parameters.named_shapes(model).items() if shape == (size,)]
     found: dict[str, None] = {}
@@ -200,14 +208,14 @@ def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
 
 
 def _auto(cfg: DictConfig, norms: Sequence[str], model: PreTrainedModel, found: Outliers) -> Iterator[tuple[str, str]]:
-    """Name and role of what was found, or comes closest, each beside a control drawn from the seed."""
+    """Name and role of each outlier, or of the closest candidate, each with a control drawn from the seed."""
     rng = np.random.default_rng(cfg.seed)
     dimensions = found.dimensions[: cfg.job.num_dimensions] or found.ranking[:1]
     best = () if found.best_weight is None else (found.best_weight,)
     weights = found.super_weights[: cfg.job.num_weights] or best
-    outlying = {d.dimension for d in (*found.dimensions, *dimensions)}
-    outlying |= {w.row for w in (*found.super_weights, *weights)}
-    others = [d for d in range(found.hidden_size) if d not in outlying]
+    excluded = {d.dimension for d in (*found.dimensions, *dimensions)}
+    excluded |= {w.row for w in (*found.super_weights, *weights)}
+    others = [d for d in range(found.hidden_size) if d not in excluded]
     controls = rng.choice(others, min(len(dimensions), len(others)), replace=False)
     for norm in norms:
         for dimension in dimensions:
@@ -228,9 +236,10 @@ def _target(model: PreTrainedModel, name: str, role: str) -> Target:
 
 
 def _write_found(found: Outliers, path: Path) -> None:
-    """What stands out: dimensions, largest ratio first, then weights of down projections.
+    """Write the outliers: dimensions, largest ratio first, then weights of down projections.
 
-    ``layers``: where a dimension is massive; ``layer``: where it, or the weight, stands out most.
+    ``layers``: the layers in which a dimension is massive; ``layer``: the layer in which it has its largest ratio, or
+    the layer of the weight.
     """
     rows: list[list[Any]] = []
     for d in sorted({*found.dimensions, *found.ranking}, key=lambda d: (-d.ratio, d.dimension)):
@@ -244,26 +253,26 @@ def _write_found(found: Outliers, path: Path) -> None:
     tables.write_csv(path, head, ([*row[:-1], str(row[-1]).lower()] for row in rows))
 
 
-def _write_generations(seen: Sequence[Seen], prompts: Sequence[str], path: Path) -> None:
+def _write_generations(measurements: Sequence[Measurement], prompts: Sequence[str], path: Path) -> None:
     rows: list[list[Any]] = []
-    for one in seen:
+    for one in measurements:
         about = [one.target.name, one.target.role] if one.target else ["base", "base"]
         about += list(one.change or ("", ""))  # type: ignore[arg-type]
         rows += [[*about, prompt, text] for prompt, text in zip(prompts, one.texts, strict=True)]
     tables.write_csv(path, ["variant", "role", "method", "strength", "prompt", "text"], rows)
 
 
-def _print(seen: Sequence[Seen], prompt: str, sets: set[Change]) -> None:
-    """The intact base and each target, without the values that stand in the grid alone."""
-    languages = list(seen[0].nats)[:_SHOWN_LANGUAGES]
-    title = f"Test perplexity after changing one weight, and what follows: {prompt}"
+def _print(measurements: Sequence[Measurement], prompt: str, sets: set[Change]) -> None:
+    """Print the intact base and each target, without the values of ``job.grid`` that are not in ``job.set``."""
+    languages = list(measurements[0].nats)[:_SHOWN_LANGUAGES]
+    title = f"Test perplexity after changing one weight, and the continuation of: {prompt}"
     shown = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("target, role (intact value)", overflow="fold", min_width=30)
     shown.add_column("change", no_wrap=True)
     for name in (*languages, "mean"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("text", no_wrap=True, overflow="ellipsis")
-    rows = [one for one in seen if one.change is None or one.change.method == "scale" or one.change in sets]
+    rows = [one for one in measurements if one.change is None or one.change.method == "scale" or one.change in sets]
     for target, group in groupby(rows, lambda one: one.target):
         own = list(group)
         names = [_short(target.name), f"{target.role} ({target.value:.3g})"] if target else ["base"]
@@ -276,5 +285,5 @@ def _print(seen: Sequence[Seen], prompt: str, sets: set[Change]) -> None:
 
 
 def _short(name: str) -> str:
-    """``model.layers.1.mlp.down_proj.weight[3,4]`` -> ``layers.1.down_proj[3,4]``, which fits the table."""
+    """``model.layers.1.mlp.down_proj.weight[3,4]`` -> ``layers.1.down_proj[3,4]``, to fit the table."""
     return re.sub(r"^model\.|(mlp|self_attn)\.|\.weight(?=\[)", "", name)

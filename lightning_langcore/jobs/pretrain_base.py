@@ -1,4 +1,4 @@
-"""The small default's base model: make it or find it, and set it beside n-gram models on the test text."""
+"""Train or find the small default base model, and compare it with n-gram models on the test text."""
 
 import math
 import time
@@ -25,10 +25,10 @@ COLUMNS = ("unigram", "trigram", "model")
 
 
 def run(cfg: DictConfig) -> Results:
-    """Make or find the base model and compare; writes ``base.csv``, perplexities of the test text by language.
+    """Train or find the base model and compare; writes ``base.csv``, perplexities of the test text by language.
 
     Raises:
-        ValueError: something in the configuration can't be honoured, or the model is not of this project's making.
+        ValueError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> Results:
     model = model.to(fabric.device)  # type: ignore[arg-type]
     table = {}
     with logged(cfg, "pretrain_base", results):
-        for language, batches in track(loaders.items(), "scoring the base model", unit="languages"):
+        for language, batches in track(loaders.items(), "evaluating the base model", unit="languages"):
             figures = evaluate_languages(model, {language: batches}, fabric)[language]
             add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
             table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> Results:
 
 
 def _ngrams(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, language: str) -> dict[str, float]:
-    """Test perplexity of n-gram models of one language, from as many tokens of it as the base model saw."""
+    """Test perplexity of n-gram models of one language, trained on as many of its tokens as the base model."""
     splitter: Splitter = prepare.make_splitter(cfg)
     budget = cfg.model.base.get("tokens", cfg.data.num_tokens) // len(source.languages)
     rows, total = [], 0
@@ -84,7 +84,7 @@ def _write(table: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def _print(table: dict[str, dict[str, float]]) -> None:
-    shown = Table(title="Test perplexity: the base model beside n-gram models of each language")
+    shown = Table(title="Test perplexity: the base model and n-gram models of each language")
     for name in ("lang", *COLUMNS):
         shown.add_column(name, justify="left" if name == "lang" else "right")
     for language, row in table.items():

@@ -1,4 +1,4 @@
-"""Pictures of runs and of regions. Each function writes one file, atomically."""
+"""Plots of runs and of regions. Each function writes one file atomically."""
 
 import lazy_loader
 

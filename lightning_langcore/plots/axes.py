@@ -1,4 +1,4 @@
-"""What pictures of curves share: lines with a band over seeds, axes for ratios and settings, a legend that fits."""
+"""Shared parts of plots of curves: lines with a band over seeds, axes for ratios and settings, and the legend."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,24 +16,24 @@ Curve = Sequence[tuple[float, Spread]]
 
 
 class NothingToDrawError(ValueError):
-    """No run has what a picture shows."""
+    """No run has the values that a plot shows."""
 
 
-_CLOSE = 0.08  # ticks nearer than this share of the axis would touch
+_CLOSE = 0.08  # least distance of two ticks, as a share of the axis, at which their labels do not touch
 
 
 def drawable(nats: float) -> float:
-    """Exp of nats; NaN, which leaves a gap, where it is too large."""
+    """Exp of nats; NaN, which leaves a gap, if it exceeds the range of a float."""
     return math.exp(nats) if nats < LARGEST else math.nan
 
 
 def plain(value: float) -> float:
-    """The value; NaN, which leaves a gap, where it is infinite."""
+    """The value; NaN, which leaves a gap, if it is not finite."""
     return value if math.isfinite(value) else math.nan
 
 
 def draw_curve(axes: Axes, curve: Curve, style: Mapping[str, Any], height: Callable[[float], float]) -> None:
-    """A line through the means, a band for the range over seeds, an infinity sign where there is no height."""
+    """Draw a line through the means, a band for the range over seeds, and an infinity sign where the height is NaN."""
     x = [place for place, _ in curve]
     axes.plot(x, [height(value.mean) for _, value in curve], **style, zorder=3)
     if any(value.num_seeds > 1 for _, value in curve):
@@ -48,7 +48,7 @@ def draw_curve(axes: Axes, curve: Curve, style: Mapping[str, Any], height: Calla
 
 
 def ratio_axis(axes: Axes, values: Iterable[Spread]) -> None:
-    """A logarithmic y axis around 1, where the grey line is: final and base are the same."""
+    """Set a logarithmic y axis around 1, with a grey line at 1, where final and base are equal."""
     ends = [end for value in values for end in value[:3]]
     finite = [end for end in ends if end < LARGEST]
     low, high = min([*finite, -0.05]), max([*finite, 0.05])
@@ -71,12 +71,12 @@ def ratio_axis(axes: Axes, values: Iterable[Spread]) -> None:
 
 
 def setting_text(value: float, key: str) -> str:
-    """How a value of a setting is written: ``5 %``, ``3``, ``×5``."""
+    """The text of a value of a setting: ``5 %``, ``3``, ``×5``."""
     return percent(value) if key == "noise.rate" else f"×{value:g}" if key == "ratio" and value else f"{value:g}"
 
 
 def setting_axis(axes: Axes, values: Iterable[float], key: str) -> None:
-    """An x axis with a tick at each value that has room; over more than a decade logarithmic, with a place for 0."""
+    """Set an x axis with a tick at each value that has room; logarithmic above a factor of 12, with a place for 0."""
     ascending = sorted(set(values))
     positive = [value for value in ascending if value > 0]
     wide = bool(positive) and positive[-1] / positive[0] > 12
@@ -102,7 +102,7 @@ def setting_axis(axes: Axes, values: Iterable[float], key: str) -> None:
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend above the panels, in as many columns as its longest label leaves room for; the figure grows by it."""
+    """Add a legend above the panels, in as many columns as fit; the figure grows by its height."""
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
     fits = max(1, int(figure.get_figwidth() / (0.75 + 0.075 * longest)))
     rows = math.ceil(len(handles) / fits)

@@ -1,6 +1,7 @@
-"""Damage bars: perplexity right after a perturbation, before any training.
+"""Bars of the perplexity right after a perturbation, before any training.
 
-Colour tells the kind of region; hatched bars are a region without its outlier dimensions, or a second one of its kind.
+Colours are kinds of regions. Hatched bars are regions without the outliers of the model (massive-activation dimensions
+and super weights), or further regions of the same colour.
 """
 
 import math
@@ -15,20 +16,20 @@ from lightning_langcore.plots.style import LARGEST, colours, perplexity_axis, ro
 from lightning_langcore.results.conditions import Condition, Point, labels, points, spread
 from lightning_langcore.results.record import Results
 
-_WIDEST = 15.0  # inches; what does not fit goes to a second line of the panel
+_WIDEST = 15.0  # inches; further languages go to the next row of the panel
 _BAR = 0.085  # inches, the thinnest bar on which a hatch can be seen
 _HATCHES = ("\\\\\\", "xxx", "...", "+++")
 
 Bars = Mapping[str, Sequence[Point]]
-Looks = Mapping[str, Mapping[str, Any]]
+Styles = Mapping[str, Mapping[str, Any]]
 
 
 def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
-    """Test perplexity right after the perturbation, a group of bars a language: base and each kind of region.
+    """Test perplexity right after the perturbation: one group of bars per language, with base and each kind of region.
 
-    One panel for each combination of model, fraction, method and strength, in several lines where there are too many
-    languages for one. Thin lines are the range over seeds; a bar that is not finite reaches the upper edge and carries
-    an infinity sign.
+    One panel for each combination of model, fraction, method and strength, in several rows if there are too many
+    languages for one. Thin lines are the range over seeds. A bar that is not finite reaches the upper edge and has an
+    infinity sign.
 
     Raises:
         ValueError: no run has test rows of stage perturbed.
@@ -38,21 +39,19 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
         raise ValueError("damage_bars: no run has test rows of stage perturbed")
     every = [point for bars in panels.values() for own in bars.values() for point in own]
     languages = list(dict.fromkeys(point.lang for point in every))
-    group = _BAR * (max(len(bars) for bars in panels.values()) + 1.2)  # inches a language, the gap included
+    group = _BAR * (max(len(bars) for bars in panels.values()) + 1.2)  # inches per language, with the gap
     chunks = _chunks(languages, max(1, int(_WIDEST / group)))
     width = max(6.4, 1.2 + group * len(chunks[0]))
-    num_rows_columns = len(panels) * len(chunks)
-    figure = Figure(
-        figsize=(width, 1.2 + (3.1 if num_rows_columns < 3 else 2.2) * num_rows_columns), layout="constrained"
-    )
-    grid = figure.subplots(num_rows_columns, 1, sharey=True, squeeze=False)[:, 0]
-    looks = _looks(panels.values())
+    num_rows = len(panels) * len(chunks)
+    figure = Figure(figsize=(width, 1.2 + (3.1 if num_rows < 3 else 2.2) * num_rows), layout="constrained")
+    grid = figure.subplots(num_rows, 1, sharey=True, squeeze=False)[:, 0]
+    styles = _styles(panels.values())
     handles: dict[str, Any] = {}
-    for line, axes in enumerate(grid):
-        panel, chunk = divmod(line, len(chunks))
+    for row, axes in enumerate(grid):
+        panel, chunk = divmod(row, len(chunks))
         title, bars = list(panels.items())[panel]
         perplexity_axis(axes, every, margin=1.3, bottom=1.0)
-        own = _damage_panel(axes, bars, looks, chunks[chunk], (width - 0.8) / (len(chunks[0]) + 0.2))
+        own = _damage_panel(axes, bars, styles, chunks[chunk], (width - 0.8) / (len(chunks[0]) + 0.2))
         handles |= own
         axes.set_xlim(-0.6, len(chunks[0]) - 0.4)
         if chunk == 0:
@@ -62,18 +61,18 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
     longest = max(len(label) for label in handles)
     columns = max(1, min(len(handles), int(width / (0.75 + 0.085 * longest))))
     style = {"frameon": False, "fontsize": 10, "handlelength": 2.4, "handleheight": 1.2}
-    handles = {label: handles[label] for label in looks if label in handles}
+    handles = {label: handles[label] for label in styles if label in handles}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, **style)
     save(figure, path)
 
 
 def _chunks(languages: Sequence[str], most: int) -> list[Sequence[str]]:
-    """Split into as few parts of nearly equal length as hold at most ``most`` each."""
+    """Split into as few parts as possible, of nearly equal length and at most ``most`` languages each."""
     size = math.ceil(len(languages) / math.ceil(len(languages) / most))
     return [languages[start : start + size] for start in range(0, len(languages), size)]
 
 
-def _looks(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
+def _styles(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
     """Colour and hatch of each label: the same in every panel."""
     kinds = {
         label: "base" if label == "base" else own[0].condition.kind
@@ -82,7 +81,7 @@ def _looks(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
         if own
     }
     colour = colours(kinds.values())
-    looks: dict[str, dict[str, Any]] = {}
+    styles: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for label, kind in kinds.items():
         if kind != root_kind(kind):
@@ -91,12 +90,12 @@ def _looks(panels: Iterable[Bars]) -> dict[str, dict[str, Any]]:
             number = seen.get(colour[kind], 0)
             hatch = _HATCHES[(number - 1) % len(_HATCHES)] if number else None
             seen[colour[kind]] = number + 1
-        looks[label] = {"color": colour[kind], "hatch": hatch}
-    return looks
+        styles[label] = {"color": colour[kind], "hatch": hatch}
+    return styles
 
 
-def _damage_panel(axes: Axes, bars: Bars, looks: Looks, languages: Sequence[str], inches: float) -> dict[str, Any]:
-    """Draw one line of a panel, ``inches`` wide a language; return the legend's handles by label."""
+def _damage_panel(axes: Axes, bars: Bars, styles: Styles, languages: Sequence[str], inches: float) -> dict[str, Any]:
+    """Draw one row of a panel, with ``inches`` per language; return the legend's handles by label."""
     handles: dict[str, Any] = {}
     width = 0.84 / len(bars)
     top = axes.get_ylim()[1]
@@ -113,10 +112,10 @@ def _damage_panel(axes: Axes, bars: Bars, looks: Looks, languages: Sequence[str]
                 continue
             x = place + (position + 0.5) * width - 0.42
             height = math.exp(value.mean) if value.mean < LARGEST else top
-            drawn = axes.bar(x, height, width * 0.92, edgecolor="white", linewidth=0, **looks[label])
+            drawn = axes.bar(x, height, width * 0.92, edgecolor="white", linewidth=0, **styles[label])
             handles.setdefault(label, drawn)
             if value.mean >= LARGEST:
-                axes.text(x, top, "∞", color=looks[label]["color"], **sign)
+                axes.text(x, top, "∞", color=styles[label]["color"], **sign)
             elif value.low < value.high:
                 ends = [math.exp(min(end, LARGEST)) for end in (value.low, value.high)]
                 axes.plot([x, x], ends, color="black", linewidth=0.9)
@@ -127,9 +126,9 @@ def _damage_panel(axes: Axes, bars: Bars, looks: Looks, languages: Sequence[str]
 
 
 def perturbed_points(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
-    """Setting (fraction, method, strength, model) -> base, random, peripheral, core ... -> points, perturbed ones only.
+    """Points of stages base and perturbed by setting (fraction, method, strength, model), then by kind of region.
 
-    Frozen or free makes no difference before the first step, so both kinds of run count.
+    Runs with a frozen and with a free region are merged, because they are equal before the first step.
     """
     merged = [point._replace(condition=point.condition._replace(frozen=None, data=None)) for point in found]
     panels: dict[Condition, list[Condition]] = {}

@@ -1,6 +1,6 @@
-"""How the end of a training depends on a setting of its text: ratio of the mix, epochs, share of noise.
+"""The result of a training as a function of a setting of its text: ratio of the mix, epochs, share of noise.
 
-Colour tells the kind of region, line style frozen or free, the marker what else tells arms apart, as in the recovery
+Colours are kinds of regions, line styles frozen or free, markers the other settings of conditions, as in the recovery
 curves.
 """
 
@@ -24,7 +24,7 @@ from lightning_langcore.plots.axes import (
     ratio_axis,
     setting_axis,
 )
-from lightning_langcore.plots.recovery import arm_style
+from lightning_langcore.plots.recovery import condition_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
 from lightning_langcore.results import trajectories
 from lightning_langcore.results.conditions import Condition, Spread, labels
@@ -46,22 +46,22 @@ SETTINGS = {
     "noise.rate": "share of the documents with noise",
 }
 _TITLES = {"target": "trained on", "others": "other languages", "answers": "held-out answers"}
-_TALK_TITLES = {"answers": "held-out answers", "target": "general text", "others": "general text, others"}
+_CONVERSATION_TITLES = {"answers": "held-out answers", "target": "general text", "others": "general text, others"}
 _PARTS = {"region": "inside the region", "rest": "all other weights"}
 
 Measure = Callable[[Results], float | None]
 
 
 def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None:
-    """Final perplexity over the base's against a setting of the text, a line an arm; above 1 it was lost.
+    """Ratio of final to base perplexity against a setting of the text, one line per condition; above 1 is a loss.
 
-    A panel for the languages that were trained on by name, one for all others, after fine-tuning on conversations one
-    for held-out answers, which comes first, as the rest is general text then; and, with noise, one for the worst
-    milestone of all languages while it lasted; each a geometric mean over languages and seeds. The band is the range
-    over seeds. A ratio that is not finite is an infinity sign at the upper edge.
+    One panel shows the languages that were trained on by name, and one all other languages. After fine-tuning on
+    conversations the first panel shows held-out answers, and the others show general text. With noise, one more panel
+    shows the worst milestone during the noise, over all languages. Each value is a geometric mean over languages and
+    seeds; the band is the range over seeds. A ratio that is not finite is an infinity sign at the upper edge.
 
     Args:
-        runs: those that have no such setting are left out.
+        runs: the runs; those without the setting are left out.
         key: ``ratio``, ``epochs`` or ``noise.rate``.
         path: the PNG file.
 
@@ -69,7 +69,7 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
         NothingToDrawError: no run changed the setting.
     """
     swept = [run for series in sweep(runs, key).values() for own in series.values() for run in own]
-    titles = dict(_TALK_TITLES if swept and all(map(on_conversations, swept)) else _TITLES)
+    titles = dict(_CONVERSATION_TITLES if swept and all(map(on_conversations, swept)) else _TITLES)
     name = target_name(swept)
     titles["target"] += f" ({name})" if name else ""
     measures: dict[str, Measure] = {titles[group]: partial(change, group=group) for group in titles}
@@ -84,10 +84,10 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
 
 
 def drift_curves(runs: Sequence[Results], key: str, path: Path | str) -> None:
-    """Mean relative change of the weights against a setting of the text, inside the region and outside; a line an arm.
+    """Mean relative change of weights inside and outside the region against a setting of the text, by condition.
 
     Raises:
-        NothingToDrawError: no run changed the setting and measured how far weights moved.
+        NothingToDrawError: no run changed the setting and measured the drift of the weights.
     """
 
     def finish_axes(axes: Axes, values: Iterable[Spread]) -> None:
@@ -113,7 +113,7 @@ def _draw(
     label: str,
     path: Path | str,
 ) -> None:
-    """A panel for each measure that some run has, all with the same axes."""
+    """Draw a panel for each measure that some run has, all with the same axes."""
     lines = sweep(runs, key)
     panels: dict[str, dict[Condition, Curve]] = {}
     for title, measured in measures.items():
@@ -127,7 +127,7 @@ def _draw(
     grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
         for condition in reversed([condition for condition in named if condition in curves]):
-            draw_curve(axes, curves[condition], arm_style(condition, named), height)
+            draw_curve(axes, curves[condition], condition_style(condition, named), height)
         axes.set_title(title, fontsize=11, fontweight="bold", pad=6)
         tidy(axes)
     values = [value for curves in panels.values() for curve in curves.values() for _, value in curve]
@@ -138,7 +138,7 @@ def _draw(
     figure.supxlabel(SETTINGS[key], fontsize=11)
     figure.supylabel(label, fontsize=11)
     shown = [condition for condition in named if any(condition in curves for curves in panels.values())]
-    handles = [Line2D([], [], **arm_style(condition, named), label=named[condition]) for condition in shown]
+    handles = [Line2D([], [], **condition_style(condition, named), label=named[condition]) for condition in shown]
     if height is drawable:
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
     add_legend(figure, handles)

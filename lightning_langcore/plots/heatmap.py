@@ -12,9 +12,9 @@ from matplotlib.image import AxesImage
 
 from lightning_langcore.plots.style import PALE, save
 
-_POINTS = 72  # an inch
+_POINTS = 72  # per inch
 _LEAST_FONT = 6.0  # points
-_LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look
+_LUMA = np.array([0.299, 0.587, 0.114])  # perceived brightness of red, green and blue
 
 
 def draw_cells(
@@ -25,7 +25,7 @@ def draw_cells(
     cmap: str,
     norm: Normalize,
 ) -> AxesImage:
-    """Draw ``values``, NaN in pale grey, row 0 at the top."""
+    """Draw ``values`` of shape (rows, columns) as cells, row 0 at the top, NaN in pale grey."""
     colours = colormaps[cmap].with_extremes(bad=PALE)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
     axes.set_xticks(range(len(column_labels)), column_labels)
@@ -39,14 +39,14 @@ def draw_cells(
 
 
 def write_numbers(axes: Axes, image: AxesImage, text: Callable[[float], str], width: float, height: float) -> None:
-    """Write the value into each cell, dark on light and light on dark; nothing where the cells are too small.
+    """Write the value into each cell, black on light and white on dark; nothing if the cells are too small.
 
     Args:
         axes: the panel.
         image: its cells, from :func:`draw_cells`.
-        text: how a value is written.
-        width: of a cell, in inches.
-        height: of a cell, in inches.
+        text: formats a value.
+        width: width of a cell, in inches.
+        height: height of a cell, in inches.
     """
     cells = image.get_array()
     assert cells is not None
@@ -72,19 +72,19 @@ def pair_heatmap(
     centre: float | None = None,
     text: str = "{:.2f}",
 ) -> None:
-    """A labelled table of coloured cells, with the numbers in them as long as the cells are large enough.
+    """A labelled table of coloured cells, with numbers if the cells are large enough.
 
     Args:
-        values: [rows, columns]. NaN is a pair without a value, in grey; give it to a diagonal that is 1 by definition,
-            or the diagonal takes up the colour scale.
+        values: values of shape (rows, columns). NaN is a missing value, in grey; set a diagonal that is 1 by definition
+            to NaN, otherwise it dominates the colour scale.
         row_labels: from top to bottom.
         column_labels: from left to right.
         path: the PNG file.
         title: above the cells.
-        label: what the numbers are, beside the colour bar.
-        centre: white, with blue below and red above to the same distance; without it the colours run from 0 (or the
-            least, where that is negative) to the greatest.
-        text: format of a number.
+        label: what the numbers are, next to the colour bar.
+        centre: the value that is white, with blue below and red above over equal ranges; ``None``: colours run from 0
+            (or from the minimum if it is negative) to the maximum.
+        text: format string of a number.
 
     Raises:
         ValueError: the labels do not fit the values, or every value is NaN.
@@ -99,12 +99,12 @@ def pair_heatmap(
     cell = min(0.75, max(6.0 / max(values.shape), min(0.26, 13.0 / max(values.shape))))
     margin = 0.09 * max(map(len, row_labels)), 0.09 * max(map(len, column_labels))
     width, height = cell * len(column_labels), cell * len(row_labels)
-    turned = max(map(len, column_labels)) * 0.09 > cell
-    size = (max(3.6, width + margin[0] + 1.4), max(2.6, height + 0.8 + (margin[1] if turned else 0.2)))
+    rotated = max(map(len, column_labels)) * 0.09 > cell
+    size = (max(3.6, width + margin[0] + 1.4), max(2.6, height + 0.8 + (margin[1] if rotated else 0.2)))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = draw_cells(axes, values, row_labels, column_labels, *_scale(finite, centre))
-    axes.tick_params(axis="x", rotation=90 if turned else 0)
+    axes.tick_params(axis="x", rotation=90 if rotated else 0)
     axes.tick_params(labelsize=9)
     write_numbers(axes, image, text.format, cell, cell)
     figure.colorbar(image, ax=axes, aspect=25, pad=0.02).set_label(label, fontsize=9)

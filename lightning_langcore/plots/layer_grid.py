@@ -1,4 +1,4 @@
-"""Where a parameter stands in the pictures of regions: layers are rows, kinds of matrices columns."""
+"""The grid of matrices in plots of regions: layers are rows, kinds of matrices are columns."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ class Places(NamedTuple):
     Attributes:
         names: parameter name by (layer, kind).
         layers: every layer, ascending.
-        kinds: q, k, v, o, gate, up, down as far as they occur, then others.
+        kinds: those of q, k, v, o, gate, up, down that occur, then others.
     """
 
     names: dict[tuple[int, str], str]
@@ -31,38 +31,47 @@ class Places(NamedTuple):
     kinds: list[str]
 
 
-def places(names: Iterable[str], picture: str) -> Places:
-    """Sort the matrices of the layers; names outside the layers are left out.
+def places(names: Iterable[str], plot: str) -> Places:
+    """Arrange the parameters of layers as a table; other parameters are left out.
+
+    Args:
+        names: names of parameters.
+        plot: name of the plot, with which the message begins.
 
     Raises:
-        ValueError: no name belongs to a layer; the message begins with ``picture``.
+        ValueError: no parameter belongs to a layer.
     """
     found = {place: name for name in names if (place := _place(name))}
     if not found:
-        raise ValueError(f"{picture}: no matrix of a layer among the parameters")
+        raise ValueError(f"{plot}: no matrix of a layer among the parameters")
     order = [*_MATRICES.values()]
     kinds = sorted({kind for _, kind in found}, key=lambda k: (order.index(k) if k in order else 99, k))
     return Places(found, sorted({layer for layer, _ in found}), kinds)
 
 
 def matrices(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The names of what has rows and columns."""
+    """The names of parameters with two dimensions."""
     return [name for name, shape in shapes.items() if len(shape) == 2]
 
 
-def refuse_unknown(names: Iterable[str], shapes: Mapping[str, tuple[int, ...]], picture: str) -> None:
-    """Refuse a parameter whose shape is not known.
+def refuse_unknown(names: Iterable[str], shapes: Mapping[str, tuple[int, ...]], plot: str) -> None:
+    """Refuse parameters whose shape is not known.
+
+    Args:
+        names: names of parameters.
+        shapes: the known shapes.
+        plot: name of the plot, with which the message begins.
 
     Raises:
-        ValueError: the first such name.
+        ValueError: a shape is missing; the message names the first such parameter.
     """
     unknown = [name for name in names if name not in shapes]
     if unknown:
-        raise ValueError(f"{picture}: no shape for {unknown[0]}")
+        raise ValueError(f"{plot}: no shape for {unknown[0]}")
 
 
 def evenly(layers: list[int], at_most: int, title: str) -> tuple[list[int], str]:
-    """Up to ``at_most`` layers, first and last included, and the title that says what was left out."""
+    """Up to ``at_most`` evenly spaced layers with first and last, and the title with the number of layers shown."""
     positions = np.linspace(0, len(layers) - 1, min(at_most, len(layers))).round().astype(int)
     shown = [layers[position] for position in np.unique(positions)]
     notes = [title]

@@ -1,6 +1,6 @@
-"""Recovery curves: perplexity while a damaged model trains on.
+"""Recovery curves: perplexity while a perturbed model is trained.
 
-Colour tells the kind of region, line style frozen or free, the marker what else tells arms apart.
+Colours are kinds of regions, line styles frozen or free, markers the other settings of conditions.
 """
 
 import math
@@ -21,11 +21,11 @@ _MARKERS = "osD^vPX"
 
 
 def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
-    """Test perplexity against training documents, one panel a language, from the damaged model at 0 to the last step.
+    """Test perplexity against training documents, one panel per language, from the perturbed model to the last step.
 
-    Solid lines: the region is frozen; dashed: it is free. Over several seeds the line is the geometric mean of the
-    seeds that reached the milestone and the band their range. The grey line is the intact base. A value that is not
-    finite is an infinity sign at the upper edge.
+    Solid lines: the region is frozen; dashed lines: it is free. With several seeds, the line is the geometric mean of
+    the seeds that reached the milestone, and the band is their range. The grey line is the intact base. A value that is
+    not finite is an infinity sign at the upper edge.
 
     Raises:
         ValueError: no run has test rows after step 0.
@@ -52,7 +52,7 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
     perplexity_axis(grid[0, 0], found, margin=1.25)
     figure.supxlabel("training documents", fontsize=11)
     figure.supylabel("test perplexity (log)", fontsize=11)
-    handles = [Line2D([], [], **arm_style(condition, named), label=label) for condition, label in named.items()]
+    handles = [Line2D([], [], **condition_style(condition, named), label=label) for condition, label in named.items()]
     if any(point.stage == "base" for point in found):
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="intact base"))
     fits = max(1, int(size[0] / (0.75 + 0.07 * max(len(label) for label in named.values()))))
@@ -63,7 +63,7 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
 
 
 def _columns(num_panels: int) -> int:
-    """Few empty places and a shape a little wider than high: 8 panels are 4 x 2, 30 are 6 x 5."""
+    """Number of columns, for few empty panels and a figure wider than high: 8 panels are 4 x 2, 30 are 6 x 5."""
     if num_panels <= 3:
         return num_panels
     rows = {columns: math.ceil(num_panels / columns) for columns in range(2, 7)}
@@ -79,7 +79,7 @@ def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Condition, s
         own = [point for point in found if point.condition == condition]
         start = "perturbed" if any(point.stage == "perturbed" for point in own) else "base"
         curve = milestones(point for point in own if point.stage in (start, "training", "final"))
-        style = arm_style(condition, named)
+        style = condition_style(condition, named)
         x = [samples for samples, _ in curve]
         axes.plot(x, [_perplexity(value.mean) for _, value in curve], **style, zorder=3)
         if any(value.num_seeds > 1 for _, value in curve):
@@ -99,10 +99,10 @@ def _recovery_panel(axes: Axes, found: Sequence[Point], named: dict[Condition, s
 
 
 def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
-    """(documents, spread over seeds) of one arm in one language, ascending.
+    """Ascending (documents, spread over seeds) of one condition in one language.
 
-    A milestone fires at the first step that reaches it, so the counts of different seeds may differ a little: counts
-    of different seeds within 10 % are one milestone, drawn at their mean.
+    A milestone is evaluated after the first step that reaches it, so that its documents may differ a little between
+    seeds: documents of different seeds within 10 % are one milestone, drawn at their mean.
     """
     groups: list[list[Point]] = []
     for point in sorted(found, key=lambda point: point.samples):
@@ -115,8 +115,8 @@ def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
     return [(mean, value) for mean, group in zip(means, groups, strict=True) if (value := spread(group))]
 
 
-def arm_style(condition: Condition, named: Mapping[Condition, str]) -> dict[str, Any]:
-    """Colour, line and marker of an arm; ``named`` holds all arms of the picture."""
+def condition_style(condition: Condition, named: Mapping[Condition, str]) -> dict[str, Any]:
+    """Colour, line style and marker of a condition; ``named`` holds all conditions of the plot."""
     colour = colours(other.kind for other in named)
     peers = [
         other for other in named if colour[other.kind] == colour[condition.kind] and other.frozen == condition.frozen
@@ -131,12 +131,12 @@ def arm_style(condition: Condition, named: Mapping[Condition, str]) -> dict[str,
 
 
 def _perplexity(nats: float) -> float:
-    """Perplexity to draw; NaN, which leaves a gap, where it is too large."""
+    """Perplexity to draw; NaN, which leaves a gap, if it exceeds the range of a float."""
     return math.exp(nats) if nats < LARGEST else math.nan
 
 
 def _sample_axis(axes: Axes, samples: Sequence[int]) -> None:
-    """Linear for evenly spaced milestones; else 0, then decades: most happens in the first documents."""
+    """Set a linear axis for milestones within a factor of 12, else a logarithmic one with a place for 0."""
     positive = sorted({count for count in samples if count > 0})
     if positive[-1] / positive[0] <= 12:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))

@@ -1,4 +1,4 @@
-"""Where a region lies, cell by cell in its matrices."""
+"""Heat maps of a region: the share of weights in cells of each matrix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,21 +18,21 @@ def region_heatmap(
     title: str = "",
     max_layers: int = 6,
 ) -> None:
-    """Where a region lies: for each matrix of a layer the share of its weights that the region holds, cell by cell.
+    """Heat map of each matrix of a layer: the share of weights in the region, cell by cell.
 
-    Layers are rows, kinds of matrices columns; of more than ``max_layers`` layers, evenly spaced ones are shown, first
-    and last included. Cells above the 99.5th percentile share the brightest colour. Memory: a few bytes per index and
-    64 x 64 cells a matrix, never a dense mask.
+    Layers are rows, kinds of matrices are columns. Of more than ``max_layers`` layers, evenly spaced ones are shown,
+    first and last included. Cells above the 99.5th percentile share the brightest colour. Memory: a few bytes per index
+    and 64 x 64 cells per matrix; no dense mask is made.
 
     Args:
-        indices: flat row-major indices by parameter name; a name in ``shapes`` without indices is empty.
+        indices: flat row-major indices by parameter name; a parameter of ``shapes`` without indices is empty.
         shapes: the shape of each candidate parameter; only matrices named ``...layers.N....weight`` are drawn.
         path: the PNG file.
-        title: above the panels; what was left out is added to it.
+        title: title above the panels; the number of layers shown is added to it.
         max_layers: at least 1.
 
     Raises:
-        ValueError: indices of a parameter without a shape, or no matrix to draw.
+        ValueError: a parameter has indices but no shape, or there is no matrix to draw.
     """
     refuse_unknown(indices, shapes, "region_heatmap")
     table = places(matrices(shapes), "region_heatmap")
@@ -64,8 +64,8 @@ def _draw_heatmap(
             axes = grid[row, column]
             axes.set(xticks=[], yticks=[])
             if (layer, kind) in cells:
-                picture = {"aspect": "auto", "interpolation": "nearest", "cmap": "viridis"}
-                image = axes.imshow(cells[layer, kind], vmin=0.0, vmax=top, **picture)
+                options = {"aspect": "auto", "interpolation": "nearest", "cmap": "viridis"}
+                image = axes.imshow(cells[layer, kind], vmin=0.0, vmax=top, **options)
             else:
                 axes.set_frame_on(False)
             if row == 0:
@@ -84,9 +84,18 @@ def _draw_heatmap(
 
 
 def density(flat: np.ndarray, rows: int, columns: int, cells: int = 64) -> np.ndarray:
-    """The share 0..1 of each cell's weights that are in ``flat``, at most ``cells`` x ``cells``.
+    """The share (0..1) of weights in the region for each cell of a matrix.
 
-    Small matrices get fewer cells, so that a cell holds 16 weights or more and its share is not mere chance.
+    Small matrices have fewer cells, of at least 16 weights each, so that chance does not dominate the shares.
+
+    Args:
+        flat: flat row-major indices of the region.
+        rows: rows of the matrix.
+        columns: columns of the matrix.
+        cells: maximum number of cells along each axis.
+
+    Returns:
+        Shares of shape (at most ``cells``, at most ``cells``).
     """
     down, across = (max(1, min(cells, size // 4)) for size in (rows, columns))
     row, column = np.divmod(np.asarray(flat), columns)

@@ -1,4 +1,4 @@
-"""Whether a few rows or columns hold a region: lines from the fullest to the emptiest."""
+"""Concentration of a region in few rows or columns: their shares in the region, in descending order."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,36 +15,36 @@ from lightning_langcore.plots.style import GREY, save, tidy
 from lightning_langcore.regions.concentration import random_band
 
 Counts = Mapping[str, tuple[np.ndarray, np.ndarray]]
-_WAYS = {"rows": "#882255", "columns": "#44AA99"}  # Paul Tol's, because the others tell kinds of regions
+_WAYS = {"rows": "#882255", "columns": "#44AA99"}  # Paul Tol's colours; those of plots.style are kinds of regions
 _NUM_POINTS = 200
 
 
 def row_column_histograms(
     counts: Counts, shapes: Mapping[str, tuple[int, ...]], path: Path | str, title: str = "", max_layers: int = 4
 ) -> None:
-    """For each matrix, the share of each row and of each column that lies in the region, fullest first.
+    """For each matrix, the share of each row and each column that lies in the region, in descending order.
 
-    A curve far above its band says that few lines hold the region; both axes are logarithmic. The band is where 95 %
-    of random regions of equally many weights lie, the grey line a region spread evenly. Lines without weights are at
-    the lower edge. Layers are rows, kinds of matrices columns; of many layers that
-    hold weights, evenly spaced ones are shown.
+    A curve far above its band means that few rows or columns hold the region. Both axes are logarithmic. The band holds
+    95 % of random regions with the same number of weights; the grey line is an evenly spread region. Rows and columns
+    without weights are at the lower edge. In the grid of panels, layers are rows and kinds of matrices are columns; of
+    many layers with weights in the region, evenly spaced ones are shown.
 
     Args:
-        counts: weights in each row and each column by parameter name (``WeightSet.row_column_counts``); a name in
-            ``shapes`` without counts is empty.
+        counts: number of weights in each row and in each column by parameter name (``WeightSet.row_column_counts``); a
+            parameter of ``shapes`` without counts is empty.
         shapes: the shape of each candidate parameter; only matrices named ``...layers.N....weight`` are drawn.
         path: the PNG file.
-        title: above the panels; what was left out is added to it.
+        title: title above the panels; the number of layers shown is added to it.
         max_layers: at least 1.
 
     Raises:
-        ValueError: counts of a parameter without a shape, no matrix to draw, or no weights in any.
+        ValueError: a parameter has counts but no shape, there is no matrix to draw, or no matrix holds a weight.
     """
-    refuse_unknown(counts, shapes, "line_histograms")
-    table = places(matrices(shapes), "line_histograms")
+    refuse_unknown(counts, shapes, "row_column_histograms")
+    table = places(matrices(shapes), "row_column_histograms")
     filled = {place: counts[name] for place, name in table.names.items() if name in counts and counts[name][0].any()}
     if not filled:
-        raise ValueError("line_histograms: no matrix of a layer holds a weight of the region")
+        raise ValueError("row_column_histograms: no matrix of a layer holds a weight of the region")
     shown, title = evenly(sorted({layer for layer, _ in filled}), max_layers, title)
     size = (max(7.0, 1.4 + 1.5 * len(table.kinds)), max(4.2, 1.7 + 1.4 * len(shown)))
     figure = Figure(figsize=size, layout="constrained")
@@ -65,13 +65,13 @@ def row_column_histograms(
     for axes, layer in zip(grid[:, 0], shown, strict=True):
         axes.set_ylabel(f"layer {layer}", fontsize=10)
     _legend(figure, title)
-    figure.supxlabel("lines, fullest first: per cent of all rows or columns (log)", fontsize=10)
-    figure.supylabel("per cent of the line in the region (log)", fontsize=10)
+    figure.supxlabel("rows or columns, fullest first: per cent of all (log)", fontsize=10)
+    figure.supylabel("per cent of the row or column in the region (log)", fontsize=10)
     save(figure, path)
 
 
 def _scales(axes: Axes, drawn: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Decades from a single line to all; from a tenth of the thinnest matrix to full."""
+    """Set the axes: x from one row or column to all, y from a tenth of the least share of a matrix to 1."""
     longest = max(len(counts) for both in drawn for counts in both)
     thinnest = min(rows.sum() / (len(rows) * len(columns)) for rows, columns in drawn)
     axes.set(xscale="log", yscale="log", xlim=(0.45 / longest, 1.15), ylim=(thinnest / 10, 1.5))
@@ -88,7 +88,7 @@ def _panel(axes: Axes, rows: np.ndarray, columns: np.ndarray) -> None:
     axes.axhline(num_weights / (len(rows) * len(columns)), color=GREY, linewidth=0.9, zorder=1)
     for counts, length, colour in zip((rows, columns), (len(columns), len(rows)), _WAYS.values(), strict=True):
         ranks = np.unique(np.geomspace(1, len(counts), _NUM_POINTS).round().astype(int))
-        ranks = np.concatenate([[1], ranks])  # the fullest line is a step, not a point
+        ranks = np.concatenate([[1], ranks])  # the fullest row or column is drawn as a step, not as a point
         x = np.concatenate([[0.5], ranks[1:]]) / len(counts)
         ends = (end[ranks - 1] / length for end in random_band(len(counts), length, num_weights))
         low, high = (np.maximum(end, floor) for end in ends)

@@ -1,4 +1,4 @@
-"""Perplexity against the value that one weight is set to: a line for each weight, beside the intact base."""
+"""Perplexity against the value that one weight is set to: one line per weight, and the intact base."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,22 +17,22 @@ _MARKERS = "osD^vPX"
 
 
 class _Panel(NamedTuple):
-    """One parameter: a point for each value, by the weight's place in it; and the intact base."""
+    """One parameter: the points of each of its weights by index, one per value, and the intact base."""
 
     lines: dict[str, list[Point]]
     base: Point | None
 
 
 def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str, str] | None = None) -> None:
-    """Test perplexity against the value a weight is set to, a panel for each parameter, a line for each weight.
+    """Test perplexity against the value that a weight is set to: one panel per parameter, one line per weight.
 
     Perplexities are geometric means over languages and seeds. The grey line is the intact base; a value that is not
     finite is an infinity sign at the upper edge.
 
     Args:
-        runs: rows of method ``set`` whose variant is a weight, as ``model.layers.1.input_layernorm.weight[2100]``.
+        runs: runs with rows of method ``set`` for single weights, as ``model.layers.1.input_layernorm.weight[2100]``.
         path: the PNG file.
-        roles: by variant, for the legend; blue is ``control``, orange every other role.
+        roles: role of each variant for the legend; ``control`` is blue, every other role is orange.
 
     Raises:
         ValueError: no run has such rows.
@@ -49,7 +49,7 @@ def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str
     perplexity_axis(grid[0, 0], drawn, margin=1.25)
     values = [point.condition.strength for point in drawn if point.condition.strength is not None]
     edge = 0.05 * (max(values) - min(values)) or 0.5
-    grid[0, 0].set_xlim(min(values) - edge, max(values) + edge)  # a line of infinities alone would not set it
+    grid[0, 0].set_xlim(min(values) - edge, max(values) + edge)  # a line without finite values does not set the limits
     models = {model for model, _ in panels}
     for axes, ((model, name), panel) in zip(grid.flat, panels.items(), strict=False):
         own = {place: (roles or {}).get(f"{name}{place}", "") for place in panel.lines}
@@ -66,7 +66,7 @@ def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str
 
 
 def _panels(found: Iterable[Point]) -> dict[tuple[str | None, str], _Panel]:
-    """(model, parameter) -> panel, in the order of the runs."""
+    """Panels by (model, parameter), in the order of the runs."""
     groups: dict[tuple[str | None, str], dict[str, dict[float, list[Point]]]] = {}
     base: dict[tuple[str | None, str], list[Point]] = {}
     for point in found:
@@ -98,8 +98,8 @@ def _draw(axes: Axes, panel: _Panel, roles: Mapping[str, str]) -> None:
         values = [point.condition.strength for point in own]
         heights = [math.exp(point.nats) if point.nats < LARGEST else math.nan for point in own]
         label = f"{place} {roles[place]}".rstrip()
-        look = {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "markersize": 4, "linewidth": 1.6}
-        axes.plot(values, heights, label=label, zorder=3, **look)  # type: ignore[arg-type]
+        style = {"color": colour, "marker": _MARKERS[number % len(_MARKERS)], "markersize": 4, "linewidth": 1.6}
+        axes.plot(values, heights, label=label, zorder=3, **style)  # type: ignore[arg-type]
         for point in own:
             if point.nats >= LARGEST:
                 at = (point.condition.strength, 0.99)

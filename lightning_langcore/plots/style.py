@@ -1,7 +1,7 @@
-"""What the pictures share: colours by kind of region, a perplexity axis, and writing a figure atomically.
+"""Shared style of the plots: colours by kind of region, a perplexity axis, and writing a figure atomically.
 
-Okabe and Ito's palette, safe for colour-blind readers; the monolingual regions are shades of one purple, whose
-distance to the others was checked under simulated deuteranopia, protanopia and tritanopia.
+The palette is that of Okabe and Ito, for colour-blind readers. Monolingual regions are shades of one purple; their
+distance to the other colours was checked under simulated deuteranopia, protanopia and tritanopia.
 """
 
 import math
@@ -22,23 +22,23 @@ COLOURS = {
     "random": "#0072B2",
     "peripheral": "#009E73",
     "magnitude": "#56B4E9",
-    "file": "#E69F00",  # and every kind that is not named here
+    "file": "#E69F00",  # also every kind that is not in this table
     "none": "#000000",
     "base": "#404040",
 }
 GREY = "#8C8C8C"
 PALE = "#E5E5E5"
-LARGEST = 690.0  # nats; exp of more leaves the range of a float
+LARGEST = 690.0  # nats; exp of more exceeds the range of a float
 _MONOLINGUAL = LinearSegmentedColormap.from_list("monolingual", ["#F3C9DF", "#B4649A", "#5A1A48"])
 
 
 def root_kind(kind: str) -> str:
-    """``core-outliers`` -> ``core``: a region without the outlier dimensions belongs to the region it comes from."""
+    """``core-outliers`` -> ``core``: the kind of the region from which outliers were removed."""
     return kind.removesuffix("-outliers")
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:
-    """A colour for each kind of region in one picture; ``mono:zh``, ``mono:ar`` ... run from light to dark purple."""
+    """A colour for each kind of region in one plot; ``mono:zh``, ``mono:ar`` ... run from light to dark purple."""
     kinds = list(dict.fromkeys(kinds))
     mono = sorted({root_kind(kind) for kind in kinds if kind.startswith("mono:")})
     shades = {name: to_hex(_MONOLINGUAL((place + 0.5) / len(mono))) for place, name in enumerate(mono)}
@@ -47,20 +47,20 @@ def colours(kinds: Iterable[str]) -> dict[str, str]:
 
 
 def tidy(axes: Axes, grid: str = "both") -> None:
-    """Pale grid lines behind the data (``both``, ``x`` or ``y``), and no frame above and to the right."""
+    """Draw pale grid lines behind the data (``both``, ``x`` or ``y``), and remove the upper and right frame."""
     axes.grid(True, axis=grid, color=PALE, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def perplexity_axis(axes: Axes, found: Sequence[Point], margin: float = 1.0, bottom: float | None = None) -> None:
-    """A logarithmic y axis with few, round ticks that holds every finite perplexity.
+    """Set a logarithmic y axis with few, round ticks that covers every finite perplexity.
 
     Args:
         axes: the panel.
-        found: what the panel, or the panels that share its axis, will show.
-        margin: factor below the least and above the greatest perplexity.
-        bottom: the lower end, instead of the least perplexity.
+        found: the points of the panel, or of the panels that share its axis.
+        margin: factor below the minimum and above the maximum perplexity.
+        bottom: the lower end; ``None``: from the minimum perplexity.
     """
     values = [math.exp(point.nats) for point in found if point.nats < LARGEST] or [1.0, 10.0]
     low, high = min(values) / margin if bottom is None else bottom, max(values) * margin
@@ -84,12 +84,12 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """0.01 -> 1 %, 0.125 -> 12.5 %: three digits that count."""
+    """0.01 -> 1 %, 0.125 -> 12.5 %: three significant digits."""
     return f"{100 * value:.3g} %"
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write the figure, atomically; the format follows from the suffix."""
+    """Write the figure atomically; the suffix of the path gives the format."""
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -1,6 +1,6 @@
-"""What a new language gained against what the old ones lost.
+"""The gain-loss trade-off: gain of the new languages against loss of the old ones.
 
-Colour tells the kind of region, line style frozen or free, the marker what else tells arms apart.
+Colours are kinds of regions, line styles frozen or free, markers the other settings of conditions.
 """
 
 import math
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from lightning_langcore.plots.axes import NothingToDrawError, add_legend
-from lightning_langcore.plots.recovery import arm_style
+from lightning_langcore.plots.recovery import condition_style
 from lightning_langcore.plots.style import GREY, percent, save, tidy
 from lightning_langcore.results.conditions import Spread, labels
 from lightning_langcore.results.effects import Series, adapted, gain, loss, spread_of, target_name, tradeoffs
@@ -30,9 +30,9 @@ Place = tuple[float, Spread, Spread]
 def tradeoff_curves(runs: Sequence[Results], path: Path | str) -> None:
     """Loss of the other languages against the gain of the trained ones, in bits per byte on the test split.
 
-    A line an arm through the fractions of its frozen region, which are written beside the points; arms without a
-    fraction are single points. Thin crosses are the range over seeds. Further right and further down is better; what is
-    not finite is left out.
+    One line per condition connects the fractions of its frozen region, which are written next to the points; conditions
+    without a fraction are single points. Thin crosses are the range over seeds. Further right and further down is
+    better. Values that are not finite are left out.
 
     Raises:
         NothingToDrawError: no run was trained on some of its languages and has finite bits per byte.
@@ -46,7 +46,7 @@ def tradeoff_curves(runs: Sequence[Results], path: Path | str) -> None:
     axes = figure.subplots()
     axes.axhline(0, color=GREY, linewidth=1, zorder=1)
     for condition in named:
-        _line(axes, lines[condition], arm_style(condition, named))
+        _line(axes, lines[condition], condition_style(condition, named))
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
@@ -56,19 +56,19 @@ def tradeoff_curves(runs: Sequence[Results], path: Path | str) -> None:
     )
     axes.set_ylabel("mean loss of the other languages\n(bits per byte; down is better)", fontsize=11)
     handles = [
-        Line2D([], [], **_single(arm_style(condition, named), lines[condition]), label=named[condition])
+        Line2D([], [], **_single(condition_style(condition, named), lines[condition]), label=named[condition])
         for condition in named
     ]
     add_legend(figure, handles)
-    figure.draw_without_rendering()  # settles where the panel is
+    figure.draw_without_rendering()  # fixes the position of the panel
     _write_fractions(
-        axes, [(arm_style(condition, named)["color"], place) for condition in named for place in lines[condition]]
+        axes, [(condition_style(condition, named)["color"], place) for condition in named for place in lines[condition]]
     )
     save(figure, path)
 
 
 def _places(series: Series) -> list[Place]:
-    """(fraction, gain, loss) in the order of the fractions, where both are finite."""
+    """(fraction, gain, loss) by ascending fraction; values that are not finite are left out."""
     places = []
     for fraction, own in series.items():
         gained, lost = spread_of(own, gain), spread_of(own, loss)
@@ -78,7 +78,7 @@ def _places(series: Series) -> list[Place]:
 
 
 def _single(style: Mapping[str, Any], places: Sequence[Place]) -> dict[str, Any]:
-    """The style; without a line where there is but one point."""
+    """The style of a condition; without a line if there is only one point."""
     return {**style, "linestyle": style["linestyle"] if len(places) > 1 else "none", "markersize": 6}
 
 
@@ -92,28 +92,33 @@ def _line(axes: Axes, places: Sequence[Place], style: Mapping[str, Any]) -> None
 
 
 def _write_fractions(axes: Axes, places: Sequence[tuple[str, Place]]) -> None:
-    """Each fraction beside its point, on the side where it covers least of other points and of what is written."""
+    """Write each fraction next to its point, on the side with the least overlap with points and other labels."""
     dots = [axes.transData.transform((gained.mean, lost.mean)) for _, (_, gained, lost) in places]
     scale = axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
     taken: list[Bbox] = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in dots]
     for (colour, (fraction, gained, lost)), (x, y) in zip(places, dots, strict=True):
         if not fraction:
             continue
-        word = percent(fraction)
-        width, height = 0.62 * _FONT * len(word) * scale, 1.1 * _FONT * scale
+        label = percent(fraction)
+        width, height = 0.62 * _FONT * len(label) * scale, 1.1 * _FONT * scale
         boxes = [
             (Bbox.from_bounds(x + right * scale - width / 2, y + up * scale - height / 2, width, height), right, up)
             for right, up in _sides(width / scale, height / scale)
         ]
         box, right, up = min(boxes, key=lambda one: sum(_common(one[0], other) for other in taken))
         taken.append(box)
-        beside: dict[str, Any] = {"xytext": (right, up), "textcoords": "offset points", "ha": "center", "va": "center"}
-        text = axes.annotate(word, (gained.mean, lost.mean), fontsize=_FONT, color=colour, zorder=5, **beside)
+        placement: dict[str, Any] = {
+            "xytext": (right, up),
+            "textcoords": "offset points",
+            "ha": "center",
+            "va": "center",
+        }
+        text = axes.annotate(label, (gained.mean, lost.mean), fontsize=_FONT, color=colour, zorder=5, **placement)
         text.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
 
 
 def _sides(width: float, height: float) -> list[tuple[float, float]]:
-    """Offsets of a word's middle from its point, in points: near first."""
+    """Candidate offsets of a label's centre from its point, in points, nearest first."""
     sides = []
     for far in (1.0, 2.2, 3.4):
         right, up = width / 2 + 5 * far, height / 2 + 5 * far
@@ -131,7 +136,7 @@ def _sides(width: float, height: float) -> list[tuple[float, float]]:
 
 
 def _common(one: Bbox, other: Bbox) -> float:
-    """Area that two boxes share."""
+    """Area of the intersection of two boxes."""
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return max(0.0, float(width)) * max(0.0, float(height))

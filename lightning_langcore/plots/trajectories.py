@@ -1,6 +1,6 @@
-"""The course of a training against its base: while noise comes and goes, and over several epochs.
+"""Trajectories of trainings relative to their base: during noise, and over several epochs.
 
-A panel for each arm; in it a line for each value of the setting, from light to dark, and grey where there is none.
+One panel per condition, with one line per value of the setting, from light to dark; runs without noise are grey.
 """
 
 import math
@@ -27,14 +27,14 @@ _MARKERS = "osD^vPX"
 
 
 class _Ring(NamedTuple):
-    """A place on a curve that is worth a mark."""
+    """A marked point of a curve: the value of the setting, and x."""
 
     value: float
     x: float
 
 
 class _Panel(NamedTuple):
-    """The curves of an arm by the setting's value, what to ring, and where noise is, in documents."""
+    """The curves of a condition by the setting's value, the points to mark, and the noise window in documents."""
 
     curves: Mapping[float, Curve]
     rings: list[_Ring]
@@ -42,44 +42,45 @@ class _Panel(NamedTuple):
 
 
 def noise_trajectories(runs: Sequence[Results], path: Path | str) -> None:
-    """Log perplexity above the base, mean over languages, against training documents; the time of the noise is shaded.
+    """Log perplexity above the base, mean over languages, against training documents; the noise window is shaded.
 
-    A ring is where the mean is back within 1 % of perplexity of the clean run's, or, where there is none, of its value
-    before the noise, for all seeds that left it; see
-    :func:`~lightning_langcore.results.trajectories.time_to_recover`. The band is the range over seeds.
+    A ring marks the recovery, the mean over the seeds that needed one: perplexity is within 1 % of that of the clean
+    run, or, without a clean run, of its value before the noise; see
+    :func:`~lightning_langcore.results.trajectories.time_to_recover`. There is no ring if a seed does not recover. The
+    band is the range over seeds.
 
     Raises:
-        NothingToDrawError: no run with noise was scored after its first step.
+        NothingToDrawError: no run with noise was evaluated after its first step.
     """
     panels = {}
-    back = partial(_back, clean=clean_partners([run for run in runs if responds(run)]))
+    recovery = partial(_recovery, clean=clean_partners([run for run in runs if responds(run)]))
     for condition, series in sweep(runs, "noise.rate").items():
         curves = {value: _joined(own, condition, trajectories.noise_trajectory) for value, own in series.items()}
         noisy = [run for own in series.values() for run in own if trajectories.window(run)]
         between = [trajectories.window(run) or (0.0, 0.0) for run in noisy]
         noise = (min(first for first, _ in between), max(last for _, last in between)) if between else None
-        backs = {value: spread_of(own, back) for value, own in series.items() if value}
-        rings = [_Ring(value, place.mean) for value, place in backs.items() if place and math.isfinite(place.high)]
+        recoveries = {value: spread_of(own, recovery) for value, own in series.items() if value}
+        rings = [_Ring(value, place.mean) for value, place in recoveries.items() if place and math.isfinite(place.high)]
         panels[condition] = _Panel({value: curve for value, curve in curves.items() if curve}, rings, noise)
     if not any(panel.curves for panel in panels.values()):
-        raise NothingToDrawError("time_course: no run with noise was scored after its first step")
+        raise NothingToDrawError("noise_trajectories: no run with noise was evaluated after its first step")
     texts = {0.0: "no noise"}
     _draw(panels, "noise.rate", texts, ("training documents", "back within 1 %"), path)
 
 
-def _back(run: Results, clean: Mapping[int, Results]) -> float | None:
-    """Documents at which the run is back; infinite: never; ``None``: it did not leave, or it can't be told."""
+def _recovery(run: Results, clean: Mapping[int, Results]) -> float | None:
+    """Documents at which the run has recovered; infinity: never; ``None``: no need to recover, or not known."""
     between, needed = trajectories.window(run), trajectories.time_to_recover(run, clean.get(id(run)))
     return between[1] + needed if between and needed else None
 
 
 def validation_trajectories(runs: Sequence[Results], path: Path | str) -> None:
-    """Log perplexity of held-out answers, else of validation text, above the base against epochs; rings: the best.
+    """Log perplexity of held-out answers, else of validation text, above the base against epochs; rings mark the best.
 
     The mean over languages; the band is the range over seeds.
 
     Raises:
-        NothingToDrawError: no run had several epochs and a validation.
+        NothingToDrawError: no run had several epochs and was evaluated on validation data.
     """
     panels = {}
     for condition, series in sweep(runs, "epochs").items():
@@ -94,14 +95,14 @@ def validation_trajectories(runs: Sequence[Results], path: Path | str) -> None:
             rings.append(_Ring(value, best[0]))
         panels[condition] = _Panel(curves, rings)
     if not any(panel.curves for panel in panels.values()):
-        raise NothingToDrawError("validation_course: no run had several epochs and a validation")
+        raise NothingToDrawError("validation_trajectories: no run had several epochs and a validation")
     _draw(panels, "epochs", {1.0: "1 epoch"}, ("epochs", "best"), path)
 
 
 def _joined(
     runs: Sequence[Results], condition: Condition, measured: Callable[[Results], trajectories.Trajectory]
 ) -> Curve:
-    """One curve of several seeds, whose milestones may differ a little."""
+    """One curve over the seeds of a condition; their milestones may differ a little."""
     points = [
         Point(condition, run.seed, "training", samples, "", above) for run in runs for samples, above in measured(run)
     ]
@@ -109,7 +110,7 @@ def _joined(
 
 
 def _draw(
-    panels: Mapping[Condition, _Panel], key: str, texts: Mapping[float, str], words: tuple[str, str], path: Path | str
+    panels: Mapping[Condition, _Panel], key: str, texts: Mapping[float, str], names: tuple[str, str], path: Path | str
 ) -> None:
     named = labels(panels)
     shown = {condition: panels[condition] for condition in named if panels[condition].curves}
@@ -119,23 +120,23 @@ def _draw(
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     values = sorted({value for panel in shown.values() for value in panel.curves})
     for axes, (condition, panel) in zip(grid.flat, shown.items(), strict=False):
-        _panel(axes, panel, _looks(values, key, condition.kind))
+        _panel(axes, panel, _styles(values, key, condition.kind))
         axes.set_title(named[condition], fontsize=10, fontweight="bold", pad=5, wrap=True)
     for position in range(len(shown), rows * columns):
         grid.flat[position].set_visible(False)
         grid.flat[position - columns].xaxis.set_tick_params(labelbottom=True)
     grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     grid[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(round(value, 6))))
-    figure.supxlabel(words[0], fontsize=11)
+    figure.supxlabel(names[0], fontsize=11)
     figure.supylabel("log perplexity above the base\n(nats per token, mean over languages)", fontsize=10)
     kinds = list(dict.fromkeys(condition.kind for condition in shown))
-    looks = _looks(values, key, kinds[0] if len(kinds) == 1 else "none")
+    styles = _styles(values, key, kinds[0] if len(kinds) == 1 else "none")
     unit = " epochs" if key == "epochs" else ""
     handles = [
-        Line2D([], [], **looks[value], label=texts.get(value, setting_text(value, key) + unit)) for value in values
+        Line2D([], [], **styles[value], label=texts.get(value, setting_text(value, key) + unit)) for value in values
     ]
     if any(panel.rings for panel in shown.values()):
-        handles.append(Line2D([], [], **_RING, label=words[1]))
+        handles.append(Line2D([], [], **_RING, label=names[1]))
     if any(panel.noise for panel in shown.values()):
         handles.append(Line2D([], [], color=PALE, linewidth=8, label="noise"))
     add_legend(figure, handles)
@@ -152,26 +153,26 @@ _RING: dict[str, Any] = {
 }
 
 
-def _looks(values: Sequence[float], key: str, kind: str) -> dict[float, dict[str, Any]]:
-    """Grey for the default, else shades of the kind's colour that grow darker with the value."""
+def _styles(values: Sequence[float], key: str, kind: str) -> dict[float, dict[str, Any]]:
+    """Line styles by value: shades of the kind's colour, darker for larger values; grey for no noise."""
     full = colours([kind])[kind]
     shades = LinearSegmentedColormap.from_list("doses", ["#FFFFFF", full])
     grown = [value for value in values if not (key == "noise.rate" and value == 0)]
-    looks = {}
+    styles = {}
     for number, value in enumerate(values):
         place = grown.index(value) if value in grown else 0
         colour = to_hex(shades(0.4 + 0.6 * (place + 1) / len(grown))) if value in grown else GREY
         marker = _MARKERS[number % len(_MARKERS)]
-        looks[value] = {"color": colour, "linewidth": 1.8, "marker": marker, "markersize": 3.5}
-    return looks
+        styles[value] = {"color": colour, "linewidth": 1.8, "marker": marker, "markersize": 3.5}
+    return styles
 
 
-def _panel(axes: Axes, panel: _Panel, looks: Mapping[float, Mapping[str, Any]]) -> None:
+def _panel(axes: Axes, panel: _Panel, styles: Mapping[float, Mapping[str, Any]]) -> None:
     if panel.noise:
         axes.axvspan(*panel.noise, color=PALE, linewidth=0, zorder=0)
     axes.axhline(0, color=GREY, linewidth=1, zorder=1)
     for value, curve in panel.curves.items():
-        draw_curve(axes, curve, looks[value], plain)
+        draw_curve(axes, curve, styles[value], plain)
     for ring in panel.rings:
         if ring.value in panel.curves:
             axes.plot([ring.x], [_height(panel.curves[ring.value], ring.x)], **_RING, zorder=4)
@@ -180,5 +181,5 @@ def _panel(axes: Axes, panel: _Panel, looks: Mapping[float, Mapping[str, Any]]) 
 
 
 def _height(curve: Curve, x: float) -> float:
-    """Of the nearest point: a ring marks a milestone."""
+    """The height of the nearest point of the curve, because a ring marks a milestone."""
     return plain(min(curve, key=lambda point: abs(point[0] - x))[1].mean)

@@ -1,4 +1,4 @@
-"""The arms that several runs make: runs equal in everything but the seed, and their points in nats per token."""
+"""Conditions of experiments, each a set of runs that differ in the seed only, and their points in nats per token."""
 
 import math
 import re
@@ -9,16 +9,16 @@ from lightning_langcore.results.record import Results
 
 KINDS = ("core", "random", "peripheral", "file", "none")
 _ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
-_NEAR = 0.05  # a number this share from a round one was meant to be that
-_WHERE_UNEQUAL = ("length", "window", "text", "target")  # parts that are told only where runs differ in them
+_NEAR = 0.05  # relative distance within which a number counts as the round one
+_WHERE_UNEQUAL = ("length", "window", "text", "target")  # in a label only where the runs differ
 _ABSENT = {"data": "plain"}
 
 
 class Condition(NamedTuple):
-    """What makes runs comparable: equal in everything here, they differ in the seed only.
+    """The settings of a run except for the seed; runs of equal conditions are averaged.
 
-    ``frozen`` is ``None`` where nothing was trained. ``data`` says what the text has that plain text read once has not,
-    as ``general x5``, and what a monitor did about it. Fields that do not apply are ``None``.
+    ``frozen`` is ``None`` if nothing was trained. ``data`` says how the text differs from plain text that is read once,
+    as ``general x5``, and what a monitor did; see :func:`data_labels`. Fields that do not apply are ``None``.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Condition(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One measurement of one arm; ``nats`` per token, infinite where the run stored none."""
+    """One measurement of one condition; ``nats`` is per token, and infinite if the run stored none."""
 
     condition: Condition
     seed: int
@@ -52,9 +52,10 @@ class Spread(NamedTuple):
 
 
 def points(runs: Iterable[Results], split: str = "test") -> list[Point]:
-    """The rows of one split as points of arms. A run's intact ``base`` rows count for each of its arms and seeds.
+    """The rows of one split as points of conditions.
 
-    Setting keys that a row lacks are taken from the run's other rows where these agree, then from the run's region.
+    The ``base`` rows of a run, of its intact model, make points of each of its conditions and seeds. Settings that a
+    row lacks are taken from the run's other rows where these agree, then from the run's region.
     """
     return [point for own in points_by_run(list(runs), split) for point in own]
 
@@ -62,7 +63,8 @@ def points(runs: Iterable[Results], split: str = "test") -> list[Point]:
 def points_by_run(runs: Sequence[Results], split: str = "test") -> list[list[Point]]:
     """The points of each run; see :func:`points`.
 
-    A run on a known text that neither damaged nor froze its region has none: it was only measured.
+    The points of a run on a known text that neither perturbed nor froze its region have no region, although the run
+    may have measured the drift of one.
     """
     made = []
     for run, data in zip(runs, data_labels(runs), strict=True):
@@ -110,23 +112,23 @@ def _condition(run: Results, row: Mapping[str, Any], frozen: bool | None, data: 
 
 
 def data_labels(runs: Sequence[Results], without: Collection[str] = ()) -> list[str | None]:
-    """What the text of each run has that plain text read once has not, in a few words; ``None``: nothing.
+    """A label for each run that says how its text differs from plain text read once; ``None``: it does not differ.
 
-    What the noise's length and place are, which languages are trained on, and whether text or conversations, is told
-    only where the runs differ in it.
+    Length and window of the noise, the target languages, and whether the text is conversations, are part of the label
+    only where the runs differ in them.
 
     Args:
-        runs: those that are read side by side.
+        runs: the runs that are compared.
         without: settings to leave out: ratio, epochs, noise, length, window, monitor, text, target.
     """
-    told = [_told(run) for run in runs]
-    given = [parts for run, parts in zip(runs, told, strict=True) if run.data]
+    every = [_label_parts(run) for run in runs]
+    given = [parts for run, parts in zip(runs, every, strict=True) if run.data]
     same = {key for key in _WHERE_UNEQUAL if len({parts[key] for parts in given if parts.get(key)}) < 2}
-    shown = [[text for key, text in parts.items() if text and key not in same | set(without)] for parts in told]
+    shown = [[text for key, text in parts.items() if text and key not in same | set(without)] for parts in every]
     return [", ".join(texts) or None for texts in shown]
 
 
-def _told(run: Results) -> dict[str, str | None]:
+def _label_parts(run: Results) -> dict[str, str | None]:
     data = run.data or {}
     noise = data.get("noise") or {}
     ratio, epochs, rate = meant(run, "ratio"), meant(run, "epochs"), noise.get("rate") or 0.0
@@ -146,14 +148,14 @@ def _told(run: Results) -> dict[str, str | None]:
 
 
 def acted(run: Results) -> str | None:
-    """What a monitor did to steps that it flagged, as ``skip``; ``None``: nothing but log them."""
+    """The action of the monitor on flagged steps, as ``skip``; ``None``: it only logged them, or there was none."""
     monitor = run.monitor or {}
     action = monitor.get("action") or ("skip" if monitor.get("num_skipped") else None)
     return None if action == "log" else action
 
 
 def mixed_in(run: Results) -> str:
-    """What the mix adds to the target, by the names of its sources, as ``general``."""
+    """The names of the sources that are mixed in to the target, joined by ``+``, as ``general``."""
     data = run.data or {}
     sources = dict.fromkeys(part.get("source") for part in data.get("parts") or [])
     own = {*(data.get("target") or []), "conversations"}
@@ -161,14 +163,14 @@ def mixed_in(run: Results) -> str:
 
 
 def meant(run: Results, key: str) -> float:
-    """The ``ratio`` or ``epochs`` that was configured, else the :func:`nominal` one of what was read; 0: not known."""
+    """The configured ``ratio`` or ``epochs``, else the :func:`nominal` value of the measured one; 0: not known."""
     data = run.data or {}
     asked = (data.get("asked") or {}).get(key)
     return nominal(data.get(key) or 0.0) if asked is None else float(f"{asked:.6g}")
 
 
 def nominal(value: float) -> float:
-    """The round number that a measured ratio or number of epochs was meant to be: 4.97 -> 5, 1.3 stays, 0.4 stays."""
+    """The round number nearest to a measured ratio or number of epochs, if it is near: 4.97 -> 5, 1.3 -> 1.3."""
     if not 0 < value < math.inf:
         return value
     power = math.floor(math.log10(value))
@@ -178,12 +180,12 @@ def nominal(value: float) -> float:
 
 
 def spread(points: Iterable[Point]) -> Spread | None:
-    """Mean, least and greatest nats over seeds; runs that share a seed are averaged first. ``None`` of no points."""
+    """Mean and range of nats over seeds; points of equal seed are averaged first. ``None`` if there are no points."""
     return over_seeds((point.seed, point.nats) for point in points)
 
 
 def over_seeds(values: Iterable[tuple[int, float]]) -> Spread | None:
-    """The same of any numbers: pairs of seed and number."""
+    """Mean and range over seeds of (seed, value) pairs; see :func:`spread`."""
     by_seed: dict[int, list[float]] = {}
     for seed, value in values:
         by_seed.setdefault(seed, []).append(value)
@@ -192,14 +194,14 @@ def over_seeds(values: Iterable[tuple[int, float]]) -> Spread | None:
 
 
 def labels(conditions: Iterable[Condition]) -> dict[Condition, str]:
-    """A name for each arm, in reading order: kind, frozen or free, and in brackets only what else tells arms apart."""
+    """A name for each condition, in reading order: kind, frozen or free, and in brackets the settings that differ."""
     texts = {"fraction": "{:.3%}", "strength": "strength {:g}"}
     unique = sorted(set(conditions), key=_order)
     named: dict[Condition, str] = {}
     for condition in unique:
         peers = [other for other in unique if other[:2] == condition[:2]]
-        told = [field for field in Condition._fields[2:] if len({getattr(peer, field) for peer in peers}) > 1]
-        extra = [_text(texts.get(field, "{}"), getattr(condition, field), _ABSENT.get(field, "–")) for field in told]
+        varying = [field for field in Condition._fields[2:] if len({getattr(peer, field) for peer in peers}) > 1]
+        extra = [_text(texts.get(field, "{}"), getattr(condition, field), _ABSENT.get(field, "–")) for field in varying]
         name = "no region" if condition.kind == "none" else condition.kind
         name += {True: ", frozen", False: ", free", None: ""}[condition.frozen]
         named[condition] = name + (f" ({', '.join(extra)})" if extra else "")
@@ -221,5 +223,5 @@ def _order(condition: Condition) -> tuple[Any, ...]:
 
 
 def _natural(text: str) -> list[tuple[str, float]]:
-    """For sorting: ``general x5`` before ``general x10``."""
-    return [(words, float(number or 0)) for words, number in re.findall(r"(\D*)(\d+(?:\.\d+)?)?", text)]
+    """A sort key with ``general x5`` before ``general x10``."""
+    return [(prefix, float(number or 0)) for prefix, number in re.findall(r"(\D*)(\d+(?:\.\d+)?)?", text)]

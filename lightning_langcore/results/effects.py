@@ -1,7 +1,7 @@
-"""What training on a text did to a model: how far runs end from their base, along a setting of the text.
+"""Effects of training: the change of perplexity from base to end of a run, as a function of a setting of the text.
 
-Runs are compared with their own base, in nats per token or bits per byte, and averaged over languages, then seeds.
-Nothing here assumes which way a setting works.
+Each run is compared with its own base, in nats per token or bits per byte; means are over languages, then over seeds.
+No direction of an effect is assumed.
 """
 
 import math
@@ -23,7 +23,7 @@ from lightning_langcore.results.record import Results
 KEYS = ("ratio", "epochs", "noise.rate")
 GROUPS = ("target", "others", "answers")
 
-# What a label must leave out so that runs along the setting share it. The ratio decides how often the target is read.
+# Parts of the label that vary along a setting. The ratio changes the epochs of the target, too.
 _ALONG = {"ratio": ("ratio", "epochs"), "epochs": ("epochs",), "noise.rate": ("noise",)}
 _DEFAULT = {"ratio": 0.0, "epochs": 1.0, "noise.rate": 0.0}
 
@@ -32,20 +32,23 @@ Series = dict[float, list[Results]]
 
 
 def responds(run: Results) -> bool:
-    """Whether it trained an intact model on a known text to the end, so that its end can be read against its base."""
+    """Whether the run trained an unperturbed model on a known text to the end, so that end and base can be compared."""
     stages = {row["stage"] for row in run.perplexity}
     return bool(run.data) and "final" in stages and "perturbed" not in stages and not stopped(run)
 
 
 def stopped(run: Results) -> bool:
-    """Whether its last step was not the planned one, as after a monitor stopped it: its end is that of no other run."""
+    """Whether the run ended before its planned last step, for example because its monitor stopped it."""
     read = max((point["share"] for point in (run.data or {}).get("course") or []), default=0.0)
     ended = any(row["stage"] == "final" for row in run.perplexity)
     return ended and run.status != "completed" and read < 1
 
 
 def setting(run: Results, key: str) -> float:
-    """General tokens to one of the target (``ratio``), ``epochs`` of the target, or share of noise (``noise.rate``)."""
+    """Measured value of a setting.
+
+    ``ratio``: general tokens per token of the target; ``epochs``: of the target; ``noise.rate``: share of documents.
+    """
     data = run.data or {}
     if key == "noise.rate":
         return float((data.get("noise") or {}).get("rate") or 0.0)
@@ -58,14 +61,14 @@ def noise_kind(run: Results) -> str:
 
 
 def rounded(run: Results, key: str) -> float:
-    """The setting as it was meant, see :func:`meant`; less than an epoch is one."""
+    """The configured or nominal value of a setting, see :func:`meant`; less than one epoch counts as one."""
     if key == "noise.rate":
         return setting(run, key)
     return max(_DEFAULT[key], meant(run, key))
 
 
 def changes(run: Results, split: str = "test", measure: str = "nats_per_token") -> dict[str, float]:
-    """Final minus base by language; infinite where only the end is. A language without a finite base is left out."""
+    """Final minus base by language; infinite if the final value is. Languages without a finite base are left out."""
     ends: dict[str, dict[str, float]] = {"base": {}, "final": {}}
     for row in run.perplexity:
         if row["split"] == split and row["stage"] in ends:
@@ -79,12 +82,12 @@ def _mean(values: Collection[float]) -> float | None:
 
 
 def change(run: Results, group: str, measure: str = "nats_per_token") -> float | None:
-    """Mean of the changes over languages; ``None`` where the group has none.
+    """Mean of the changes over the languages of a group; ``None`` if the group is empty.
 
     Args:
-        run: one that :func:`responds`.
-        group: ``target``: the languages trained on by name, ``others``: the rest, both on the test split; ``answers``:
-            held-out answers, all languages.
+        run: a run for which :func:`responds` is true.
+        group: ``target``: the languages trained on by name, ``others``: all other languages, both on the test split;
+            ``answers``: held-out answers of all languages.
         measure: ``nats_per_token`` or ``bits_per_byte``.
     """
     found = changes(run, "test_answers" if group == "answers" else "test", measure)
@@ -94,7 +97,7 @@ def change(run: Results, group: str, measure: str = "nats_per_token") -> float |
 
 
 def target_name(runs: Iterable[Results]) -> str | None:
-    """What runs were trained on by name, as ``zh ar`` or ``8 languages``; ``None`` where they differ or nothing is."""
+    """The target languages, as ``zh ar`` or ``8 languages``; ``None`` if the runs differ in them or have none."""
     targets = {tuple((run.data or {}).get("target") or ()) for run in runs}
     if len(targets) != 1:
         return None
@@ -103,24 +106,24 @@ def target_name(runs: Iterable[Results]) -> str | None:
 
 
 def drift(run: Results, where: str) -> float | None:
-    """A figure of ``results.drift`` (``region``, ``rest`` or ``unmoved``) the last time it was measured."""
+    """The last finite value of ``region``, ``rest`` or ``unmoved`` in ``results.drift``."""
     rows = sorted(run.drift, key=lambda row: row.get("samples", 0))
     values = [row[where] for row in rows if math.isfinite(row.get(where, math.nan))]
     return float(values[-1]) if values else None
 
 
 def spread_of(runs: Iterable[Results], measured: Callable[[Results], float | None]) -> Spread | None:
-    """Mean and range over seeds of a number of each run; runs without it do not count."""
+    """Mean and range over seeds of a value of each run; runs whose value is ``None`` are left out."""
     values = ((run.seed, measured(run)) for run in runs)
     return over_seeds((seed, value) for seed, value in values if value is not None)
 
 
 def trained_conditions(runs: Sequence[Results], without: Collection[str] = ()) -> list[Condition]:
-    """The arm of each run, all of which :func:`responds`; a free one has no region, for the region had no part in it.
+    """The condition of each run; the condition of a free run has no region, because the region had no effect on it.
 
     Args:
-        runs: those that are read side by side.
-        without: what to leave out of ``data``, see :func:`~lightning_langcore.results.conditions.data_labels`.
+        runs: the runs that are compared; :func:`responds` is true for all of them.
+        without: settings to leave out of ``data``, see :func:`~lightning_langcore.results.conditions.data_labels`.
     """
     conditions = []
     for run, own, data in zip(runs, points_by_run(runs), data_labels(runs, without), strict=True):
@@ -130,10 +133,10 @@ def trained_conditions(runs: Sequence[Results], without: Collection[str] = ()) -
 
 
 def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
-    """For each run with noise, by its ``id``, the one that is equal in experiment, seed and arm but has no noise.
+    """For each run with noise, by its ``id``, the run without noise of the same experiment, seed and condition.
 
     Args:
-        runs: all of which :func:`responds`; a run that has no such partner among them is left out.
+        runs: runs for which :func:`responds` is true; a run without such a partner is left out of the result.
     """
     clean: dict[tuple[str, int, Condition], Results] = {}
     noisy = []
@@ -149,17 +152,17 @@ def clean_partners(runs: Sequence[Results]) -> dict[int, Results]:
 class _Member(NamedTuple):
     run: Results
     value: float
-    line: Condition  # without the setting
-    plain: Condition  # without anything that belongs to the setting
-    kind: str | None  # of noise, or what is mixed in
+    line: Condition  # label without the setting
+    plain: Condition  # label without the setting and the settings that depend on it
+    kind: str | None  # kind of noise, or sources that are mixed in
 
 
 def sweep(runs: Iterable[Results], key: str) -> dict[Condition, Series]:
-    """Lines along a setting of the text: arms that are equal but for it, each with its runs by value.
+    """Series along a setting of the text: conditions that differ in the setting only, with their runs by its value.
 
-    A line is made of the runs of one experiment and has a value that is not the default (no general text, one epoch, no
-    noise). Where its experiment has no run with the default, those of experiments that change nothing about the text
-    are taken, if they are equal otherwise.
+    A series holds runs of one experiment, at least one of which has a value other than the default (no general text,
+    one epoch, no noise). If the experiment has no run with the default value, otherwise equal runs of experiments that
+    do not change the text are used.
     """
     own = [run for run in runs if responds(run)]
     members = _members(own, key)
@@ -167,8 +170,8 @@ def sweep(runs: Iterable[Results], key: str) -> dict[Condition, Series]:
     kinds = {member.kind for member in members if member.kind}
     for member in members:
         if member.value != _DEFAULT[key]:
-            told = ", ".join(filter(None, (member.kind if len(kinds) > 1 else None, member.line.data))) or None
-            line = member.line._replace(data=told)
+            data = ", ".join(filter(None, (member.kind if len(kinds) > 1 else None, member.line.data))) or None
+            line = member.line._replace(data=data)
             lines.setdefault((member.run.experiment, line, member.plain), []).append(member)
     changing = {run.experiment for run in own if any(rounded(run, k) != _DEFAULT[k] for k in KEYS)}
     found: dict[Condition, Series] = {}
@@ -177,8 +180,8 @@ def sweep(runs: Iterable[Results], key: str) -> dict[Condition, Series]:
         same = [m for m in zero if m.run.experiment == experiment]
         once = key == "epochs" or all(rounded(m.run, "epochs") == 1 for m in some)
         same = same or [m for m in zero if m.run.experiment not in changing and once]
-        told = ", ".join(filter(None, (line.data, experiment if line in found else None))) or None
-        found[line._replace(data=told)] = _series((m.value, m.run) for m in [*same, *some])
+        data = ", ".join(filter(None, (line.data, experiment if line in found else None))) or None
+        found[line._replace(data=data)] = _series((m.value, m.run) for m in [*same, *some])
     return {condition: found[condition] for condition in labels(found)}
 
 
@@ -203,20 +206,21 @@ def _series(pairs: Iterable[tuple[float, Results]]) -> Series:
 
 
 def gain(run: Results) -> float | None:
-    """Bits per byte that the target languages gained: base minus final, mean over languages, test split."""
+    """Gain of the target languages in bits per byte: base minus final, mean over languages, test split."""
     value = change(run, "target", "bits_per_byte")
     return None if value is None else -value
 
 
 def loss(run: Results) -> float | None:
-    """Bits per byte that the other languages lost: final minus base, mean over languages, test split."""
+    """Loss of the other languages in bits per byte: final minus base, mean over languages, test split."""
     return change(run, "others", "bits_per_byte")
 
 
 def adapted(runs: Iterable[Results]) -> list[Results]:
-    """Runs that trained an intact model on text of some of the languages that were scored, to trade gain for loss.
+    """Runs for the gain-loss trade-off: an unperturbed model was trained on text of some of the evaluated languages.
 
-    Noise, conversations and experiments that sweep a setting of the text are read elsewhere, unless named adapt...
+    Runs with noise or on conversations are left out, and experiments that sweep a setting of the text, unless their
+    name starts with ``adapt``.
     """
     own = [run for run in runs if responds(run) and change(run, "target") is not None]
     own = [run for run in own if change(run, "others") is not None]
@@ -231,12 +235,12 @@ def adapted(runs: Iterable[Results]) -> list[Results]:
 
 
 def on_conversations(run: Results) -> bool:
-    """Whether it was trained on conversations: the text it is scored on is then general text, whatever the language."""
+    """Whether the run was trained on conversations; its evaluation text is then general text in every language."""
     return any(part.get("kind") == "conversations" for part in (run.data or {}).get("parts") or [])
 
 
 def tradeoffs(runs: Iterable[Results]) -> dict[Condition, Series]:
-    """Arms that are equal but for the fraction of the frozen region, each with the adapted runs by that fraction."""
+    """Conditions that differ in the fraction of the frozen region only, with their adapted runs by the fraction."""
     own = adapted(runs)
     found: dict[Condition, list[tuple[float, Results]]] = {}
     for run, condition in zip(own, trained_conditions(own), strict=True):

@@ -1,8 +1,8 @@
-"""What a run measured: ``results.json`` and ``perplexity.csv`` of a run folder.
+"""The results of a run: ``results.json`` and ``perplexity.csv`` of a run folder.
 
-Strict JSON has no number that is not finite: its key is absent, in a row (``nats_per_token``, ``ppl``,
-``bits_per_byte``) as anywhere else (``guard.max_abs_drift``). The row itself stays, so that "scored, but infinite" and
-"not scored" remain two things; :func:`~lightning_langcore.results.conditions.points` reads an absent
+Strict JSON has no numbers that are not finite. The key of such a number is omitted, in a row (``nats_per_token``,
+``ppl``, ``bits_per_byte``) and elsewhere (``guard.max_abs_drift``). The row itself is kept, so that "evaluated, but
+infinite" differs from "not evaluated"; :func:`~lightning_langcore.results.conditions.points` reads an absent
 ``nats_per_token`` as infinite.
 """
 
@@ -20,7 +20,7 @@ STAGES = ("base", "perturbed", "training", "final")
 STATUSES = ("completed", "interrupted", "failed")
 KEY = ("stage", "samples", "lang", "split", "variant", "fraction", "method", "strength", "seed")
 
-# Every column of perplexity.csv, in its order, with the type it is stored in.
+# The columns of perplexity.csv in order, with their types.
 _COLUMNS: dict[str, type] = {
     "stage": str,
     "samples": int,
@@ -38,34 +38,35 @@ _COLUMNS: dict[str, type] = {
     "num_bytes": int,
 }
 ROUNDED_AWAY = 0.01
-"""From this share of unmoved weights on a reader is told: bfloat16 has lost their updates."""
+"""Share of unmoved weights (0..1) from which a message says that bfloat16 has lost their updates."""
 
 _REQUIRED = ("stage", "samples", "lang", "split", "seed", "num_tokens", "num_bytes")
 _MEASURED = ("nats_per_token", "bits_per_byte")
 
 
 class Results:
-    """The record of one run; rank zero writes it at every milestone.
+    """The results of one run; rank 0 writes them at every milestone.
 
     Attributes:
-        status: ``interrupted`` until the job sets ``completed`` or ``failed``; a killed process stays so.
-        perplexity: the rows, in the order in which they were added; add with :meth:`add` only.
-        guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None`` where nothing was guarded.
+        status: ``interrupted`` until the job sets ``completed`` or ``failed``, because a killed process can't set it.
+        perplexity: the rows, in the order in which they were added; add rows with :meth:`add` only.
+        guard: ``num_frozen`` and ``max_abs_drift`` of the frozen weights; ``None``: nothing was frozen.
         data: the text that was read: ``target`` (languages that the mix names, or ``data.languages``), ``parts`` (each
             ``source``, ``language``, ``kind`` text or conversations, ``tokens``, ``epochs``, ``documents``), ``ratio``
-            (general tokens to one of the target, as it came out), ``epochs`` of the target, ``noise`` (``kind``,
+            (measured: general tokens per token of the target), ``epochs`` of the target, ``noise`` (``kind``,
             ``rate``, ``length``, ``window`` as shares of the run's tokens), ``num_filtered``, ``num_cut``, ``course``
-            (at each milestone ``samples`` and ``share``, 0..1, of the planned run that was read), ``asked`` (``ratio``
-            and ``epochs`` as configured); ``None``: not known.
+            (at each milestone ``samples``, and ``share``: the share 0..1 of the planned run that was read), ``asked``
+            (``ratio`` and ``epochs`` as configured); ``None``: not known.
         drift: a row for each ``stage`` and ``samples``: ``region`` and ``rest``, the mean of
             |theta - theta_0| / max(|theta_0|, 1e-3 rms) over the region's weights and over all other candidates;
-            ``unmoved``, the share (0..1) of those others that are equal to theta_0.
-        moved: the rows and columns that moved most, relative to their parameter: its ``name``, ``axis`` row, column or
-            weight, ``index``, ``relative`` (mean relative change), ``ratio`` (that over the parameter's mean).
-        monitor: what :class:`NoiseSensitivity` counted, and its ``action``; ``None`` where it was not used.
+            ``unmoved``, the share (0..1) of the other candidates whose weights equal their initial values.
+        moved: the rows, columns and weights that moved most relative to their parameter: its ``name``, ``axis`` (row,
+            column or weight), ``index``, ``relative`` (mean relative change), ``ratio`` (``relative`` over the
+            parameter's mean).
+        monitor: the counts of :class:`NoiseSensitivity`, and its ``action``; ``None``: there was no monitor.
         seconds: wall-clock seconds by name (``total``, ``training``).
-        error: one line, for a failed run, or one that its monitor has stopped, which is ``interrupted``.
-        notes: sentences on what was found, for the reader.
+        error: one line for a failed run, or for an ``interrupted`` run that its monitor has stopped.
+        notes: messages for the reader, for example the outliers that were found.
     """
 
     def __init__(
@@ -95,10 +96,10 @@ class Results:
         self._keys: set[tuple[Any, ...]] = set()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append one measurement; perplexity is computed here from ``nats_per_token``. Keys with ``None`` are dropped.
+        """Append one row. Perplexity is computed from ``nats_per_token``; keys whose value is ``None`` are dropped.
 
         Raises:
-            ValueError: a required key is missing, a key or stage is unknown, or the same measurement is there already.
+            ValueError: a required key is missing, a key or stage is unknown, or there is a row with the same key.
         """
         if "ppl" in row:
             raise ValueError("results: ppl is computed from nats_per_token; leave it out of the row")
@@ -111,8 +112,8 @@ class Results:
         checked = _checked(row)
         key = tuple(checked.get(name) for name in KEY)
         if key in self._keys:
-            named = ", ".join(f"{name}={value}" for name, value in zip(KEY, key, strict=True) if value is not None)
-            raise ValueError(f"results: a second row for {named}")
+            text = ", ".join(f"{name}={value}" for name, value in zip(KEY, key, strict=True) if value is not None)
+            raise ValueError(f"results: a second row for {text}")
         self._keys.add(key)
         self.perplexity.append(checked)
 
@@ -120,7 +121,7 @@ class Results:
         """Write ``results.json`` and ``perplexity.csv`` into the run folder, each atomically.
 
         Raises:
-            ValueError: ``status`` is none of completed, interrupted, failed.
+            ValueError: ``status`` is not one of completed, interrupted, failed.
         """
         if self.status not in STATUSES:
             raise ValueError(f"results: status is {self.status!r}, not one of {', '.join(STATUSES)}")
@@ -148,10 +149,10 @@ class Results:
 
     @classmethod
     def load(cls, path: Path | str) -> "Results":
-        """Read a run folder, or its ``results.json``.
+        """Read the results of a run folder, or of its ``results.json``.
 
         Raises:
-            ValueError: the file is missing, is no JSON, has another format or lacks a key; the message names it.
+            ValueError: the file is missing, is not JSON, has another format, or lacks a key.
         """
         file = Path(path)
         file = file / "results.json" if file.is_dir() else file
@@ -182,7 +183,7 @@ class Results:
 
 
 def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row in column order, in plain types, with ``ppl``, without what is not finite."""
+    """The row in column order, in plain types, with ``ppl``, and without numbers that are not finite."""
     row = {key: value for key, value in row.items() if value is not None}
     missing = [key for key in _REQUIRED if key not in row]
     unknown = [key for key in row if key not in _COLUMNS]
@@ -202,7 +203,7 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strict(value: Any) -> Any:
-    """Plain JSON values: dictionary keys with ``None`` or a number that is not finite are left out."""
+    """Plain JSON values; dictionary keys whose value is ``None`` or not finite are omitted."""
     if isinstance(value, Mapping):
         plain = {str(key): _strict(item) for key, item in value.items()}
         return {k: v for k, v in plain.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))}
@@ -214,27 +215,27 @@ def _strict(value: Any) -> Any:
 
 
 def load_runs(paths: Iterable[Path | str]) -> tuple[list[Results], list[str]]:
-    """Every run at or below ``paths``, and a message for each that can't be read, which is skipped.
+    """Every run at or below ``paths``, and a message for each skipped run that can't be read.
 
     Raises:
-        ValueError: see :func:`find_runs`; or none of the runs can be read.
+        ValueError: see :func:`find_runs`, or no run can be read.
     """
-    runs, messages = [], []
+    runs, skipped = [], []
     for folder in find_runs(paths):
         try:
             runs.append(Results.load(folder))
         except ValueError as error:
-            messages.append(f"skipped: {error}")
+            skipped.append(f"skipped: {error}")
     if not runs:
-        raise ValueError("\n".join(messages))
-    return runs, messages
+        raise ValueError("\n".join(skipped))
+    return runs, skipped
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:
-    """Every folder at or below ``paths`` that holds a ``results.json``, sorted, each once.
+    """The folders at or below ``paths`` that hold a ``results.json``, sorted and without duplicates.
 
     Raises:
-        ValueError: a path does not exist, or no run is in it.
+        ValueError: a path does not exist, or holds no run.
     """
     found: set[Path] = set()
     for path in map(Path, paths):

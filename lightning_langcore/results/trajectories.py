@@ -1,4 +1,4 @@
-"""What happened while a run trained: its course against the base, when it recovers from noise, when it is best."""
+"""Trajectories of runs: loss curves relative to the base, recovery from noise, and the best epoch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,29 +9,29 @@ import numpy as np
 from lightning_langcore.results.effects import setting
 from lightning_langcore.results.record import Results
 
-_RECOVERED = math.log1p(0.01)  # nats above what a run is compared with
+_RECOVERED = math.log1p(0.01)  # nats above the reference: 1 % of perplexity
 
 Trajectory = list[tuple[int, float]]
-"""Documents, and nats per token above the base, mean over languages; ascending."""
+"""Ascending pairs of documents and nats per token above the base, mean over languages."""
 
 
-def split_of(run: Results, wanted: Sequence[str]) -> str | None:
-    """The first of the splits that was scored during training, else at its end."""
+def split_of(run: Results, splits: Sequence[str]) -> str | None:
+    """The first of the splits that was evaluated during training, else at the end of training; ``None``: none."""
     for stage in ("training", "final"):
-        scored = {row["split"] for row in run.perplexity if row["stage"] == stage}
-        found = next((split for split in wanted if split in scored), None)
+        evaluated = {row["split"] for row in run.perplexity if row["stage"] == stage}
+        found = next((split for split in splits if split in evaluated), None)
         if found:
             return found
     return None
 
 
 def trajectory(run: Results, split: str | None, languages: Iterable[str] | None = None) -> Trajectory:
-    """Nats per token minus the base's at each milestone, mean over the languages that have a finite base.
+    """Nats per token minus those of the base at each milestone, mean over the languages with a finite base.
 
     Args:
-        run: its rows of stage base, training and final.
-        split: of the rows.
-        languages: those that count; by default all.
+        run: a run with rows of stage base, and training or final.
+        split: the split of the rows.
+        languages: languages to average over; by default all.
     """
     rows = [row for row in run.perplexity if row["split"] == split and row["stage"] != "perturbed"]
     if languages is not None:
@@ -46,25 +46,26 @@ def trajectory(run: Results, split: str | None, languages: Iterable[str] | None 
 
 
 def noise_trajectory(run: Results, languages: Iterable[str] | None = None) -> Trajectory:
-    """The course in text: of the test split where it was scored during training, else of the validation split."""
+    """The trajectory on the test split if it was evaluated during training, else on the validation split."""
     return trajectory(run, split_of(run, ("test", "validation")), languages)
 
 
 def shares(run: Results) -> tuple[float, float] | None:
-    """Between which shares of the run noise was put in; ``None`` without noise."""
+    """The window of the noise as two shares of the run; ``None`` without noise."""
     noise = (run.data or {}).get("noise") or {}
     first, last = noise.get("window") or (0.0, 1.0)
     return (first, last) if noise.get("rate") else None
 
 
 def window(run: Results, between: tuple[float, float] | None = None) -> tuple[float, float] | None:
-    """The documents between which noise was put in, as far as the run came.
+    """The window of the noise in documents, cut at the end of the run.
 
-    ``None``: there is no noise, the run ended before it, or nothing is known of how long it was to be.
+    ``None``: there is no noise, the run ended before it, or the planned length of the run is not known.
 
     Args:
-        run: with ``course`` in its ``data``, else with rows of stage final.
-        between: the shares of the run; by default its own. So a run without noise can be read like one with noise.
+        run: a run with ``course`` in its ``data``, or with rows of stage final.
+        between: two shares of the run, by default of its own noise; given for a run without noise that is compared with
+            one with noise.
     """
     between, places = between or shares(run), _places(run)
     if between is None or places is None or between[0] >= places[-1][1]:
@@ -74,15 +75,15 @@ def window(run: Results, between: tuple[float, float] | None = None) -> tuple[fl
 
 
 def _between(points: Sequence[tuple[float, float]], place: float) -> float:
-    """Linear interpolation of ascending points; the ends' values beyond them."""
+    """Linear interpolation of ascending points, constant beyond the first and last."""
     xs, ys = zip(*points, strict=True)
     return float(np.interp(place, xs, ys))
 
 
 def _places(run: Results) -> Trajectory | None:
-    """Documents, and the share of the planned run's tokens that was read with them; ascending, from the start on.
+    """Ascending pairs of documents and the share of the planned run's tokens that was read, from (0, 0) on.
 
-    Noise makes documents longer, so one is no fixed multiple of the other, unless ``data`` has no ``course``.
+    Noise makes documents longer, so the two are not proportional. Without ``course`` in ``data`` they are taken to be.
     """
     measured = sorted((point["samples"], point["share"]) for point in (run.data or {}).get("course") or [])
     length = max((row["samples"] for row in run.perplexity if row["stage"] == "final"), default=0)
@@ -91,9 +92,10 @@ def _places(run: Results) -> Trajectory | None:
 
 
 class Phases(NamedTuple):
-    """Nats per token above the base: at the last milestone before the noise, the worst inside, and at the end.
+    """Nats per token above the base: at the last milestone before the noise, the maximum during it, and at the end.
 
-    The intact base is no milestone: training itself moves away from it.
+    The base itself does not count as a milestone before the noise, because training without noise also moves away from
+    it.
     """
 
     before: float | None
@@ -104,12 +106,12 @@ class Phases(NamedTuple):
 def phases(
     run: Results, between: tuple[float, float] | None = None, languages: Iterable[str] | None = None
 ) -> Phases | None:
-    """The course of a run with noise in three numbers; ``None`` where there is no noise or nothing was scored.
+    """The trajectory of a run with noise in three numbers; ``None`` without noise or without evaluations.
 
     Args:
-        run: with rows of stage base.
+        run: a run with rows of stage base.
         between: see :func:`window`.
-        languages: those that count; by default all.
+        languages: languages to average over; by default all.
     """
     limits, found = window(run, between), noise_trajectory(run, languages)
     if limits is None or not found:
@@ -120,33 +122,34 @@ def phases(
 
 
 def time_to_recover(run: Results, clean: Results | None = None) -> float | None:
-    """Documents from the end of the noise to the first milestone that is back where the run would be without it.
+    """Documents from the end of the noise to the first milestone at which the run has recovered.
 
-    Back is: the mean over languages of the log perplexity is at most 1 % of perplexity above that of ``clean`` when the
-    same share of the run was read, between its milestones by linear interpolation; without ``clean`` above that of the
-    last milestone before the noise. So it can't be told finer than milestones lie.
+    A run has recovered when its perplexity (exp of the mean of log perplexity over languages) is at most 1 % above the
+    reference. The reference is ``clean`` at the same share of the run, interpolated linearly between its milestones;
+    without ``clean``, the last milestone of the run before the noise. The resolution is the distance of milestones.
 
     Returns:
-        0: it was measured inside the noise and never was further above, there or later, so it did not leave. Infinite:
-        not back within the run. ``None``: no noise, or no milestone to compare with, or none behind the noise.
+        0 if the run has milestones during the noise and was never more than 1 % above the reference, during the noise
+        or later; infinity if it did not recover; ``None`` if there is no noise, no reference, or no milestone after the
+        noise.
 
     Args:
-        run: with noise.
+        run: a run with noise.
         clean: the same run without noise, see :func:`~lightning_langcore.results.effects.clean_partners`.
     """
     limits = window(run)
-    found = _above_the_level(run) if clean is None else _above_clean(run, clean)
-    behind = [point for point in found if limits and point[0] > limits[1]]
-    if limits is None or not behind:
+    found = _above_level(run) if clean is None else _above_clean(run, clean)
+    later = [point for point in found if limits and point[0] > limits[1]]
+    if limits is None or not later:
         return None
     inside = [above for samples, above in found if limits[0] < samples <= limits[1]]
-    if inside and all(above <= _RECOVERED for above in (*inside, *(above for _, above in behind))):
+    if inside and all(above <= _RECOVERED for above in (*inside, *(above for _, above in later))):
         return 0.0
-    return next((samples - limits[1] for samples, above in behind if above <= _RECOVERED), math.inf)
+    return next((samples - limits[1] for samples, above in later if above <= _RECOVERED), math.inf)
 
 
-def _above_the_level(run: Results) -> Trajectory:
-    """The course minus what it was before the noise; empty where that was not measured."""
+def _above_level(run: Results) -> Trajectory:
+    """The trajectory minus its value before the noise; empty if that was not measured."""
     levels = phases(run)
     if levels is None or levels.before is None:
         return []
@@ -154,7 +157,7 @@ def _above_the_level(run: Results) -> Trajectory:
 
 
 def _above_clean(run: Results, clean: Results) -> Trajectory:
-    """The course minus the clean run's at the same share of the run, as far as both came."""
+    """The trajectory minus that of the clean run at the same share of the run, up to the shorter of the two."""
     own, other, found = _places(run), _places(clean), noise_trajectory(clean)
     if own is None or other is None or not found:
         return []
@@ -168,14 +171,14 @@ def _above_clean(run: Results, clean: Results) -> Trajectory:
 
 
 def validation(run: Results) -> Trajectory:
-    """The course in held-out answers where there are some, else in the target's validation text."""
+    """The trajectory on held-out answers if there are any, else on the validation text of the target languages."""
     split = split_of(run, ("validation_answers", "validation"))
     target = (run.data or {}).get("target") or None
     return trajectory(run, split, target if split == "validation" else None)
 
 
 def best_epoch(run: Results) -> float | None:
-    """Epochs after which validation is best; ``None`` where nothing was scored during training."""
+    """The number of epochs with the lowest validation loss; ``None`` with fewer than three evaluations."""
     found = validation(run)
     if len(found) < 3:
         return None

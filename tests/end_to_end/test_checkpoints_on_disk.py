@@ -96,7 +96,7 @@ def test_bad_checkpoints_are_one_sentence(work, disk, tmp_path):
 
     assert "name them with job.base=FOLDER" in refused("job.base=null")
     assert "no safetensors weights at" in refused(f"job.base={tmp_path}")
-    assert "made by passes over text, and job.source=checkpoints has none" in refused("region.score=taylor")
+    assert "needs passes over text, and job.source=checkpoints makes none" in refused("region.score=taylor")
     assert "needs a model to run" in refused("region.kind=core-outliers")
     assert "needs a model to run" in refused("region.kind=outliers")
     assert "job.source=checkpoint is none of text, checkpoints" in refused("job.source=checkpoint")

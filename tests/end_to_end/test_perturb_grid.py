@@ -60,7 +60,7 @@ def test_what_the_regions_are_stands_beside_the_rows(grid):
     assert rows[0] == "variant,fraction,seed,num_weights,num_candidates,num_ties"
     assert len(rows) == 1 + 7 * 2 * 2
     assert any(row.startswith("core,0.05,0,") for row in rows)
-    assert "of the time that scoring took" in grid[0].stderr
+    assert "of the time of evaluating" in grid[0].stderr
 
 
 def test_a_region_of_a_file_is_one_of_the_variants(work):
@@ -120,11 +120,11 @@ BAD_GRID = {
     "job.fractions=[]": "job.fractions=[] must be a list of shares",
     "job.seeds=[a]": "job.seeds=['a'] must be a list of whole numbers",
     "job.variants=null": "job.variants=None must be a list of regions",
-    "job.variants=[file]": "job.variants=file is the region of a file: name it with region.file=FILE",
+    "job.variants=[file]": "job.variants=file needs a region file: name it with region.file=FILE",
     "job.perturbations=[{method: hit}]": "must be a list of method (reinit, zero, scale, set)",
-    "job.perturbations=[{method: scale}]": "but for zero, a finite strength",
-    "job.perturbations=[{method: reinit, strenght: 5}]": "but for zero, a finite strength",
-    "job.perturbations=[{method: reinit, strength: abc}]": "but for zero, a finite strength",
+    "job.perturbations=[{method: scale}]": "except for zero, a finite strength",
+    "job.perturbations=[{method: reinit, strenght: 5}]": "except for zero, a finite strength",
+    "job.perturbations=[{method: reinit, strength: abc}]": "except for zero, a finite strength",
     "perturbation=zero": "perturbation and callbacks.core_guard have no meaning for job.name=perturb",
     "region.kind=file": "region.kind=file has no meaning for job.name=perturb",
     "data.eval_languages=[xx]": "data.eval_languages: the language 'xx' is not in the data",

@@ -88,7 +88,7 @@ def test_an_experiment_that_does_not_exist_names_those_that_do():
 
 REFUSED = {
     "trainer.precision=16-true": "trainer.precision=16-true trains nonsense",
-    "trainer.precision=16": "trainer.precision=16 needs a GPU, and with trainer.accelerator=cpu",
+    "trainer.precision=16": "trainer.precision=16 needs a GPU; with trainer.accelerator=cpu",
     "trainer=ddp trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
     "trainer.accelerator=auto trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
     "trainer.precision=transformer-engine-float16": "trainer.precision=transformer-engine-float16 replaces the layers",

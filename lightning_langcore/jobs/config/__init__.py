@@ -1,1 +1,1 @@
-"""The configuration: what it says, and what of it can't be honoured."""
+"""Reading the configuration and checking it before any work."""

@@ -1,4 +1,4 @@
-"""What can be refused before any work is done: all errors at once, each with its setting."""
+"""Checks of the configuration before any work: all errors are reported together, each with its setting."""
 
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
@@ -21,7 +21,7 @@ from lightning_langcore.jobs.config.validators import (
     one_line,
     one_of,
     positive,
-    together,
+    raise_together,
 )
 from lightning_langcore.regions.perturbation import METHODS
 from lightning_langcore.regions.region import Region
@@ -29,22 +29,22 @@ from lightning_langcore.regions.region import Region
 LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
 MIN_LOCATE_LANGUAGES = 3
 NO_PRECISIONS = {
-    "16-true": "trains nonsense, for float16 loses small gradients and updates",
-    "transformer-engine": "replaces the layers by its own, in which no weight can be named or kept",
+    "16-true": "trains nonsense, because float16 loses small gradients and updates",
+    "transformer-engine": "replaces the layers by its own, whose weights can't be addressed by name or frozen",
 }
 NO_OPTIMIZERS = {
-    "LBFGS": "runs the model again within a step, which is not done here",
-    "SparseAdam": "steps sparse gradients only, and those here are dense",
+    "LBFGS": "evaluates the model several times per step, which is not supported",
+    "SparseAdam": "accepts sparse gradients only, and the gradients are dense",
 }
 
 
 def check(cfg: DictConfig, source: Source) -> None:
-    """Look at the whole configuration.
+    """Check the whole configuration.
 
     Raises:
-        ValueError: one line for each setting that can't be honoured.
+        ValueError: one line for each invalid or unsupported setting.
     """
-    together(
+    raise_together(
         [
             lambda: check_text(cfg, source),
             lambda: check_region(cfg, locate_languages(cfg, source) if needs_statistics(cfg) else None),
@@ -57,12 +57,12 @@ def check(cfg: DictConfig, source: Source) -> None:
 
 
 def check_training(cfg: DictConfig) -> None:
-    """What can be said of a training without its text and on any machine, as ``langcore plan`` must.
+    """The checks of a training that need neither its text nor its machine, as in ``langcore plan``.
 
     Raises:
-        ValueError: one line for each setting that can't be honoured.
+        ValueError: one line for each invalid or unsupported setting.
     """
-    together(
+    raise_together(
         [
             lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
             lambda: _length(cfg),
@@ -77,37 +77,37 @@ def check_training(cfg: DictConfig) -> None:
 
 
 def needs_region(cfg: DictConfig) -> bool:
-    """Whether anything of the run touches the region."""
+    """Whether the run uses the region."""
     callbacks = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
     assert isinstance(callbacks, dict)
-    asked = any(isinstance(node, dict) and node.get("region") == "${region.file}" for node in callbacks.values())
-    fits = cfg.perturbation.method != "none" or asked
-    return cfg.job.name == "locate" or (cfg.job.name == "fit" and fits)
+    in_callbacks = any(isinstance(node, dict) and node.get("region") == "${region.file}" for node in callbacks.values())
+    in_fit = cfg.perturbation.method != "none" or in_callbacks
+    return cfg.job.name == "locate" or (cfg.job.name == "fit" and in_fit)
 
 
 def needs_statistics(cfg: DictConfig) -> bool:
-    """Whether a region comes from what is recorded of several languages."""
+    """Whether a region is located from the statistics of several languages."""
     if cfg.job.name == "perturb":
         return bool(statistics(cfg, [variant for variant in cfg.job.variants or [] if isinstance(variant, str)]))
     return needs_region(cfg) and bool(cfg.job.name == "locate" or statistics(cfg, [cfg.region.kind]))
 
 
 def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
-    """The languages whose changes are added up.
+    """The languages whose statistics are summed.
 
     Raises:
-        ValueError: a named one is missing, or there are fewer than three.
+        ValueError: the data lacks a named language, or has fewer than three of the default languages.
     """
-    wanted = cfg.region.recipe.languages
-    if wanted is None:
+    languages = cfg.region.recipe.languages
+    if languages is None:
         known = base_languages(cfg, source)
-        wanted = [language for language in LOCATE_LANGUAGES if language in known]
-        if len(wanted) < MIN_LOCATE_LANGUAGES:
+        languages = [language for language in LOCATE_LANGUAGES if language in known]
+        if len(languages) < MIN_LOCATE_LANGUAGES:
             raise ValueError(
-                f"region.recipe.languages: the base has only {wanted} of {list(LOCATE_LANGUAGES)}, and a core needs at"
-                f" least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
+                f"region.recipe.languages: the base has only {languages} of {list(LOCATE_LANGUAGES)}, and a core needs"
+                f" at least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
             )
-    return check_languages("region.recipe.languages", wanted, source)
+    return check_languages("region.recipe.languages", languages, source)
 
 
 def _dimension(cfg: DictConfig) -> None:
@@ -126,15 +126,15 @@ def _callbacks(cfg: DictConfig) -> None:
     for name, node in (cfg.callbacks or {}).items():
         if not OmegaConf.is_dict(node) or not OmegaConf.select(node, "_target_"):
             raise ValueError(
-                f"callbacks.{name} has no _target_, so it would do nothing: write its class there, or remove it with"
-                f" ~callbacks.{name}"
+                f"callbacks.{name} has no _target_, so it would do nothing: set _target_ to its class, or remove it"
+                f" with ~callbacks.{name}"
             )
         if str(node._target_).endswith("NoiseSensitivity") and "core_share" not in (node.get("signals") or []):
             make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
 
 
 def _counts(cfg: DictConfig) -> None:
-    together(
+    raise_together(
         [
             *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "block_size")),
             *(
@@ -148,24 +148,24 @@ def _counts(cfg: DictConfig) -> None:
 
 def _devices(cfg: DictConfig) -> None:
     devices = cfg.trainer.devices
-    fit = devices == "auto" or (is_whole(devices) and devices > 0)
+    valid = devices == "auto" or (is_whole(devices) and devices > 0)
     if accelerator(cfg) == "cuda":
         parts = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else []
         numbers = [str(number).strip() for number in parts if str(number).strip()]
-        fit = fit or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
-    if not fit:
+        valid = valid or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
+    if not valid:
         raise ValueError(f"trainer.devices={devices} must be a whole number of at least 1, or on GPUs a list of them")
 
 
 def _precision(cfg: DictConfig) -> None:
-    setting, asked = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
-    if asked not in WIDTHS:
-        why = NO_PRECISIONS.get(asked.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
-        raise ValueError(f"{setting} {why}: say trainer.precision=bf16-true or bf16-mixed")
-    if asked == "16-mixed" and accelerator(cfg) != "cuda":
+    setting, name = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
+    if name not in WIDTHS:
+        why = NO_PRECISIONS.get(name.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
+        raise ValueError(f"{setting} {why}: set trainer.precision=bf16-true or bf16-mixed")
+    if name == "16-mixed" and accelerator(cfg) != "cuda":
         raise ValueError(
-            f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} here Lightning would take"
-            " bf16-mixed on the CPU: say trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
+            f"{setting} needs a GPU; with trainer.accelerator={cfg.trainer.accelerator} Lightning would use bf16-mixed"
+            " on the CPU: set trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
         )
 
 
@@ -173,23 +173,23 @@ def _strategy(cfg: DictConfig) -> None:
     name = strategy(cfg).lower()
     if "deepspeed" in name or "fsdp" in name:
         raise ValueError(
-            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single ones"
-            " can't be kept: use trainer=fsdp2"
+            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single"
+            " weights can't be frozen: use trainer=fsdp2"
         )
     if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
         raise ValueError(
-            f"optimizer.build._target_={cfg.optimizer.build._target_} can't step the shards of trainer=fsdp2: use"
-            " optimizer=adamw, or trainer=gpu or ddp"
+            f"optimizer.build._target_={cfg.optimizer.build._target_} does not support the shards of trainer=fsdp2:"
+            " use optimizer=adamw, or trainer=gpu or ddp"
         )
     if cfg.job.name == "fit" and forks(cfg):
         raise ValueError(
-            f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"
-            " trainer=ddp, or start the ranks with torchrun"
+            f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to the main process:"
+            " use trainer=ddp, or start the ranks with torchrun"
         )
 
 
 def _optimizer(cfg: DictConfig) -> None:
-    """Make the optimizer for two weights, as the module will for its own: it is a partial, which any keyword passes."""
+    """Make the optimizer for two test weights, because ``functools.partial`` accepts any keyword without a check."""
     setting = f"optimizer.build._target_={cfg.optimizer.build._target_}"
     why = NO_OPTIMIZERS.get(str(cfg.optimizer.build._target_).rpartition(".")[2])
     if why is not None:
@@ -200,8 +200,8 @@ def _optimizer(cfg: DictConfig) -> None:
         build([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{setting} can't be made of the settings beside it ({one_line(error)}): change them, as with"
-            " ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
+            f"{setting} can't be made with the other settings of optimizer.build ({one_line(error)}): change them,"
+            " for example with ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
         ) from error
 
 
@@ -212,18 +212,22 @@ def _attention(cfg: DictConfig) -> None:
 
 
 def check_machine(cfg: DictConfig) -> None:
-    """What this machine must have."""
-    named, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
-    one_of("trainer.accelerator", named, ("auto", "gpu", *sorted(known)))
-    kinds = known if named == "auto" else ("cuda", "mps") if named == "gpu" else (named,)
+    """Check that this machine has the configured devices and packages.
+
+    Raises:
+        ValueError: a device or package is missing.
+    """
+    name, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
+    one_of("trainer.accelerator", name, ("auto", "gpu", *sorted(known)))
+    kinds = known if name == "auto" else ("cuda", "mps") if name == "gpu" else (name,)
     if not any(AcceleratorRegistry[kind]["accelerator"].is_available() for kind in kinds):
         raise ValueError(
-            f"trainer.accelerator={named}: this machine has none that PyTorch can use: use trainer=cpu, or look at the"
-            " driver and at the build of PyTorch"
+            f"trainer.accelerator={name}: this machine has none that PyTorch can use: use trainer=cpu, or check the"
+            " driver and the build of PyTorch"
         )
     num_gpus = torch.cuda.device_count() if accelerator(cfg) == "cuda" else 0
     if num_gpus and num_devices(cfg) > num_gpus:
-        raise ValueError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: ask for fewer")
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: request fewer")
     packages = is_flash_attn_2_available() or is_kernels_available()
     if cfg.model.attention == "flash_attention_2" and num_gpus and not packages:
         raise ValueError(
@@ -235,6 +239,6 @@ def check_machine(cfg: DictConfig) -> None:
 def _length(cfg: DictConfig) -> None:
     if "max_epochs" in cfg.trainer:
         raise ValueError(
-            "trainer.max_epochs has no meaning here: data.num_tokens says how long, data.max_epochs how often the text"
-            " may be repeated"
+            "trainer.max_epochs has no meaning here: set the length with data.num_tokens, and how often the text may be"
+            " repeated with data.max_epochs"
         )

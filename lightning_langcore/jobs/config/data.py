@@ -1,4 +1,4 @@
-"""What a run can train on, from the configuration."""
+"""The training text of a run, made and checked from the configuration."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from lightning_langcore.data.datamodule import check_languages, check_length, ch
 from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, AvailableSources, make_parts
 from lightning_langcore.data.noise import InstructionNoise
 from lightning_langcore.data.training_text import WHOLE
-from lightning_langcore.jobs.config.validators import is_finite, is_whole, make, positive, together
+from lightning_langcore.jobs.config.validators import is_finite, is_whole, make, positive, raise_together
 
 SFT = "SupervisedFineTuning"
 
 
 def make_source(cfg: DictConfig) -> Source:
-    """The configured text."""
+    """The configured source of text."""
     return make(cfg.data.source)
 
 
 def make_available_sources(cfg: DictConfig, source: Source) -> AvailableSources:
-    """The text, what of it, further sources and conversations."""
+    """The text with its languages, the further sources, and the conversations."""
     data: Any = OmegaConf.to_container(cfg.data, resolve=True)
     return AvailableSources(
         source,
@@ -32,21 +32,21 @@ def make_available_sources(cfg: DictConfig, source: Source) -> AvailableSources:
 
 
 def base_languages(cfg: DictConfig, source: Source) -> list[str]:
-    """The languages of the small default's base; of a ready model all that the data has.
+    """The languages of the small default base model; for any other model, all languages of the data.
 
     Raises:
-        ValueError: the data has not all of them.
+        ValueError: the data lacks one of them.
     """
     return check_languages("model.base.languages", cfg.model.base.get("languages"), source)
 
 
 def check_text(cfg: DictConfig, source: Source) -> None:
-    """What the data, task and noise nodes say of the training text.
+    """Check the nodes ``data``, ``task`` and ``noise``.
 
     Raises:
-        ValueError: one line for each setting that can't be honoured.
+        ValueError: one line for each invalid or unsupported setting.
     """
-    together(
+    raise_together(
         [
             *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("num_tokens", "block_size")),
             *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "num_proc")),
@@ -78,7 +78,8 @@ def _repetition(cfg: DictConfig) -> None:
     positive("data.repetition.max_period", node.max_period)
     if not is_whole(node.max_repeats) or node.max_repeats < 2:
         raise ValueError(
-            f"data.repetition.max_repeats={node.max_repeats} must be a whole number of at least 2: any span stands once"
+            f"data.repetition.max_repeats={node.max_repeats} must be a whole number of at least 2: a span"
+            " that occurs once is no repetition"
         )
 
 
@@ -92,7 +93,7 @@ def _numbers(cfg: DictConfig) -> None:
         if data.num_eval_tokens[name] is not None:
             positive(f"data.num_eval_tokens.{name}", data.num_eval_tokens[name])
         if not is_finite(data.splits[name]):
-            raise ValueError(f"data.splits.{name}={data.splits[name]} must be a share of the documents, 0..1")
+            raise ValueError(f"data.splits.{name}={data.splits[name]} must be a share of the documents in 0..1")
 
 
 def _parts(cfg: DictConfig, source: Source) -> None:
@@ -106,7 +107,7 @@ def _parts(cfg: DictConfig, source: Source) -> None:
 
 
 def _length(cfg: DictConfig) -> None:
-    _noise(cfg)  # else its window can't be read
+    _noise(cfg)  # first: the window is read below
     window = WHOLE if cfg.noise.inject is None else tuple(cfg.noise.window)
     check_length(cfg.data.mix, cfg.data.mix_unit, cfg.data.epochs, window)
 
@@ -133,7 +134,7 @@ def _noise(cfg: DictConfig) -> None:
         return
     noise = make(cfg.noise.inject)
     if isinstance(noise, InstructionNoise) and cfg.data.conversations is None:
-        raise ValueError("noise=instruction changes the instructions of conversations: it needs task=sft and its data")
+        raise ValueError("noise=instruction changes the instructions of conversations: add task=sft and its data")
     window = list(cfg.noise.window) if OmegaConf.is_list(cfg.noise.window) else []
     if len(window) != 2 or not all(map(is_finite, window)) or not 0 <= window[0] < window[1] <= 1:
-        raise ValueError(f"noise.window={cfg.noise.window} must be two shares of the run, as [0.25, 0.5]")
+        raise ValueError(f"noise.window={cfg.noise.window} must be two ascending shares of the run, as [0.25, 0.5]")

@@ -1,25 +1,25 @@
-"""Where and how a run trains, as its ``trainer`` node says: accelerator, devices, strategy, precision."""
+"""Accelerator, devices, strategy and precision of a run, read from its ``trainer`` node."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 _RESTARTING = ("ddp", "fsdp", "deepspeed", "modelparallel")
-"""How the names begin of strategies that start a process for each rank by the command line."""
+"""Prefixes of the names of strategies that start a process for each rank with the same command."""
 _FORKING = ("spawn", "fork", "notebook")
-"""Words in the names of strategies that start the ranks from within this process."""
+"""Substrings of the names of strategies that fork or spawn the ranks from this process."""
 
 
 def accelerator(cfg: DictConfig) -> str:
-    """``cuda`` or ``cpu``: where the configuration puts the model; what shares the host's memory counts as ``cpu``."""
-    named = str(cfg.trainer.accelerator)
-    if named in ("gpu", "cuda"):
+    """``cuda`` or ``cpu``; devices that share the host's memory, such as ``mps``, count as ``cpu``."""
+    name = str(cfg.trainer.accelerator)
+    if name in ("gpu", "cuda"):
         return "cuda"
-    return "cuda" if named == "auto" and torch.cuda.is_available() else "cpu"
+    return "cuda" if name == "auto" and torch.cuda.is_available() else "cpu"
 
 
 def num_devices(cfg: DictConfig) -> int:
-    """Devices of one machine: of a number, a list, a text of either (``2``, ``0,1``), ``auto`` or -1."""
+    """Number of devices per node, from a number, a list, a string (``"2"``, ``"0,1"``), ``auto`` or -1."""
     devices = cfg.trainer.get("devices", "auto")
     if OmegaConf.is_list(devices):
         return len(devices)
@@ -31,13 +31,13 @@ def num_devices(cfg: DictConfig) -> int:
 
 
 def precision(cfg: DictConfig) -> str:
-    """Lightning's whole word, as ``bf16-mixed`` for ``bf16``."""
-    asked = str(cfg.trainer.get("precision") or "32-true")
-    return SHORT.get(asked, asked)
+    """Lightning's full name of the precision, as ``bf16-mixed`` for ``bf16``."""
+    name = str(cfg.trainer.get("precision") or "32-true")
+    return SHORT.get(name, name)
 
 
 def strategy(cfg: DictConfig) -> str:
-    """Lightning's word (``auto``, ``ddp``), or the name of the class that the node makes."""
+    """Lightning's name of the strategy (``auto``, ``ddp``), or the name of the class in ``_target_``."""
     node = cfg.trainer.strategy
     return str(node._target_).rpartition(".")[2] if OmegaConf.is_dict(node) else str(node)
 
@@ -48,11 +48,11 @@ def is_sharded(cfg: DictConfig) -> bool:
 
 
 def forks(cfg: DictConfig) -> bool:
-    """Whether the strategy starts the ranks from within this process."""
-    return any(word in strategy(cfg).lower() for word in _FORKING)
+    """Whether the strategy forks or spawns the ranks from this process."""
+    return any(part in strategy(cfg).lower() for part in _FORKING)
 
 
 def restarts(cfg: DictConfig) -> bool:
-    """Whether Lightning starts the other ranks by this very command."""
+    """Whether Lightning starts the other ranks by running the same command again."""
     name = strategy(cfg).lower()
     return not forks(cfg) and (name.startswith(_RESTARTING) or (name == "auto" and num_devices(cfg) > 1))

@@ -1,4 +1,4 @@
-"""The memory of a run before it begins, from its configuration: what is planned, and refused if it can't fit."""
+"""The memory plan of a run, made from its configuration before it begins; a training that can't fit is refused."""
 
 import os
 from dataclasses import replace
@@ -20,25 +20,25 @@ from lightning_langcore.training.memory.planner import GIB, plan
 WIDTHS = {"64-true": 8, "32-true": None, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
 BNB = {"AdamW8bit": 2, "Adam8bit": 2, "PagedAdamW8bit": 2, "PagedAdam8bit": 2}
 CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # of Gemma 2, Cohere, Granite
-BNB_MIN = 4096  # elements from which on bitsandbytes quantizes, unless told
+BNB_MIN = 4096  # elements; bitsandbytes' default size from which tensors are quantized
 
 
 class UnknownError(ValueError):
-    """Something that no plan can be made of, though it may well run."""
+    """A setting whose memory can't be planned; the run itself may work."""
 
 
 def check_fits(cfg: DictConfig) -> None:
-    """Refuse a training that can't fit, before anything is loaded; what no plan can be made of is let through.
+    """Refuse a training that can't fit, before anything is loaded. A run that can't be planned is not refused.
 
     Raises:
-        ValueError: it needs more memory than a device has; the message says what would need less. Or the model's config
-            can't be read.
+        ValueError: the training needs more memory than a device has (the message lists settings that need less), or
+            the model's config can't be read.
     """
     memory = device_memory(cfg)
     if cfg.job.name != "fit" or memory is None:
         return
     if cfg.model.path is not None:
-        loading.check_folder(cfg.model.path)  # a missing folder or pickled weights have a sentence of their own
+        loading.check_folder(cfg.model.path)  # its errors name a missing folder or pickled weights
     try:
         training = training_of(cfg)
     except UnknownError:
@@ -47,14 +47,14 @@ def check_fits(cfg: DictConfig) -> None:
 
 
 def check_locates(cfg: DictConfig, mixed: bool) -> None:
-    """Refuse to locate by training where that can't fit: all weights with AdamW, on one device.
+    """Refuse to locate by training if training all weights with AdamW does not fit on one device.
 
     Args:
         cfg: the whole configuration.
-        mixed: matrix products are cast.
+        mixed: whether matrix products run in a lower precision (autocast).
 
     Raises:
-        ValueError: it needs more memory than a device has.
+        ValueError: the training needs more memory than a device has.
     """
     memory = device_memory(cfg)
     training = Training(
@@ -66,38 +66,39 @@ def check_locates(cfg: DictConfig, mixed: bool) -> None:
         raise ValueError(
             f"region.score={cfg.region.score} trains all weights on one device to locate, which needs about"
             f" {need / GIB:.3g} GiB, but there are {memory / GIB:.3g}: choose region.score=taylor, fisher or wanda,"
-            " which pass over the text without an optimizer, or train on each language with trainer=fsdp2 and locate"
-            " from the saved models with job.source=checkpoints"
+            " which need no optimizer, or train on each language with trainer=fsdp2 and locate from the saved models"
+            " with job.source=checkpoints"
         )
 
 
 def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
-    """Refuse what needs more than there is.
+    """Refuse a training that needs more memory than there is.
 
     Args:
-        training: what is planned.
-        memory: bytes that one device, or one process on a CPU, may take.
-        on_host: the device is the host.
+        training: the planned training.
+        memory: bytes available to one device, or to one process on a CPU.
+        on_host: whether the device is the CPU, whose memory also holds what is planned for the host.
 
     Raises:
-        ValueError: it needs more; the message says what each way out would need.
+        ValueError: the training needs more; the message lists alternatives with the memory each would need.
     """
 
-    def need(what: Training) -> float:
-        planned = plan(what)
+    def need(variant: Training) -> float:
+        planned = plan(variant)
         return planned.num_bytes + (sum(planned.host.values()) if on_host else 0)
 
     if need(training) <= memory:
         return
-    less = {words: need(other) for words, other in ways_out(training, on_host).items() if need(other) < need(training)}
-    told = ", ".join(f"{words} ({size / GIB:.3g})" for words, size in less.items())
+    needs = {setting: need(other) for setting, other in ways_out(training, on_host).items()}
+    less = {setting: size for setting, size in needs.items() if size < need(training)}
+    alternatives = ", ".join(f"{setting} ({size / GIB:.3g})" for setting, size in less.items())
     smaller = f"choose a smaller model or {'a machine with more memory' if on_host else 'more devices (trainer=fsdp2)'}"
     if not less:
         way = smaller
     elif min(less.values()) > memory:
-        way = f"none of these suffices: {told}; {smaller}"
+        way = f"none of these suffices: {alternatives}; {smaller}"
     else:
-        way = f"choose one or more of {told}"
+        way = f"choose one or more of {alternatives}"
     each = "" if training.strategy == "one" else f" on each of trainer.devices={training.num_devices}"
     raise ValueError(
         f"the training needs about {need(training) / GIB:.3g} GiB{each}, but there are {memory / GIB:.3g}: {way}"
@@ -105,9 +106,9 @@ def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
 
 
 def ways_out(training: Training, on_host: bool = False) -> dict[str, Training]:
-    """Settings that may need less, each by itself, and the training with it.
+    """Settings that may need less memory, each alone, with the training that each makes.
 
-    More devices are one only where each has a memory of its own.
+    More devices are offered only where each device has its own memory, so not on a CPU.
     """
     small = replace(training.optimizer, num_states=2, has_counter=False, min_8bit_size=BNB_MIN, num_copies=0)
     ways = {
@@ -133,11 +134,11 @@ def _all(training: Training, small: Optimizer) -> Training:
 
 
 def training_of(cfg: DictConfig) -> Training:
-    """What of the configuration decides the memory of its training.
+    """The parts of the configuration that determine the memory of the training.
 
     Raises:
-        UnknownError: an optimizer or a strategy that is not planned.
-        ValueError: the model's config can't be read, or the region's settings fit no parameter.
+        UnknownError: an optimizer or a strategy that can't be planned.
+        ValueError: the model's config can't be read, or ``region.parameters`` matches no parameter.
     """
     width, autocast = _precision(cfg)
     kind, bucket_views = _strategy(cfg)
@@ -165,10 +166,10 @@ def training_of(cfg: DictConfig) -> Training:
 
 
 def model_of(cfg: DictConfig) -> Model:
-    """Shapes and widths of the configured model, without its weights: from its config alone.
+    """Shapes and widths of the configured model, from its config alone; no weights are read.
 
     Raises:
-        ValueError: there is no config that can be read.
+        ValueError: the config is missing or can't be read.
     """
     if cfg.model.path is None:
         fields: Any = OmegaConf.to_container(cfg.model.config, resolve=True)
@@ -192,10 +193,10 @@ def model_of(cfg: DictConfig) -> Model:
 
 
 def optimizer_of(cfg: DictConfig) -> Optimizer:
-    """What the configured optimizer keeps.
+    """The memory-relevant properties of the configured optimizer.
 
     Raises:
-        UnknownError: another one.
+        UnknownError: an optimizer that can't be planned.
     """
     build = cfg.optimizer.build
     name = str(build._target_).rpartition(".")[2]
@@ -214,21 +215,21 @@ def optimizer_of(cfg: DictConfig) -> Optimizer:
 
 
 def device_memory(cfg: DictConfig) -> float | None:
-    """Bytes that one device has, or one of the processes that share a machine's memory; ``None``: there is no GPU."""
+    """Bytes of one GPU, or one process's share of the host's memory; ``None``: a GPU is configured but not present."""
     if accelerator(cfg) == "cuda":
         return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / num_devices(cfg)
 
 
 def _precision(cfg: DictConfig) -> tuple[int, bool]:
-    """Bytes of a weight, and whether matrix products are cast."""
+    """Bytes per weight, and whether matrix products run in a lower precision (autocast)."""
     one_of("model.dtype", cfg.model.dtype, tuple(loading.DTYPES))
     width = WIDTHS[precision(cfg)] or loading.DTYPES[cfg.model.dtype].itemsize
     return width, precision(cfg).endswith("mixed") and width > 2
 
 
 def _strategy(cfg: DictConfig) -> tuple[str, bool]:
-    """``one``, ``ddp`` or ``fsdp2``, and whether DDP's buckets are the gradients."""
+    """``one``, ``ddp`` or ``fsdp2``, and whether the gradients are views of DDP's buckets."""
     node, name = cfg.trainer.strategy, strategy(cfg)
     if is_sharded(cfg):
         return "fsdp2", False
@@ -240,14 +241,15 @@ def _strategy(cfg: DictConfig) -> tuple[str, bool]:
 
 
 def _callbacks(cfg: DictConfig, model: Model) -> tuple[Guard | None, bool, bool]:
-    """The guard, whether a copy of the start is kept, and whether languages are scored."""
-    written: Any = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
-    nodes = [node for node in written.values() if isinstance(node, dict)]
-    named = {str(node.get("_target_")).rpartition(".")[2]: node for node in nodes}
-    guard = _guard(cfg, model) if "CoreGuard" in named else None
-    # an intact start is read from the base's file
-    copies = cfg.perturbation.method != "none" and named.get("WeightDiff", {"reference": ""}).get("reference") is None
-    return guard, copies, "MultilingualPerplexity" in named
+    """The guard, whether a copy of the initial weights is kept, and whether languages are evaluated."""
+    container: Any = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
+    nodes = [node for node in container.values() if isinstance(node, dict)]
+    by_class = {str(node.get("_target_")).rpartition(".")[2]: node for node in nodes}
+    guard = _guard(cfg, model) if "CoreGuard" in by_class else None
+    # unperturbed initial weights are read from the base's file instead
+    reference = by_class.get("WeightDiff", {"reference": ""}).get("reference")
+    copies = cfg.perturbation.method != "none" and reference is None
+    return guard, copies, "MultilingualPerplexity" in by_class
 
 
 def _guard(cfg: DictConfig, model: Model) -> Guard:

@@ -1,4 +1,4 @@
-"""What can be refused of the region's settings before anything is read: for regions from text and from disk alike."""
+"""Checks of the region's settings before anything is read, for regions from text and from models on disk."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from omegaconf import DictConfig
 
 from lightning_langcore.importance.selectors import GRANULARITIES, SCOPES, check_fraction
 from lightning_langcore.jobs.config.region_kinds import check_variant, score_names
-from lightning_langcore.jobs.config.validators import is_finite, is_text, listed, one_of, positive, together
+from lightning_langcore.jobs.config.validators import is_finite, is_text, listed, one_of, positive, raise_together
 from lightning_langcore.regions.perturbation import METHODS
 
 
 def check_region(cfg: DictConfig, languages: Sequence[str] | None) -> None:
-    """Look at ``region``, and at what the job says of regions.
+    """Check the node ``region`` and the job's settings of regions.
 
     Args:
         cfg: the whole configuration.
-        languages: that are or will be known; ``None`` where none is needed.
+        languages: the languages with statistics; ``None``: not known yet, or not needed.
 
     Raises:
-        ValueError: one line for each setting that can't be honoured.
+        ValueError: one line for each invalid or unsupported setting.
     """
     node = cfg.region
     checks: list[Callable[[], Any]] = [
@@ -36,13 +36,13 @@ def check_region(cfg: DictConfig, languages: Sequence[str] | None) -> None:
         checks.append(lambda: _locate(cfg, languages))
     if cfg.job.name == "perturb":
         checks.append(lambda: _grid(cfg, languages))
-    together(checks)
+    raise_together(checks)
 
 
 def _patterns(cfg: DictConfig) -> None:
     if cfg.region.parameters is not None:
-        what = "null, or a list of names or patterns, as ['*.self_attn.*']"
-        listed("region.parameters", cfg.region.parameters, is_text, what)
+        expected = "null, or a list of names or patterns, as ['*.self_attn.*']"
+        listed("region.parameters", cfg.region.parameters, is_text, expected)
 
 
 def _kind(cfg: DictConfig, languages: Sequence[str] | None) -> None:
@@ -75,28 +75,28 @@ def _grid(cfg: DictConfig, languages: Sequence[str] | None) -> None:
     listed("job.variants", job.variants, is_text, "a list of regions, as [core, random]")
     listed("job.fractions", job.fractions, is_finite, "a list of shares of the candidates, as [0.01, 0.05]")
     listed("job.seeds", job.seeds, lambda seed: isinstance(seed, int), "a list of whole numbers")
-    listed("job.perturbations", job.perturbations, _is_damage, _DAMAGE)
+    listed("job.perturbations", job.perturbations, _is_perturbation, _PERTURBATION)
     for variant in job.variants:
         if variant != "file":
             check_variant("job.variants", variant, cfg, languages)
         elif cfg.region.file is None:
-            raise ValueError("job.variants=file is the region of a file: name it with region.file=FILE")
+            raise ValueError("job.variants=file needs a region file: name it with region.file=FILE")
     for fraction in job.fractions:
         check_fraction(fraction, "job.fractions")
     if cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {}):
         raise ValueError(
             "perturbation and callbacks.core_guard have no meaning for job.name=perturb, which trains nothing:"
-            " job.perturbations says what happens to the regions of job.variants"
+            " set job.perturbations, which applies to the regions of job.variants"
         )
 
 
-_DAMAGE = (
-    f"a list of method ({', '.join(METHODS)}) and, but for zero, a finite strength, as"
+_PERTURBATION = (
+    f"a list with method ({', '.join(METHODS)}) and, except for zero, a finite strength, as"
     " [{method: reinit, strength: 2.0}, {method: zero}]"
 )
 
 
-def _is_damage(node: Any) -> bool:
+def _is_perturbation(node: Any) -> bool:
     if not hasattr(node, "keys") or node.get("method") not in METHODS:
         return False
     needed = {"method"} if node.method == "zero" else {"method", "strength"}

@@ -1,16 +1,19 @@
-"""The regions that a configuration can name, and how each is made of what is located.
+"""The regions that a configuration can name, and how each is built from located regions.
 
-core, peripheral      the core end of region.score, and the other end
-random                the control
-matched               the control for size: random weights of each matrix, as large as the core's
+The outliers of a model are its massive-activation dimensions (hidden dimensions whose values are orders of magnitude
+above the median) and its super weights (single weights of a down projection that cause them).
+
+core, peripheral      the core end of region.score, and the opposite end
+random                random weights: the control
+matched               the magnitude-matched control: random weights of each matrix, with magnitudes like the core's
 taylor, magnitude ... the core end of that score
-language:zh           the core end by what Chinese alone says
-mono:zh               of that, what is in no other language's
-family:NAME           what is in the core end of every language of region.families.NAME and of no other language
-outliers              the weights that read and write the model's outlier dimensions, and its super weights
-X-outliers            X without the outlier dimensions and super weights of the model
+language:zh           the core end by the statistics of Chinese alone
+mono:zh               language:zh without the weights of any other language's core end
+family:NAME           weights in the core end of every language of region.families.NAME and of no other language
+outliers              the weights that read and write the massive-activation dimensions, and the super weights
+X-outliers            X without the weights of ``outliers``
 file                  region.file
-a name of one's own   see :func:`~lightning_langcore.register_region_kind`
+a registered name     see :func:`~lightning_langcore.register_region_kind`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,13 +35,13 @@ KINDS = ("core", "peripheral", "random")
 MATCHED = "matched"
 OUTLIERS_KIND = "outliers"
 WITHOUT_FRACTION = ("file", OUTLIERS_KIND)
-"""Regions that are what they are, whatever fraction is asked for."""
+"""Kinds whose size does not depend on ``fraction``."""
 WITH_LANGUAGE = ("language", "mono")
 OUTLIERS = "-outliers"
 
 
 class Request(NamedTuple):
-    """A region that is asked for: a name as in the head of the module, a share of the candidates, a seed."""
+    """A requested region: its name (see the module's docstring), its share of the candidates (0..1), and a seed."""
 
     variant: str
     fraction: float
@@ -46,28 +49,28 @@ class Request(NamedTuple):
 
 
 def score_names() -> tuple[str, ...]:
-    """What ``region.score`` can be, scores that users have registered among it."""
+    """The choices of ``region.score``, registered scores included."""
     return (*SCORES, "random")
 
 
 def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequence[str] | None) -> None:
-    """Look at one name.
+    """Check the name of one region.
 
     Args:
-        setting: for the message.
-        variant: see the head of the module; without ``file``.
+        setting: name of the setting, for the message.
+        variant: see the module's docstring; any name but ``file``.
         cfg: the whole configuration.
-        languages: of the recipe; ``None`` where they are not known yet.
+        languages: the languages of the recipe; ``None``: not known yet.
 
     Raises:
-        ValueError: it names nothing that can be made.
+        ValueError: the name is unknown, or the region can't be made with the other settings.
     """
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
     if kind in WITH_LANGUAGE and argument:
         if languages is not None and argument not in languages:
             raise ValueError(f"{setting}={variant}: {argument} is none of the located {', '.join(languages)}")
         if SCORES.get(cfg.region.score) is None or SCORES[cfg.region.score].statistic is None:
-            raise ValueError(f"{setting}={variant}: region.score={cfg.region.score} says nothing of single languages")
+            raise ValueError(f"{setting}={variant}: region.score={cfg.region.score} has no per-language statistics")
     elif kind == "family" and argument:
         members = (cfg.region.families or {}).get(argument)
         if not OmegaConf.is_list(members) or not members:
@@ -88,7 +91,7 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
 
 
 def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
-    """What must be known of each language to make these variants, in a fixed order."""
+    """The per-language statistics that these variants need, in a fixed order."""
     names = {
         _score(cfg, variant)
         for variant in variants
@@ -99,14 +102,14 @@ def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
 
 
 def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Query]:
-    """What must be located for a variant; :func:`combine` makes the variant of it.
+    """The queries whose results :func:`combine` makes a variant from.
 
     Args:
-        cfg: its region node gives score, granularity and scope.
-        variant: see the head of the module.
-        fraction: of the candidates, 0..1.
-        seed: of ties, and of a random region.
-        languages: all that are known.
+        cfg: the whole configuration; its node ``region`` gives score, granularity and scope.
+        variant: see the module's docstring.
+        fraction: share of the candidates, 0..1.
+        seed: seed for breaking ties and for a random region.
+        languages: all languages with statistics.
     """
     score = _score(cfg, variant)
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
@@ -133,18 +136,18 @@ def combine(
     shapes: Mapping[str, Sequence[int]],
     outliers: Region | None,
 ) -> Region:
-    """The variant that is asked for.
+    """Build the requested region.
 
     Args:
-        cfg: its region node gives the families.
-        request: what is asked for.
-        found: its ingredients, in the order of :func:`ingredients`.
+        cfg: the whole configuration; its node ``region`` gives the families.
+        request: the requested region.
+        found: the located regions, in the order of the queries of :func:`ingredients`.
         theta_0: the base's weights by name.
         shapes: name and shape of each candidate.
-        outliers: the outlier region, where the variant needs it.
+        outliers: the outlier region, required by ``outliers`` and ``X-outliers``.
 
     Raises:
-        ValueError: nothing is left, or a registered kind has made a region of other parameters.
+        ValueError: the region is empty, or a registered kind returned a region with other parameters or shapes.
     """
     variant = request.variant
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
@@ -181,7 +184,7 @@ def _registered(
     made = REGION_KINDS[kind](theta_0, shapes, request.fraction, request.seed)
     foreign = [name for name, part in made.parts.items() if name not in shapes or part.shape != tuple(shapes[name])]
     if foreign:
-        raise ValueError(f"region.kind={kind}: what was registered makes a region of {foreign[0]}, no candidate")
+        raise ValueError(f"region.kind={kind}: the registered function returned {foreign[0]}, which is no candidate")
     about = {"fraction": request.fraction, "seed": request.seed, "num_ties": 0}
     return Region(shapes, made.parts, {**about, **made.meta})
 

@@ -1,4 +1,4 @@
-"""Checks of single settings: each raises one sentence that names the setting; several are reported together."""
+"""Checks of single settings. Each raises a one-line message that names the setting."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 
 
 def make(node: Any, **more: Any) -> Any:
-    """``hydra.utils.instantiate``, with plain containers; what the class itself refuses arrives as it was raised.
+    """``hydra.utils.instantiate`` with plain containers; a ``ValueError`` of the class itself is raised unchanged.
 
     Raises:
-        ValueError: the class refuses its arguments, is not there, or needs a package that is not installed.
+        ValueError: the class refuses its arguments, does not exist, or needs a package that is not installed.
     """
     try:
         return instantiate(node, _convert_="all", **more)
@@ -29,18 +29,18 @@ def make(node: Any, **more: Any) -> Any:
             ) from error
         if isinstance(error.__cause__, TypeError | MisconfigurationException | ImportError):
             raise ValueError(
-                f"{_target(node)} can't be made ({one_line(error.__cause__)}): mend this name or the settings beside it"
+                f"{_target(node)} can't be made ({one_line(error.__cause__)}): fix this name or the settings beside it"
             ) from error
         raise
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without the breaks."""
+    """The message of an error without line breaks."""
     return " ".join(str(error).split())
 
 
 def _target(node: Any) -> str:
-    """The class as the user may set it: with the whole path of the setting, where it comes from a configuration."""
+    """``SETTING._target_=CLASS``, with the full path of the setting if the node belongs to a configuration."""
     setting = node._get_full_key("_target_") if OmegaConf.is_config(node) else "_target_"
     return f"{setting}={node['_target_']}"
 
@@ -53,51 +53,69 @@ def _missing_package(error: BaseException | None) -> str | None:
     return None
 
 
-def together(checks: Iterable[Callable[[], Any]]) -> None:
-    """Run all checks.
+def raise_together(checks: Iterable[Callable[[], Any]]) -> None:
+    """Run all checks and report all failures in one error.
 
     Raises:
-        ValueError: one line for each that failed.
+        ValueError: one line for each failed check.
     """
     errors = []
-    for one in checks:
+    for check in checks:
         try:
-            one()
+            check()
         except ValueError as error:
-            errors += str(error).splitlines()  # the same may be found by more than one
+            errors += str(error).splitlines()
     if errors:
-        raise ValueError("\n".join(dict.fromkeys(errors)))
+        raise ValueError("\n".join(dict.fromkeys(errors)))  # several checks may report the same error
 
 
 def one_of(setting: str, value: Any, known: Sequence[str]) -> None:
-    """One of some words."""
+    """Require one of the known choices.
+
+    Raises:
+        ValueError: any other value.
+    """
     if value not in known:
         raise ValueError(f"{setting}={value} is none of {', '.join(known)}")
 
 
 def positive(setting: str, value: Any) -> None:
-    """A whole number of at least 1."""
+    """Require a whole number of at least 1.
+
+    Raises:
+        ValueError: any other value.
+    """
     if not is_whole(value) or value < 1:
         raise ValueError(f"{setting}={value} must be a whole number of at least 1")
 
 
-def listed(setting: str, values: Any, fits: Callable[[Any], bool], what: str) -> None:
-    """A list in which each fits and none stands twice."""
-    fit = OmegaConf.is_list(values) and len(values) and all(map(fits, values))
-    if not fit or any(list(values).count(value) > 1 for value in values):
-        raise ValueError(f"{setting}={values} must be {what}, at least one and each once")
+def listed(setting: str, values: Any, is_valid: Callable[[Any], bool], expected: str) -> None:
+    """Require a list that is not empty, whose items are valid and differ from one another.
+
+    Args:
+        setting: name of the setting, for the message.
+        values: the value to check.
+        is_valid: the check of one item.
+        expected: description of a valid list, for the message.
+
+    Raises:
+        ValueError: any other value.
+    """
+    valid = OmegaConf.is_list(values) and len(values) and all(map(is_valid, values))
+    if not valid or any(list(values).count(value) > 1 for value in values):
+        raise ValueError(f"{setting}={values} must be {expected}, at least one and each once")
 
 
 def is_text(value: Any) -> bool:
-    """Text that is not blank."""
+    """Whether the value is a string that is not blank."""
     return isinstance(value, str) and bool(value.strip())
 
 
 def is_finite(value: Any) -> bool:
-    """A number that is neither NaN nor infinite."""
+    """Whether the value is a finite number; booleans are not numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_whole(value: Any) -> bool:
-    """A whole number."""
+    """Whether the value is a whole number; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)

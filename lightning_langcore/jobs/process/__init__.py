@@ -1,1 +1,1 @@
-"""The process a job runs in, and the folder it writes."""
+"""The process of a job and its run folder."""

@@ -1,4 +1,4 @@
-"""A job and the process it runs in: how it is ended, what it leaves to the next one, which strategies start it anew."""
+"""The process of a job: signals, release of resources, and checks of how many processes were started."""
 
 import gc
 import os
@@ -20,8 +20,8 @@ from lightning_langcore.utils.progress import say
 
 
 @contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM arrives as an exception, so that what is under way is cleared up; training itself saves first."""
+def sigterm_as_exception() -> Iterator[None]:
+    """Raise ``SIGTERMException`` on SIGTERM, so that cleanup code runs; a training saves a checkpoint first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -37,14 +37,14 @@ def ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def lost_rank(error: BaseException) -> bool:
-    """Whether another rank has gone: gloo tells of its peer, NCCL has classes of its own."""
-    gone = (dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)
-    return isinstance(error, gone) or (isinstance(error, RuntimeError) and "by peer" in str(error))
+def is_lost_rank(error: BaseException) -> bool:
+    """Whether the error says that another rank has ended: NCCL raises its own classes, gloo a ``RuntimeError``."""
+    lost = (dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)
+    return isinstance(error, lost) or (isinstance(error, RuntimeError) and "by peer" in str(error))
 
 
-def leave_nothing() -> None:
-    """What a job has held must not weigh on the next one of this process: models, and a W&B run of a failed one."""
+def release_resources() -> None:
+    """Free what a job leaves behind for the next job of this process: memory, and the W&B run of a failed job."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=1)
@@ -54,25 +54,26 @@ def leave_nothing() -> None:
 
 
 def refuse_restarts(cfg: DictConfig) -> None:
-    """In a sweep, refuse a strategy that starts the command line anew for each rank: each would begin the sweep again.
+    """Refuse, in a sweep, a strategy that runs the command again for each rank: each rank would start the sweep again.
 
     Raises:
-        ValueError: it is one.
+        ValueError: the strategy is such a one, and the ranks were not started by torchrun or SLURM.
     """
-    if restarts(cfg) and not _started_from_outside():
+    if restarts(cfg) and not _has_external_launcher():
         name, launcher = strategy(cfg), HydraConfig.get().runtime.choices.get("hydra/launcher")
         raise ValueError(
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
-            " each would begin the whole sweep: leave -m away, or start the ranks from outside: with torchrun, or with"
+            " each would begin the whole sweep: leave -m away, or start the ranks with torchrun, or with"
             " hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=RANKS"
         )
 
 
 def refuse_ranks(cfg: DictConfig) -> None:
-    """Only a training runs on several ranks, and only with a strategy for them: else each would do all of the job.
+    """Refuse several ranks for a job or a strategy that runs on one: each rank would do the whole job.
 
     Raises:
-        ValueError: several were started, by torchrun for instance, and this job or its trainer knows nothing of them.
+        ValueError: several ranks were started, for example by torchrun, and the job is no training or its strategy
+            does not use them.
     """
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if cfg.job.name != "fit":
@@ -82,7 +83,7 @@ def refuse_ranks(cfg: DictConfig) -> None:
                 " torchrun"
             )
         if restarts(cfg):
-            say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices are of trainings alone")
+            say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices apply to trainings only")
     elif num_ranks > 1 and not restarts(cfg):
         raise ValueError(
             f"{num_ranks} processes were started, and trainer.strategy={strategy(cfg)} with"
@@ -91,5 +92,5 @@ def refuse_ranks(cfg: DictConfig) -> None:
         )
 
 
-def _started_from_outside() -> bool:
+def _has_external_launcher() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ

@@ -1,4 +1,4 @@
-"""Modules of the user that a run imports before it reads its configuration."""
+"""The user's modules, which a run imports before it checks its configuration."""
 
 import sys
 from collections.abc import Iterable
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def import_modules(names: Iterable[str]) -> None:
-    """Import the modules that the setting ``imports`` names, from the present folder too.
+    """Import the modules of the setting ``imports``; the current folder is added to ``sys.path``.
 
     Raises:
-        ValueError: there is no such module, or it needs one that is not installed.
+        ValueError: a module is missing, or imports a package that is not installed.
     """
-    here = str(Path.cwd())
+    folder = str(Path.cwd())
     for name in names:
-        if here not in sys.path:
-            sys.path.insert(0, here)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
         try:
             import_module(name)
         except ImportError as error:
             raise ValueError(
-                f"imports={name}: can't be imported ({error}): name a module of this folder or package"
+                f"imports={name}: can't be imported ({error}): name a module of this folder or an installed one"
             ) from error

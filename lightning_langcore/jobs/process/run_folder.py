@@ -1,4 +1,4 @@
-"""Whose run folder it is: a folder holds one configuration, and one process at a time works in it."""
+"""Protection of a run folder: it holds one configuration, and one process at a time writes to it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,19 +16,19 @@ from lightning_langcore.utils.progress import say
 
 RECORD = Path(".hydra") / "config.yaml"
 WAIT_SECONDS = 20.0
-"""Workers that load data outlive a killed process by some seconds, and with them its lock."""
+"""The data workers of a killed process keep its lock for some seconds."""
 
-_FREE = ("paths", "logger", "job.ckpt_path", "callbacks.checkpoint", "data.num_workers", "data.num_proc")
+_NOT_COMPARED = ("paths", "logger", "job.ckpt_path", "callbacks.checkpoint", "data.num_workers", "data.num_proc")
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder; the lock goes with the process, however that ends.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a run folder against other processes; the operating system releases the lock when the process ends.
 
     Raises:
-        ValueError: another process works in it.
+        ValueError: another process works in the folder.
     """
-    if getattr(rank_zero_only, "rank", 0) != 0:  # the first rank holds it for all
+    if getattr(rank_zero_only, "rank", 0) != 0:  # rank 0 holds the lock for all ranks
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,20 +50,20 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
-    """Look at what the folder holds, and make it this configuration's: ``.hydra/`` is written here, not by Hydra.
+    """Check that the folder holds no other run, and write the configuration to ``.hydra/``, which Hydra does not do.
 
-    What may differ when a run goes on: paths, loggers, the checkpoints' number, workers that read data.
+    A resumed run may differ in paths, loggers, the callback ``checkpoint``, and the number of data workers.
 
     Args:
         cfg: the composed configuration of the run.
-        hydra: the configuration of Hydra, with its node ``hydra``.
-        folder: of the run.
+        hydra: Hydra's configuration, with its node ``hydra``.
+        folder: the run folder.
 
     Returns:
-        The results, where the folder holds this very run, completed; not with ``job.ckpt_path`` null or a file.
+        The results if ``job.ckpt_path`` is ``auto`` and the folder holds the same run, completed; otherwise ``None``.
 
     Raises:
-        ValueError: it holds another run, which would be overwritten.
+        ValueError: the folder holds another run, which would be overwritten.
     """
     now = plain(OmegaConf.create(OmegaConf.to_yaml(cfg)))
     if cfg.job.get("ckpt_path", AUTO) == AUTO and (folder / RECORD).is_file():
@@ -78,7 +78,7 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
             )
         if completed:
             return found
-        if differing:  # it came to nothing
+        if differing:  # the other run saved no checkpoint
             for name in ("results.json", "perplexity.csv"):
                 (folder / name).unlink(missing_ok=True)
     if getattr(rank_zero_only, "rank", 0) == 0:
@@ -89,17 +89,16 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
 
 
 def plain(cfg: Any) -> dict[str, Any]:
-    """The part of a configuration, unresolved, that makes a run this run."""
+    """The part of a configuration, unresolved, that must be equal for a run to be resumed."""
     content = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(content, dict)
-    return {str(key): value for key, value in _without_free(content, "").items()}
+    return {str(key): value for key, value in _compared(content, "").items()}
 
 
-def _without_free(node: Mapping[Any, Any], name: str) -> dict[Any, Any]:
-    cache = {key: value for key, value in node.items() if f"{name}{key}" not in _FREE}
+def _compared(node: Mapping[Any, Any], name: str) -> dict[Any, Any]:
+    kept = {key: value for key, value in node.items() if f"{name}{key}" not in _NOT_COMPARED}
     return {
-        key: _without_free(value, f"{name}{key}.") if isinstance(value, Mapping) else value
-        for key, value in cache.items()
+        key: _compared(value, f"{name}{key}.") if isinstance(value, Mapping) else value for key, value in kept.items()
     }
 
 

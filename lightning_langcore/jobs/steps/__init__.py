@@ -1,1 +1,1 @@
-"""What jobs are made of: base model and text, regions, trainer, evaluation, records."""
+"""The steps that jobs share: base model and text, regions, trainer, evaluation, records."""

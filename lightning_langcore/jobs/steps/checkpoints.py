@@ -1,4 +1,4 @@
-"""Locating from models that only lie on disk: job.source=checkpoints."""
+"""Locating from models on disk, none of which is run: ``job.source=checkpoints``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +18,10 @@ FORMAT = 1
 
 
 def compared(cfg: DictConfig) -> Basis:
-    """The base and what has become of it on each language, read tensor by tensor.
+    """The base and its change after training on each language, read tensor by tensor.
 
     Raises:
-        ValueError: a folder is missing or belongs to another model, or the region needs more than changes.
+        ValueError: a folder is missing or belongs to another model, or the region needs statistics other than changes.
     """
     if not cfg.job.base or not cfg.job.trained:
         raise ValueError(
@@ -37,8 +37,8 @@ def compared(cfg: DictConfig) -> Basis:
         missing = [s for s in statistics(cfg, [variant]) if s != "change"]
         if missing:
             raise ValueError(
-                f"{setting}={variant} by region.score={cfg.region.score} is made by passes over text, and"
-                " job.source=checkpoints has none: use weight_change, relative_change or magnitude"
+                f"{setting}={variant} by region.score={cfg.region.score} needs passes over text, and"
+                " job.source=checkpoints makes none: use weight_change, relative_change or magnitude"
             )
     base = Weights(cfg.job.base)
     trained = {language: Weights(folder) for language, folder in cfg.job.trained.items()}
@@ -47,7 +47,7 @@ def compared(cfg: DictConfig) -> Basis:
 
 
 def work_folder(cfg: DictConfig, requests: Sequence[Request]) -> Path:
-    """Where the findings of exactly this search are kept until it is done."""
+    """The folder of intermediate results of this search; its name is a digest of everything that determines them."""
     region = OmegaConf.to_container(cfg.region, resolve=True)
     assert isinstance(region, dict)
     recipe = {

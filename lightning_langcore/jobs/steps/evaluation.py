@@ -1,4 +1,4 @@
-"""Score languages and run passes outside a training: one device, the run's precision."""
+"""Evaluation of languages outside a training: on one device, in the run's precision."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,44 +16,44 @@ from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.results.record import Results
 
 Figures = dict[str, dict[str, Any]]
-"""Language -> what a row of ``results.json`` holds of it."""
+"""Language -> the measured columns of its row in ``results.json``."""
 
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Add the wall-clock seconds of the block to ``seconds[name]``."""
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         yield
     finally:
-        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - begun
+        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
 
 
 def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
-    """The run's accelerator, one device of it, and its precision unless another is given."""
+    """A Fabric with one device of the run's accelerator, and the run's precision unless another is given."""
     return Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=precision or cfg.trainer.precision)
 
 
 def evaluate_languages(
     model: PreTrainedModel, loaders: Mapping[str, Iterable[Mapping[str, Any]]], fabric: Fabric
 ) -> Figures:
-    """The figures of :class:`TextLoss` as plain numbers, ``ppl`` among them; the model keeps its mode."""
+    """The values of :class:`TextLoss` for each language as floats, ``ppl`` included; the model's mode is restored."""
     figures = {}
     with torch.no_grad(), evaluation_mode(model):
         with fabric.autocast():
-            score = TextScorer(model, lambda ids: model(input_ids=ids, use_cache=False))
+            scorer = TextScorer(model, lambda ids: model(input_ids=ids, use_cache=False))
         for language, batches in loaders.items():
             metric = TextLoss().to(fabric.device)
             for batch in batches:
-                here = {k: v.to(fabric.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+                moved = {k: v.to(fabric.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
                 with fabric.autocast():
-                    score(metric, here)
+                    scorer(metric, moved)
             figures[language] = {name: value.item() for name, value in metric.compute().items()}
     return figures
 
 
 def add_rows(results: Results, figures: Figures, **about: Any) -> None:
-    """A row for each language, of the test split and at 0 samples, with ``about``: ``stage``, ``seed`` and so on."""
+    """Add one row per language: test split, 0 samples, and ``about`` (``stage``, ``seed`` and further columns)."""
     for language, row in figures.items():
         measured = {name: value for name, value in row.items() if name != "ppl"}
         results.add({"samples": 0, "lang": language, "split": "test", **about, **measured})

@@ -1,4 +1,4 @@
-"""Weights & Biases that never stops a run; names and tags of a run in it."""
+"""Loggers of a run, and a Weights & Biases logger that goes offline instead of stopping a run."""
 
 import os
 import urllib.error
@@ -19,11 +19,11 @@ from lightning_langcore.utils.progress import say
 
 
 def label(cfg: DictConfig, condition: str) -> None:
-    """Fill in what tells this run apart in W&B, where the configuration leaves it open: name, tags, group.
+    """Set the run's name, tags and group in W&B where the configuration does not.
 
     Args:
-        cfg: the whole configuration; ``logger.wandb`` is changed.
-        condition: ``frozen`` or ``free``, or the job.
+        cfg: the whole configuration; ``logger.wandb`` is changed in place.
+        condition: ``frozen`` or ``free`` for a training, else the name of the job.
     """
     node = OmegaConf.select(cfg, "logger.wandb")
     if node is None:
@@ -36,21 +36,21 @@ def label(cfg: DictConfig, condition: str) -> None:
 
 
 def _swept() -> list[str]:
-    """What a sweep varies in this run, but for what the name has anyway, as ``data.epochs=3``."""
+    """The overrides of this job of a sweep that the run's name lacks otherwise, as ``data.epochs=3``."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return []
-    words = HydraConfig.get().overrides.task
-    named = ("+experiment=", "region=", "seed=", "hydra.", "paths.", "logger", "model.base.seed=", "job.")
-    return [word for word in words if not word.startswith(named) and "/" not in word]
+    overrides = HydraConfig.get().overrides.task
+    excluded = ("+experiment=", "region=", "seed=", "hydra.", "paths.", "logger", "model.base.seed=", "job.")
+    return [override for override in overrides if not override.startswith(excluded) and "/" not in override]
 
 
 def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLogger:
-    """A W&B logger whose run exists when this returns; offline where it can't be online, which is said.
+    """A W&B logger whose run is started; offline, with a message, where W&B can't be reached.
 
     Args:
         save_dir: folder of the run's files.
         offline: write to disk only; ``WANDB_MODE=offline`` does the same.
-        kwargs: of ``WandbLogger``: project, group, name, tags.
+        kwargs: further arguments of ``WandbLogger``: project, group, name, tags.
     """
     import wandb
 
@@ -66,11 +66,11 @@ def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLo
 
 
 def _why_offline() -> str | None:
-    """What keeps W&B from being online, found out in seconds: its own attempt would ask for a key, or wait for long."""
+    """The reason why W&B must be offline, or ``None``; W&B's own check would ask for a key or wait for minutes."""
     import wandb
 
     if os.environ.get("WANDB_MODE", "online") != "online":
-        return None  # wandb does what the variable says
+        return None  # wandb reads the variable itself
     if not wandb.login(prompt=False, verify=False):
         return "no API key (`wandb login`, or WANDB_API_KEY)"
     url = wandb.setup().settings.base_url
@@ -78,15 +78,14 @@ def _why_offline() -> str | None:
         with urllib.request.urlopen(url, timeout=10):
             return None
     except urllib.error.HTTPError:
-        return None  # it answers
+        return None  # the server answered
     except OSError:
         return f"{url} can't be reached"
 
 
 def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
-    mode: dict[str, Any] = (
-        {"mode": "offline"} if offline else {}
-    )  # WandbLogger's own `offline` sets a variable that wandb may ignore
+    # WandbLogger's own `offline` sets a variable that wandb may ignore
+    mode: dict[str, Any] = {"mode": "offline"} if offline else {}
     logger = WandbLogger(save_dir=save_dir, **mode, **kwargs)
     run = logger.experiment
     if hasattr(run, "define_metric"):
@@ -96,7 +95,7 @@ def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
 
 
 def make_loggers(cfg: DictConfig) -> list[Logger]:
-    """The configured loggers, given the whole resolved configuration."""
+    """The configured loggers; each logs the whole resolved configuration as hyperparameters."""
     loggers: list[Logger] = [make(node) for node in (cfg.logger or {}).values()]
     plain = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:
@@ -106,7 +105,7 @@ def make_loggers(cfg: DictConfig) -> list[Logger]:
 
 @contextmanager
 def logged(cfg: DictConfig, condition: str, results: Results) -> Iterator[None]:
-    """The configured loggers around work that trains nothing: they get the configuration, and at the end the table."""
+    """Loggers for a job without training: they log the configuration first and the table of perplexities last."""
     label(cfg, condition)
     loggers = make_loggers(cfg)
     try:
@@ -120,9 +119,10 @@ def logged(cfg: DictConfig, condition: str, results: Results) -> Iterator[None]:
 
 
 def close(loggers: Sequence[Logger], results: Results) -> None:
-    """Finish each logger.
+    """Finalize each logger.
 
-    W&B gets the table of perplexities and its chart, and the next job of this process a run of its own.
+    The table of perplexities and its bar chart are logged to W&B, and the W&B run is finished, so that the next job of
+    this process starts its own.
     """
     for logger in loggers:
         logger.finalize("success" if results.status == "completed" else "failed")
@@ -131,25 +131,25 @@ def close(loggers: Sequence[Logger], results: Results) -> None:
 
             try:
                 if results.perplexity:
-                    logger.experiment.log(_shown(results))
+                    logger.experiment.log(_tables(results))
             finally:
                 wandb.finish(exit_code=0 if results.status == "completed" else 1)
 
 
-def _shown(results: Results) -> dict[str, Any]:
-    """The table of perplexities, and its test rows by language as bars, without those of a training under way."""
+def _tables(results: Results) -> dict[str, Any]:
+    """The table of perplexities, and a bar chart of its test rows by language without those of stage ``training``."""
     import wandb
 
     columns: list[str | int] = [*KEY, "ppl", "bits_per_byte"]
     rows = [[row.get(str(column)) for column in columns] for row in results.perplexity]
-    shown: dict[str, Any] = {"perplexity": wandb.Table(columns=columns, data=rows)}
-    named = ("lang", "stage", "variant", "fraction", "method", "strength")
+    charts: dict[str, Any] = {"perplexity": wandb.Table(columns=columns, data=rows)}
+    label_columns = ("lang", "stage", "variant", "fraction", "method", "strength")
     bars: list[list[Any]] = [
-        [" ".join(str(row[key]) for key in named if key in row), row["ppl"]]
+        [" ".join(str(row[key]) for key in label_columns if key in row), row["ppl"]]
         for row in sorted(results.perplexity, key=lambda row: str(row["lang"]))
         if row["split"] == "test" and row["stage"] != "training" and "ppl" in row
     ]
     if bars:
         table = wandb.Table(columns=["language", "ppl"], data=bars)
-        shown["perplexity by language"] = wandb.plot.bar(table, "language", "ppl", "Test perplexity by language")
-    return shown
+        charts["perplexity by language"] = wandb.plot.bar(table, "language", "ppl", "Test perplexity by language")
+    return charts

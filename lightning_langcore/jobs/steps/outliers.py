@@ -1,4 +1,8 @@
-"""The base's massive-activation dimensions and super weights, found by one forward pass over the run's own text."""
+"""The outliers of the base model, found by one forward pass over the run's own text.
+
+Outliers are massive-activation dimensions (hidden dimensions whose values are orders of magnitude above the median)
+and super weights (single weights of a down projection that cause them).
+"""
 
 from itertools import islice
 
@@ -18,7 +22,7 @@ from lightning_langcore.utils.progress import say
 
 
 def find(cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Outliers:
-    """Look at one block of validation text of each scored language, the begin token first."""
+    """Find the outliers on one block of validation text of each evaluated language, which starts with the BOS token."""
     with make_fabric(cfg).autocast():
         found = find_outliers(model, _blocks(cfg, source, tokenizer).to(model.device), **cfg.region.outliers)
     say(summary(found))
@@ -26,17 +30,17 @@ def find(cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: Pre
 
 
 def region_of_base(cfg: DictConfig, source: Source, base_path: str) -> Region:
-    """The weights that read and write the base's outlier dimensions, and its super weights."""
+    """The weights that read and write the base's massive-activation dimensions, and its super weights."""
     model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
     model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
     return outlier_region(model, find(cfg, source, model, loading.load_tokenizer(base_path)))
 
 
 def summary(found: Outliers) -> str:
-    """What was found, or how far the model is from having any, in one line."""
+    """One line with the outliers that were found, or with the values that came closest to the criteria."""
     if found.dimensions:
-        told = ", ".join(f"{d.dimension} (|h| {abs(d.value):.0f}, {d.ratio:,.0f} x median)" for d in found.dimensions)
-        dimensions = f"massive-activation dimensions: {told}"
+        listed = ", ".join(f"{d.dimension} (|h| {abs(d.value):.0f}, {d.ratio:,.0f} x median)" for d in found.dimensions)
+        dimensions = f"massive-activation dimensions: {listed}"
     else:
         top = found.ranking[0]
         dimensions = (
@@ -56,7 +60,7 @@ def summary(found: Outliers) -> str:
 
 
 def _blocks(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """(languages, data.block_size), cut to the shortest."""
+    """Token ids of shape (languages, T): T is ``data.block_size``, or the length of the shortest text."""
     splitter = prepare.make_splitter(cfg)
     rows = []
     for language in cfg.data.eval_languages or source.languages:

@@ -1,4 +1,4 @@
-"""What a run stands on: text and base model, made once and found again."""
+"""Text and base model of a run; a base model that is trained here is trained once and cached."""
 
 from itertools import chain, islice
 from pathlib import Path
@@ -22,19 +22,19 @@ from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import artifact_cache
 from lightning_langcore.utils.progress import say
 
-_OF_THE_RUN = ("path", "dtype", "attention", "activation_checkpointing")  # not of the base that it trains
+_NOT_IN_RECIPE = ("path", "dtype", "attention", "activation_checkpointing")  # settings of the run, not of its base
 FORMAT = 1
-"""Raised when the code makes something else from the same recipe."""
+"""Incremented when the code makes a different artifact from the same recipe."""
 
 
 def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
-    """What every job does first: look at the configuration, seed, and find or make the base model.
+    """Start a job: check the configuration, seed the random generators, and find or train the base model.
 
     Returns:
-        The run folder, the text, and folder or hub id of the base.
+        The run folder, the source of text, and the base's folder or hub id.
 
     Raises:
-        ValueError: something in the configuration can't be honoured.
+        ValueError: invalid or unsupported settings.
     """
     refuse_ranks(cfg)
     source = make_source(cfg)
@@ -45,7 +45,7 @@ def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
 
 
 def make_splitter(cfg: DictConfig) -> Splitter:
-    """The configured division of documents; without a base to train no document is kept back for it."""
+    """The configured split of the documents; if no base is trained here, the pool ``base`` is left out."""
     pools = {name: weight for name, weight in cfg.data.pools.items() if name != "base" or trains_base(cfg)}
     return Splitter(**cfg.data.splits, pools=pools)
 
@@ -64,7 +64,7 @@ def make_datamodule(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokeni
 
 
 def make_text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, **more: Any) -> TextDataModule:
-    """The text of one training: what every pool shares of the ``data`` node, and ``more``."""
+    """The datamodule of one training, made of the settings of ``data`` that all pools share, and ``more``."""
     names = ("eval_languages", "block_size", "num_workers", "num_proc")
     options: dict[str, Any] = {name: cfg.data[name] for name in names}
     options["num_eval_tokens"] = OmegaConf.to_container(cfg.data.num_eval_tokens)
@@ -74,7 +74,7 @@ def make_text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBas
 
 
 def base(cfg: DictConfig, source: Source) -> str:
-    """Folder or hub id of the base model; the small default is pretrained if it is missing."""
+    """Folder or hub id of the base model; the small default model is pretrained if it is missing."""
     if not trains_base(cfg):
         loading.check_folder(cfg.model.path)
         return str(cfg.model.path)
@@ -89,7 +89,7 @@ def base(cfg: DictConfig, source: Source) -> str:
 
 
 def load(cfg: DictConfig, base_path: str) -> PreTrainedModel:
-    """The base model, ready to be trained; for FSDP2 without its weights, of which each rank will read its own part.
+    """The base model, ready to be trained; for FSDP2 without weights, because each rank reads its own shards later.
 
     Raises:
         ValueError: see :func:`lightning_langcore.models.loading.load_model`.
@@ -109,17 +109,17 @@ def theta_0(base_path: str) -> Weights:
 
 
 def trains_base(cfg: DictConfig) -> bool:
-    """Whether the base is this project's own small one."""
+    """Whether the base is the small default model, which this project pretrains."""
     return "tokens" in cfg.model.base
 
 
 def portable(cfg: DictConfig, base_path: str) -> str:
-    """The base's name for a region's header: no path of this machine for the small default."""
+    """The base's name for a region's header; for the small default its name, not its path on this machine."""
     return str(cfg.model.name) if trains_base(cfg) else base_path
 
 
 def data_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
-    """What of the text decides an artifact's content."""
+    """The settings of the text that determine an artifact's content."""
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
     nodes = {name: data[name] for name in ("splits", "pools", "repetition")}
@@ -127,17 +127,17 @@ def data_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
 
 
 def base_recipe(cfg: DictConfig, source: Source) -> dict[str, Any]:
-    """What decides the small default's content."""
+    """The settings that determine the weights of the small default model."""
     model = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(model, dict)
-    model = {k: v for k, v in model.items() if k not in _OF_THE_RUN}
+    model = {k: v for k, v in model.items() if k not in _NOT_IN_RECIPE}
     model["base"] = {k: v for k, v in model["base"].items() if k != "languages"}
     languages = base_languages(cfg, source)
     return {"format": FORMAT, "model": model, "data": data_recipe(cfg, source), "languages": languages}
 
 
 def identity(base_path: str) -> Any:
-    """A hub id, or a folder or file with the sizes and times of its weights: another model in its place is another."""
+    """The path or hub id, with the sizes and times of local weight files, so that a replaced model is not mistaken."""
     path = Path(base_path)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     return [base_path, *([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files)]

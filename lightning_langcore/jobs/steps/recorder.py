@@ -1,4 +1,4 @@
-"""What a training leaves in its results as it goes: rows, drift, what was read, what the monitor saw."""
+"""A callback that writes the results of a training while it runs: rows, drift, text that was read, monitor."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from lightning_langcore.results.record import Results
 
 
 class Recorder(Callback):
-    """Write new rows to ``results.json`` as they come, so that an interrupted run keeps them.
+    """Write new rows to ``results.json`` at every milestone, so that an interrupted run keeps them.
 
-    Which parts were read, in tokens and epochs, goes to the loggers too.
+    The tokens and epochs that were read of each part of the text are logged too.
     """
 
     phase = Phase.LAST
@@ -59,7 +59,7 @@ class Recorder(Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if trainer.world_size == 1 and self._num_batches:  # else some of it would ask ranks that may be gone
+        if trainer.world_size == 1 and self._num_batches:  # the drift needs all ranks, and others may have ended
             self._refresh(trainer)
             self.results.write()
 
@@ -73,12 +73,12 @@ class Recorder(Callback):
         self._trajectory = [dict(row) for row in state_dict["course"]]
 
     def write(self, trainer: pl.Trainer, end: bool = False, log: bool = True) -> None:
-        """Add what is not in the results yet, and write if there is any.
+        """Add the new rows to the results, and write them if there are any.
 
         Args:
-            trainer: of the run.
-            end: write anyway.
-            log: tell the loggers too, which have it already when a run goes on.
+            trainer: the Trainer of the run.
+            end: write even without new rows.
+            log: log the text that was read; false when a run is resumed, because it was logged before.
         """
         rows = [] if self.perplexity is None else self.perplexity.rows
         if len(rows) == self._written and not end:
@@ -93,16 +93,16 @@ class Recorder(Callback):
             self.results.write()
 
     def _mark(self, trainer: pl.Trainer, stage: str, samples: int) -> None:
-        """What belongs to a milestone: how far the weights have moved, how much of the planned run is over."""
+        """Record at a milestone how far the weights have moved, and the share of the planned steps that is done."""
         if any((row["stage"], row["samples"]) == (stage, samples) for row in self._trajectory):
-            return  # it comes from a checkpoint
+            return  # restored from a checkpoint
         share = trainer.global_step / max(1, trainer.estimated_stepping_batches)
         self._trajectory.append({"stage": stage, "samples": samples, "share": share})
         if self.diff is not None and self.diff.region is not None:
             found = self.diff.drift()
             means = {"region": found.region, "rest": found.rest, "unmoved": found.unmoved}
             self._drift.append({"stage": stage, "samples": samples, **means})
-            self.results.moved = [line._asdict() for line in found.lines]
+            self.results.moved = [row._asdict() for row in found.lines]
 
     def _refresh(self, trainer: pl.Trainer, log: bool = True) -> None:
         self.results.drift = self._drift
@@ -125,7 +125,7 @@ class Recorder(Callback):
 
 
 def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world_size: int) -> dict[str, Any]:
-    """What ``results.json`` says of the training text that has been read."""
+    """The entry ``data`` of ``results.json``: the training text that has been read."""
     text = datamodule.text
     used = datamodule.used(num_batches, world_size)
     target = [i for i, part in enumerate(text.parts) if is_target(part)]
@@ -146,16 +146,16 @@ def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world
 
 
 def targets(parts: Sequence[Part]) -> list[str]:
-    """The languages that are trained on by name, not as general text beside them."""
+    """The languages that are trained on by name, not as general text that is mixed in."""
     return list(dict.fromkeys(part.language for part in parts if is_target(part)))
 
 
 def is_target(part: Part) -> bool:
-    """Whether it is what the run is about: a language named as such, or conversations; else it is mixed in."""
+    """Whether the part is a target of the run (a language trained on by name, or conversations), not mixed in."""
     return part.name in (part.language, CONVERSATIONS)
 
 
 def asked_ratio(parts: Sequence[Part]) -> float | None:
-    """Tokens mixed in to one of the target, as configured."""
+    """The configured ratio: tokens that are mixed in per token of the target; ``None`` without a mix."""
     own = sum(part.share for part in parts if is_target(part))
     return None if own in (0, sum(part.share for part in parts)) else (1 - own) / own

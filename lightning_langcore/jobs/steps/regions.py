@@ -1,4 +1,4 @@
-"""Regions for a job: what is asked for is located in one reading and put together."""
+"""Regions of a job: all requested regions are located in one pass over the weights."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,7 +29,14 @@ from lightning_langcore.utils.progress import say, track
 
 
 class Basis(NamedTuple):
-    """What regions are located from: the base's weights, what is known of the languages, the model's name, outliers."""
+    """The inputs of locating.
+
+    Attributes:
+        start: the base's weights.
+        known: the per-language statistics; ``None``: none is needed.
+        base_model: the base's name for the region's header.
+        outliers: the outlier region; ``None``: none is needed.
+    """
 
     start: Weights
     known: LanguageStatistics | None
@@ -41,7 +48,7 @@ def region(cfg: DictConfig, source: Source, base_path: str) -> Region:
     """The region that the ``region`` node describes.
 
     Raises:
-        ValueError: it can't be made, see :func:`build`.
+        ValueError: see :func:`build`.
     """
     request = Request(cfg.region.kind, cfg.region.fraction, cfg.region.seed)
     return build(cfg, source, base_path, [request])[request]
@@ -54,17 +61,17 @@ def build(
     requests: Sequence[Request],
     outliers: Callable[[], Region] | None = None,
 ) -> dict[Request, Region]:
-    """All the regions that are asked for, from one reading of the weights and of what is known of them.
+    """All requested regions, located in one pass over the weights and their statistics.
 
     Args:
         cfg: the whole configuration.
         source: the text.
         base_path: folder or hub id of the base.
-        requests: what to make.
-        outliers: gives the outlier region, where the model is at hand; else the model is loaded if one is needed.
+        requests: the regions to make.
+        outliers: returns the outlier region of a loaded model; ``None``: the base is loaded if the region is needed.
 
     Raises:
-        ValueError: one is empty, or what is known of its weights is rounding or missing for this model.
+        ValueError: a region is empty, or its statistics are missing for this model or are only rounding.
     """
     located = [request for request in requests if request.variant != "file"]
     made = assemble(cfg, basis(cfg, source, base_path, located, outliers), located)[0] if located else {}
@@ -78,7 +85,7 @@ def basis(
     requests: Sequence[Request],
     outliers: Callable[[], Region] | None = None,
 ) -> Basis:
-    """What the requests need to be known, made if it is missing; see :func:`build`."""
+    """The inputs of locating that the requests need; what is missing is made. See :func:`build`."""
     start = prepare.theta_0(base_path)
     known = language_statistics(cfg, source, base_path, statistics(cfg, [request.variant for request in requests]))
     without = None
@@ -95,18 +102,18 @@ def assemble(
     thresholds: Sequence[float] = (),
     cache: Path | None = None,
 ) -> tuple[dict[Request, Region], SearchResult]:
-    """Locate what the requests are made of and put them together.
+    """Locate the queries of the requests and build the requested regions from the results.
 
     Args:
-        cfg: its region node says how.
-        basis: what is known.
-        requests: what to make.
-        optional: requests that are left out, which is said, where they can't be made.
-        thresholds: of the union table.
+        cfg: the whole configuration; its node ``region`` gives score, granularity and scope.
+        basis: the inputs of locating.
+        requests: the regions to make.
+        optional: requests that are skipped with a message where they can't be made.
+        thresholds: relative changes for the union table.
         cache: see :func:`lightning_langcore.importance.search.locate`.
 
     Returns:
-        The regions, and what else the reading has found.
+        The regions, and the whole result of the search.
 
     Raises:
         ValueError: see :func:`build`.
@@ -118,7 +125,7 @@ def assemble(
     plan = {r: ingredients(cfg, r.variant, r.fraction, r.seed, languages) for r in requests}
     keys = {
         query: str(number)
-        for number, query in enumerate(dict.fromkeys(w for queries in plan.values() for w in queries))
+        for number, query in enumerate(dict.fromkeys(q for queries in plan.values() for q in queries))
     }
     names = {key: query for query, key in keys.items()}
     known = basis.known
@@ -146,10 +153,10 @@ def _tracked(names: Iterable[str]) -> Iterable[str]:
 
 
 def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
-    """Refuse a core by change where as many weights never moved as shall be chosen: it would be rounding.
+    """Refuse a core by change if at least as many weights are unmoved as are selected: rounding would decide.
 
     Raises:
-        ValueError: so it is; the worst parameter is named.
+        ValueError: the share of unmoved weights reaches the fraction; the message names the worst parameter.
     """
     unchanged = found.unchanged.get(key)
     if not unchanged or query.spec.end != SCORES[query.score].core_end:
@@ -169,7 +176,7 @@ def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
 
 
 def describe(made: Region, file: Path) -> dict[str, Any]:
-    """What ``results.json`` says of a region."""
+    """The entry ``region`` of ``results.json``."""
     keys = ("kind", "score", "fraction", "granularity", "scope", "num_ties", "languages")
     about = {key: made.meta.get(key) for key in keys}
     about["fraction"] = about["fraction"] or made.fraction

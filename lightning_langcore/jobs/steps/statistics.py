@@ -1,4 +1,4 @@
-"""What is known of each weight from each language, recorded once and found again: changes, and passes over text."""
+"""Per-language statistics of the weights, recorded once and cached: changes in training, and passes over text."""
 
 import os
 import shutil
@@ -27,22 +27,26 @@ from lightning_langcore.utils import artifact_cache
 from lightning_langcore.utils.progress import say
 
 FORMAT = 2
-"""Raised when the code makes something else from the same recipe."""
+"""Incremented when the code makes a different artifact from the same recipe."""
 
 
 def language_statistics(
     cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]
 ) -> RecordedStatistics | None:
-    """The languages' statistics; for the small default, or where locating is the job, made if they are missing.
+    """The per-language statistics; what is missing is recorded, for the small default model or in the job ``locate``.
 
     Args:
         cfg: the whole configuration.
         source: the text.
         base_path: folder or hub id of the base.
-        statistics: ``change`` comes from trainings, the others from passes at fixed weights; empty: ``None``.
+        statistics: names of statistics; ``change`` is recorded by training, the others by passes at fixed weights.
+
+    Returns:
+        The statistics; ``None`` if ``statistics`` is empty.
 
     Raises:
-        ValueError: one is missing for another model; the message holds the command that makes it.
+        ValueError: a statistic is missing for a model other than the small default; the message holds the command that
+            records it.
     """
     if not statistics:
         return None
@@ -57,12 +61,12 @@ def language_statistics(
 
 
 def _passes(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str]) -> dict[str, Path]:
-    """A folder for each statistic. What is missing is recorded in the same passes; its files are linked, not copied."""
+    """The folder of each statistic. Missing ones are recorded in the same passes, and their files are hard links."""
     root = Path(cfg.paths.artifacts)
     recipes = {statistic: _recipe(cfg, source, base_path, statistic) for statistic in statistics}
     missing = [s for s in statistics if artifact_cache.find(root, s, recipes[s]) is None]
     folders: dict[str, Path] = {}
-    own: dict[str, Path] = {}  # what this process has recorded: another's files may hold fewer statistics
+    own: dict[str, Path] = {}  # recorded by this process; files of another process may hold fewer statistics
 
     def build(statistic: str, folder: Path) -> None:
         for file in [file for made in own.values() for file in made.glob("*.safetensors")]:
@@ -85,20 +89,20 @@ def _refuse_missing(cfg: DictConfig, source: Source, base_path: str, statistic: 
     if not prepare.trains_base(cfg) and cfg.job.name != "locate":
         data = f"files data.root={cfg.data.root}" if "root" in cfg.data else "phrasebook"
         scores = ",".join(name for name, score in SCORES.items() if score.statistic == statistic)
-        words = ["+experiment=locate_core", "model=hub", f"model.path={base_path}", f"data={data}"]
-        words += [f"job.scores=[{scores}]", *_own_words()]
+        arguments = ["+experiment=locate_core", "model=hub", f"model.path={base_path}", f"data={data}"]
+        arguments += [f"job.scores=[{scores}]", *_relevant_overrides()]
         raise ValueError(
             f"no located core of {base_path} with this recipe in {root} yet: make it with `python train.py"
-            f" {' '.join(words)}`, or name a region file with region=file region.file=FILE"
+            f" {' '.join(arguments)}`, or name a region file with region=file region.file=FILE"
         )
 
 
-def _own_words() -> list[str]:
-    """The words of this command that decide what is recorded."""
+def _relevant_overrides() -> list[str]:
+    """The overrides of this command that determine what is recorded."""
     if not HydraConfig.initialized():
         return []
-    parts = ("region.recipe.", "region.parameters=", "data.block_size=", "data.source", "model.dtype=", "trainer")
-    return [word for word in HydraConfig.get().overrides.task if word.startswith(parts)]
+    prefixes = ("region.recipe.", "region.parameters=", "data.block_size=", "data.source", "model.dtype=", "trainer")
+    return [override for override in HydraConfig.get().overrides.task if override.startswith(prefixes)]
 
 
 def _recipe(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def _recipe(cfg: DictConfig, source: Source, base_path: str, statistic: str) -> 
 
 
 def _precision(cfg: DictConfig) -> str:
-    """Float32 for the small default, whatever the run's own precision: others will find what is made."""
+    """The precision of recording; float32 for the small default, because runs of any precision share its cache."""
     mixed = not prepare.trains_base(cfg) and str(cfg.trainer.precision).endswith("mixed")
     return str(cfg.trainer.precision) if mixed else "32-true"
 
@@ -135,12 +139,12 @@ def _text(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, l
 
 
 def _train(cfg: DictConfig, source: Source, base_path: str, folder: Path) -> None:
-    """Continue pretraining on each language from the base; ``<language>.safetensors`` holds how far weights moved."""
+    """Continue pretraining the base on each language; ``<language>.safetensors`` holds how far each weight moved."""
     languages = locate_languages(cfg, source)
     check_locates(cfg, mixed=_precision(cfg) != "32-true")
     say(
         f"no located weight changes of this recipe in {cfg.paths.artifacts} yet: training on"
-        f" {cfg.region.recipe.tokens:,} tokens of each of {', '.join(languages)}, once; 4 bytes a weight and language"
+        f" {cfg.region.recipe.tokens:,} tokens of each of {', '.join(languages)}, once; 4 bytes per weight and language"
     )
     tokenizer = loading.load_tokenizer(base_path)
     reference = loading.local_folder(base_path)
@@ -153,7 +157,7 @@ def _train(cfg: DictConfig, source: Source, base_path: str, folder: Path) -> Non
 
 
 def _record(cfg: DictConfig, source: Source, base_path: str, statistics: Sequence[str], folder: Path) -> None:
-    """Passes over each language's text at fixed weights; ``<language>.safetensors`` holds all the statistics."""
+    """Record statistics in passes over each language's text at fixed weights, in ``<language>.safetensors``."""
     fabric = make_fabric(cfg, _precision(cfg))
     tokenizer = loading.load_tokenizer(base_path)
     model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
@@ -165,7 +169,7 @@ def _record(cfg: DictConfig, source: Source, base_path: str, statistics: Sequenc
     say(
         f"scoring at fixed weights by {', '.join(statistics)} on {cfg.region.recipe.tokens:,} tokens of each of"
         f" {', '.join(languages)}, once: {num_bytes / 1e9:,.3f} GB of accumulators in {len(groups)} group(s) of"
-        f" parameters (region.memory={cfg.region.memory:,} bytes), a pass over the text for each"
+        f" parameters (region.memory={cfg.region.memory:,} bytes), one pass over the text per group"
     )
     for language in languages:
         datamodule = _text(cfg, source, tokenizer, language)

@@ -1,4 +1,4 @@
-"""A Trainer and a module from the configuration, and a fit that can be interrupted."""
+"""Trainer, module and callbacks from the configuration, and a fit that can be interrupted."""
 
 import logging
 import math
@@ -36,15 +36,15 @@ def make_trainer(
     description: str,
     **more: Any,
 ) -> pl.Trainer:
-    """The configured Trainer with progress for a terminal or for a log.
+    """The configured Trainer, with a progress bar in a terminal and plain lines elsewhere.
 
     Args:
         cfg: the whole configuration.
         folder: Lightning's default root.
-        callbacks: in any order: each declares its phase.
-        loggers: may be empty.
-        description: for the plain progress lines.
-        more: overrides of the trainer's node.
+        callbacks: callbacks in any order; each declares its phase.
+        loggers: loggers, possibly none.
+        description: prefix of the plain progress lines.
+        more: overrides of the node ``trainer``.
     """
     quiet()
     progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
@@ -64,25 +64,25 @@ def make_trainer(
 def fit(
     trainer: pl.Trainer, module: pl.LightningModule, datamodule: TextDataModule, ckpt_path: str | None = None
 ) -> None:
-    """``trainer.fit``, but Ctrl-C arrives as ``KeyboardInterrupt``: Lightning would leave the process inside it.
+    """``trainer.fit``, but Ctrl-C raises ``KeyboardInterrupt``, where Lightning would end the process.
 
     Args:
         trainer: from :func:`make_trainer`.
-        module: what is trained.
+        module: the module to train.
         datamodule: the text.
         ckpt_path: see :func:`lightning_langcore.training.resume.choose`.
 
     Raises:
-        KeyboardInterrupt: the user stopped it.
-        SIGTERMException: the process was asked to end.
-        ValueError: training can't go on from the checkpoint.
+        KeyboardInterrupt: the user stopped the training.
+        SIGTERMException: the process received SIGTERM.
+        ValueError: the text makes less than one batch, or training can't be resumed from the checkpoint.
     """
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     if batches == 0:
         raise ValueError(
             f"data.num_tokens makes {datamodule.num_rows} rows, less than one batch of"
             f" data.batch_size={datamodule.batch_size} for each of {trainer.world_size} ranks (trainer.devices): raise"
-            " the first or lower the others"
+            " data.num_tokens or lower the others"
         )
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
@@ -110,24 +110,24 @@ def pretrain_once(
     callbacks: Sequence[Callback] = (),
     precision: str = "32-true",
 ) -> None:
-    """One training of a recipe (base or locate) on one device: AdamW, cosine, clipped at 1.
+    """Train by a recipe (of the base or of locating) on one device: AdamW, cosine schedule, gradient norm clipped at 1.
 
-    Independent of the run's optimizer, schedule and trainer, for the recipe alone decides the result.
+    Independent of the run's optimizer, schedule and trainer, because the result is cached by its recipe.
 
     Args:
-        cfg: gives the accelerator, nothing else.
-        model: trained in place.
+        cfg: the whole configuration; only the accelerator is used.
+        model: the model, trained in place.
         datamodule: the text.
         recipe: ``lr``, ``weight_decay``, ``warmup`` (share of the steps), ``batch_size``.
         folder: Lightning's default root; nothing is written there.
-        description: for the progress.
-        callbacks: more callbacks.
-        precision: Lightning's word; the weights must stay float32.
+        description: prefix of the progress lines.
+        callbacks: further callbacks.
+        precision: Lightning's name of the precision; the weights must stay float32.
     """
     num_steps = datamodule.num_rows // recipe.batch_size
     build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
     module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
-    own = cfg.copy()  # a limit, a strategy or a precision of the run must not shape what others will find
+    own = cfg.copy()  # limits, strategy and precision of the run must not change a cached result
     own.trainer = {
         "_target_": "lightning.pytorch.Trainer",
         "accelerator": cfg.trainer.accelerator,
@@ -150,7 +150,7 @@ def make_callbacks(cfg: DictConfig) -> list[Callback]:
 
 
 def quiet() -> None:
-    """Silence what Lightning says about itself at every Trainer, and warnings that hold for no user here."""
+    """Silence Lightning's messages at the start of every Trainer, and warnings that do not apply to this project."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for pattern in (
@@ -173,7 +173,7 @@ _SETTINGS = (
 
 
 def make_fingerprint(cfg: DictConfig) -> RunFingerprint:
-    """The stamp of a run with this configuration."""
+    """The fingerprint of a run with this configuration."""
     nodes = {name: OmegaConf.select(cfg, name) for name in _SETTINGS}
     containers = (OmegaConf.is_config(node) for node in nodes.values())
     return RunFingerprint(

@@ -59,7 +59,7 @@ def test_lines_show_the_layers_that_hold_weights(tmp_path, drawn):
 
 def test_lines_refuse_what_they_can_not_draw(tmp_path):
     shapes, _ = small(1)
-    with pytest.raises(ValueError, match="line_histograms: no shape for x"):
+    with pytest.raises(ValueError, match="row_column_histograms: no shape for x"):
         plots.row_column_histograms({"x": (np.ones(1), np.ones(1))}, shapes, tmp_path / "x.png")
     with pytest.raises(ValueError, match="no matrix of a layer holds"):
         plots.row_column_histograms({}, shapes, tmp_path / "x.png")
