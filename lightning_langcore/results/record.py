@@ -38,7 +38,7 @@ _COLUMNS: dict[str, type] = {
     "num_bytes": int,
 }
 ROUNDED_AWAY = 0.01
-"""From this share of unmoved weights on a reader is told: bfloat16 has lost their updates."""
+"""The share of unmoved weights from which on reports name it: bfloat16 has lost their updates."""
 
 _REQUIRED = ("stage", "samples", "lang", "split", "seed", "num_tokens", "num_bytes")
 _MEASURED = ("nats_per_token", "bits_per_byte")
