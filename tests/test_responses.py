@@ -124,7 +124,7 @@ WINDOW = {"kind": "repeat", "rate": 0.1, "window": [0.2, 0.5]}
 
 
 @pytest.mark.parametrize(
-    ("course", "final", "expected"),
+    ("trajectory", "final", "expected"),
     [
         ({100: 0.0, 200: 0.1, 400: 0.9, 500: 0.8, 600: 0.3, 700: 0.109, 800: 0.2}, 0.0, 200.0),  # 0.9 % above 0.1
         ({100: 0.0, 200: 0.1, 400: 0.9, 600: 0.111}, 0.2, math.inf),  # 1.1 % above it at best
