@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXPERIMENTS := recovery_frozen,recovery_unfrozen
+WORKERS ?= 2
+# a file stays with one worker, which makes its fixtures once; the order is that of tests/conftest.py, the slowest first
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test check lint format clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,14 +25,15 @@ $(BIN)/pytest: $(BIN)/langcore
 demo: $(BIN)/langcore ## damage core and random regions, recover frozen and free, and write report.html
 	$(BIN)/python train.py -m +experiment=$(EXPERIMENTS) region=core,random
 
-test: $(BIN)/pytest ## run the whole test suite, linted and typed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+test: lint ## lint, types and every test: what CI runs
+	$(PYTEST)
+
+check: lint ## lint, types and the tests that are not slow: before each commit
+	$(PYTEST) -m "not slow"
 
 lint: $(BIN)/pytest ## ruff and mypy alone
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 format: $(BIN)/pytest ## let ruff rewrite what it can

@@ -1,16 +1,8 @@
-"""The door for a clone: ``python train.py +experiment=recovery_frozen``."""
+"""Entry point of a clone: ``python train.py +experiment=recovery_frozen``."""
 
-import hydra
-from omegaconf import DictConfig
+from pathlib import Path
 
-from lightning_langcore.cli.main import guarded_run
-
-
-@hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(cfg: DictConfig) -> None:
-    """Run one job, or with ``-m`` a sweep."""
-    guarded_run(cfg)
-
+from lightning_langcore.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(config_path=str(Path(__file__).resolve().parent / "conf"))

@@ -11,6 +11,8 @@ callback                    what it does                                        
                             numbers of documents (``.../multilingual_perplexity.py``)
 ``NoiseSensitivity``        flags steps whose text or gradients stand out, and logs,    ``noise_sensitivity.yaml``
                             skips, clips or stops (``.../noise_sensitivity.py``)
+``PerturbRegion``           overwrites a region once, before the first step, and has    chosen by ``perturbation``
+                            what is left evaluated (``.../perturb_region.py``)
 ``PlainProgress``           progress as plain lines where there is no terminal       chosen by the job
                             (``.../plain_progress.py``)
 ==========================  ======================================================  ================================
@@ -23,4 +25,4 @@ The YAML files are in ``conf/callbacks``. In a script of one's own::
 
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, PlainProgress, WeightDiff
 
-__all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PlainProgress", "WeightDiff"]
+__all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PerturbRegion", "PlainProgress", "WeightDiff"]

@@ -1,19 +1,23 @@
 """One thread, no network, no window; a small model and a small tokenizer."""
 
+import gc
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", MPLBACKEND="Agg")
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # child processes have these too
 
 import pytest
 import torch
-from helpers import tiny_llama
 from matplotlib.figure import Figure
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lightning_langcore.models import from_scratch
+from tests.support.models import tiny_llama
+from tests.support.paths import ROOT
 
 torch.set_num_threads(1)
 
+LONGEST = ()  # files of tests/end_to_end, begun before all others, so that no worker is left alone with one at the end
 SENTENCES = [
     "The cat sleeps on the warm stone near the door.",
     "El gato duerme sobre la piedra caliente junto a la puerta.",
@@ -21,6 +25,22 @@ SENTENCES = [
     "القطة تنام على الحجر الدافئ قرب الباب",
     "猫在门边温暖的石头上睡觉。",
 ]
+
+
+def pytest_collection_finish():
+    """Every command ends with a collection of garbage, which need not look at what the imports have made."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items):
+    """What lies in ``end_to_end`` is slow, and comes first."""
+    slow = ROOT / "tests" / "end_to_end"
+    for item in items:
+        if item.path.is_relative_to(slow):
+            item.add_marker(pytest.mark.slow)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (not item.path.is_relative_to(slow), order.get(item.path.stem, len(order))))
 
 
 @pytest.fixture

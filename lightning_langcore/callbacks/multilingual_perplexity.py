@@ -1,7 +1,7 @@
 """Perplexity of several languages at chosen numbers of training documents."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
 import torch
@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
+from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.perplexity import TextLoss
 from lightning_langcore.metrics.text_scorer import Batch, TextScorer
@@ -20,6 +21,14 @@ LOGGED = {"validation": "val", "validation_answers": "val_answers"}
 """Split -> what loggers call it."""
 
 Row = dict[str, Any]
+
+
+@runtime_checkable
+class SupportsEvalLoaders(Protocol):
+    """A datamodule that has text to evaluate on."""
+
+    def eval_loaders(self) -> Mapping[str, Mapping[str, Iterable[Batch]]]:
+        """Split -> language -> batches."""
 
 
 class MultilingualPerplexity(Callback):
@@ -54,6 +63,8 @@ class MultilingualPerplexity(Callback):
 
         Trainer(callbacks=[MultilingualPerplexity({"zh": zh_loader, "en": en_loader}, milestones=[0, 1000])])
     """
+
+    phase = Phase.EVALUATE
 
     def __init__(self, loaders: Mapping[str, Iterable[Batch]] | None = None, milestones: Sequence[int] = ()) -> None:
         if any(m < 0 for m in milestones):
@@ -134,7 +145,7 @@ class MultilingualPerplexity(Callback):
         if self.loaders is not None:
             return {"validation": self.loaders}
         datamodule = getattr(trainer, "datamodule", None)
-        if datamodule is None or not hasattr(datamodule, "eval_loaders"):
+        if not isinstance(datamodule, SupportsEvalLoaders):
             raise ValueError(
                 "MultilingualPerplexity has nothing to score: pass loaders={'zh': loader, ...}, or a datamodule with"
                 " eval_loaders()"

@@ -14,11 +14,11 @@ from lightning_langcore.callbacks.strategies import refuse_flat_shards
 from lightning_langcore.models import sharding
 from lightning_langcore.models.parameters import group_names, match, saved_parameters
 from lightning_langcore.models.safetensors_reader import Weights
+from lightning_langcore.models.safetensors_writer import write_safetensors
 from lightning_langcore.regions.drift import Drift, drift
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_change import absolute_change, scale_floor, weight_scale
 from lightning_langcore.regions.weight_set import WeightSet
-from lightning_langcore.utils.atomic_files import write_safetensors
 
 _UNMOVED, _REGION, _REST = "diff/unmoved", "diff/relative/region", "diff/relative/rest"
 

@@ -1,38 +1,15 @@
-"""The command line: ``python train.py ...`` in a clone, ``langcore ...`` anywhere."""
+"""The command line: ``python train.py ...`` in a clone, ``langcore ...`` anywhere.
 
-import importlib
-import os
+What a subcommand needs is imported when it is called: a list of the experiments must not wait for PyTorch.
+"""
+
 import sys
-import traceback
-from contextlib import suppress
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from importlib import import_module, resources
+from importlib.resources.abc import Traversable
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig
-
-from lightning_langcore.cli import plan, region
-from lightning_langcore.cli.errors import _is_told, _refuse, _told
-from lightning_langcore.cli.report import _loaded, _report
-from lightning_langcore.jobs.process import run_folder
-from lightning_langcore.jobs.process.lifecycle import ending_on_sigterm, leave_nothing, lost_rank, refuse_restarts
-from lightning_langcore.jobs.steps.trainer import quiet
-from lightning_langcore.reports import page
-from lightning_langcore.results.record import Results
-from lightning_langcore.utils.atomic_files import write_text
-from lightning_langcore.utils.progress import say
-
-JOBS = ("fit", "locate", "perturb", "perturb_dimension", "pretrain_base")
-INTERRUPTED = 130
-TERMINATED = 143
-ERROR_FILE = "error.txt"
-"""In the folder of a job that a sweep has gone on without: what was wrong."""
+SUBCOMMANDS = ("plan", "region", "report")
+"""Each is a file beside this one, with ``main(arguments)``; other arguments are those of a run."""
 
 USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     run one; -m for a sweep
        langcore report FOLDER [FOLDER ...] [-o FILE]                one HTML page from run folders
@@ -40,157 +17,55 @@ USAGE = """usage: langcore +experiment=NAME [group=choice | key=value ...]     r
        langcore plan [group=choice | key=value ...]                 the memory that a training will need; try -h
 
 experiments:"""
+MORE = """
+A group=choice takes a file of conf/group, a key=value changes one setting of it. With --cfg job the composed
+configuration of a run is printed and nothing is run; --hydra-help lists Hydra's own flags."""
 
 
-def run(cfg: DictConfig) -> Results:
-    """Run the job that ``job.name`` names.
+def main(config_path: str = "pkg://lightning_langcore.conf") -> None:
+    """Run the command that the arguments of this process name.
 
-    Raises:
-        ValueError: an unknown job, or something that the job can't honour.
-        KeyboardInterrupt: the user stopped it; what was reached is written.
+    Args:
+        config_path: where Hydra finds ``train.yaml``: a folder, or the package in which it is installed.
     """
-    if cfg.job.name not in JOBS:
-        raise ValueError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
-    quiet()
-    return importlib.import_module(f"lightning_langcore.jobs.{cfg.job.name}").run(cfg)
-
-
-def guarded_run(cfg: DictConfig) -> None:
-    """What Hydra calls: run, print, and turn what a user can mend into one line instead of a traceback."""
-    output = Path(cfg.paths.output)
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        with ending_on_sigterm(), run_folder.held(output):
-            results = _run_once(cfg, output, sweep)
-    except (KeyboardInterrupt, SIGTERMException) as stop:
-        _leave_record(cfg, output, "interrupted", "stopped before training began")
-        say(f"\ninterrupted; what was reached is in {output}")
-        sys.exit(_status_of(stop))
-    except Exception as error:
-        if not sweep and not _is_told(error):
-            raise
-        job = f"{output}: " if sweep else ""  # jobs that run side by side talk at once
-        say(f"{job}error: {_told(error)}", every_rank=True)  # one rank alone may know what is wrong
-        if not sweep:
-            sys.exit(1)
-        return
-    finally:
-        leave_nothing()
-    if not sweep:
-        if results.perplexity and _is_first():
-            page.print_table([results])
-        say(str(output))
-
-
-def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
-    """Run the job, unless its folder holds it, completed; a failure leaves its record there, in a sweep its traceback.
-
-    Raises:
-        ValueError: the folder holds another run, and all that :func:`run` raises.
-    """
-    ours = False
-    try:
-        finished = run_folder.claim(cfg, HydraConfig.instance().cfg, output)  # type: ignore[arg-type]
-        ours = True
-        (output / ERROR_FILE).unlink(missing_ok=True)
-        if finished is not None:
-            say(f"{output} holds this run already, completed: not run again")
-            return finished
-        if sweep:
-            refuse_restarts(cfg)
-        return run(cfg)
-    except Exception as error:
-        with suppress(OSError):
-            if ours and (_is_first() or not lost_rank(error)):  # else the first's own record is the better one
-                _leave_record(cfg, output, "failed", _told(error).splitlines()[0])
-            if sweep:
-                told = f"{_told(error)}\n" if _is_told(error) else traceback.format_exc()
-                write_text(output / ERROR_FILE, told)
-        raise
-
-
-class Folders(Callback):
-    """Looks at the output folder before Hydra makes it, and writes the report of a sweep when all jobs are done."""
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Before a single run."""
-        _check_writable("hydra.run.dir", Path(config.hydra.run.dir))
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Before a sweep."""
-        _check_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """After a sweep: table, report, and exit status 1 if a job failed or was refused."""
-        sweep = Path(config.hydra.sweep.dir)
-        try:
-            runs, passed_over = _loaded([sweep])
-            if any(results.perplexity for results in runs):
-                page.print_table(runs)
-            say(str(page.write_html(runs, sweep / "report.html", passed_over)))
-        except (ValueError, OSError) as error:  # Hydra would make a warning of it
-            _refuse(_told(error))
-        refused = [results for results in runs if (results.folder / ERROR_FILE).exists()]
-        if passed_over or refused or any(results.status != "completed" for results in runs):
-            sys.exit(1)
-
-
-def main() -> None:
-    """The console script ``langcore``."""
-    words = sys.argv[1:]
-    if not words:
-        print(USAGE)
-        for name, header in experiments().items():
-            print(f"  {name:20} {header}")
-    elif words[0] == "report":
-        _report(words[1:])
-    elif words[0] == "region":
-        region.main(words[1:])
-    elif words[0] == "plan":
-        plan.main(words[1:])
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_usage(with_groups=bool(arguments))
+    elif arguments[0] in SUBCOMMANDS:
+        import_module(f"lightning_langcore.cli.{arguments[0]}").main(arguments[1:])
     else:
-        hydra.main(config_path="pkg://lightning_langcore.conf", config_name="train", version_base="1.3")(guarded_run)()
+        import hydra
+
+        from lightning_langcore.cli.run import guarded_run
+
+        hydra.main(config_path=config_path, config_name="train", version_base="1.3")(guarded_run)()
 
 
 def experiments() -> dict[str, str]:
     """Name of each experiment and the first sentence of its header."""
-    folder = resources.files("lightning_langcore.conf") / "experiment"
-    found = {}
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+    return {name: _header(file) for name, file in _choices("experiment")}
+
+
+def _print_usage(with_groups: bool) -> None:
+    print(USAGE)
+    for name, header in experiments().items():
+        print(f"  {name:20} {header}")
+    if with_groups:
+        print("\ngroups:")
+        folders = (entry.name for entry in resources.files("lightning_langcore.conf").iterdir() if entry.is_dir())
+        for group in sorted(set(folders) - {"experiment", "hydra", "__pycache__"}):
+            print(f"  {group:20} {', '.join(name for name, _ in _choices(group))}")
+        print(MORE)
+
+
+def _choices(group: str) -> Iterator[tuple[str, Traversable]]:
+    """Name and file of each choice of a group, by name."""
+    for file in sorted((resources.files("lightning_langcore.conf") / group).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            comments = [line[2:] for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-            found[file.name.removesuffix(".yaml")] = next(line for line in comments if not line.startswith("@package"))
-    return found
+            yield file.name.removesuffix(".yaml"), file
 
 
-def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:
-    """Leave a record of a run that ended before it had results; one that has some keeps them, and is failed."""
-    if not (output / "results.json").exists():
-        results = Results(output, experiment=cfg.name, seed=cfg.seed, model={"name": cfg.model.name})
-    elif status == "failed":
-        results = Results.load(output)
-    else:
-        return
-    results.status, results.error = status, error
-    results.write()
-
-
-def _status_of(stop: BaseException) -> int:
-    if isinstance(stop, KeyboardInterrupt):
-        return INTERRUPTED
-    # the first rank would be killed by Lightning, if another that it has started ended with an error before it
-    return TERMINATED if _is_first() else 0
-
-
-def _is_first() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _check_writable(setting: str, folder: Path) -> None:
-    existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        if existing.parent.is_file():
-            _refuse(f"{setting}={folder} can't be made: {existing.parent} is a file; set paths.runs to a folder")
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        _refuse(f"{setting}={folder} can't be written: set paths.runs to a folder of yours")
+def _header(file: Traversable) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    return next(line for line in comments if not line.startswith("@package"))

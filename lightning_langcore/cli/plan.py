@@ -13,9 +13,11 @@ from rich import box
 from rich.table import Table
 
 from lightning_langcore.jobs.config.checks import check_training
-from lightning_langcore.jobs.config.memory import accelerator, device_memory, refuse_too_large, training_of
+from lightning_langcore.jobs.config.devices import accelerator
+from lightning_langcore.jobs.config.memory import device_memory, refuse_too_large, training_of
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.validators import one_line, together
+from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.training.memory.footprint import Training
 from lightning_langcore.training.memory.planner import GIB, MOMENTS, Plan, plan
 from lightning_langcore.utils import tables
@@ -36,6 +38,7 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(words)
     try:
         cfg = compose_run(options.overrides)
+        import_modules(cfg.imports)
         together([lambda: check_region(cfg, None), lambda: check_training(cfg)])
         training = training_of(cfg)
         memory = device_memory(cfg) if options.memory is None else options.memory * GIB

@@ -16,7 +16,7 @@ from lightning_langcore.data.mixing import AvailableSources, make_parts
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.packing.dataset import PackedRows, ResumableLoader
 from lightning_langcore.data.packing.documents import Repetition
-from lightning_langcore.data.sources.base import ConversationSource, Source, Splitter
+from lightning_langcore.data.sources.base import ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedLoader
 from lightning_langcore.data.training_text import WHOLE, TrainingText
 from lightning_langcore.utils.progress import track
@@ -279,7 +279,7 @@ class TextDataModule(pl.LightningDataModule):
         return self.num_eval_tokens.get(split)
 
     def _refuse_endless(self, split: str, source: Source | ConversationSource) -> None:
-        if self._amount(split) is None and getattr(source, "endless", False):
+        if self._amount(split) is None and is_endless(source):
             raise ValueError(
                 f"data.num_eval_tokens.{split}=null scores all the text, but this source has no end: give a number"
             )

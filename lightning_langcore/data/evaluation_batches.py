@@ -10,6 +10,7 @@ from lightning_langcore.data.chat_encoding import Encoded
 from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.metrics.functional import IGNORE
+from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
 
 Window = tuple[list[int], list[int]]
 
@@ -72,7 +73,7 @@ def eval_batches(
     tokenizer: PreTrainedTokenizerBase,
     context: int,
     num_tokens: int | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> list[dict[str, Any]]:
     """Batches of windows, the longest first, so that little is padded.
 
@@ -119,7 +120,7 @@ def answer_batches(
     conversations: Iterable[Conversation],
     encode: Callable[[Conversation], Encoded],
     num_tokens: int | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> list[dict[str, Any]]:
     """Batches to score answers with, each conversation by itself; the end token that closes an answer is scored too.
 

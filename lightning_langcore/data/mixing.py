@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from lightning_langcore.data.sources.base import ConversationSource, Source
+from lightning_langcore.data.sources.base import ConversationSource, Source, SupportsConversations
 
 TARGET = "target"
 GENERAL = "general"
@@ -78,7 +78,9 @@ def _divided(mix: Mapping[str, float], available: AvailableSources) -> list[Part
     parts = []
     for name, weight in mix.items():
         source, languages = _named(name, mix, available)
-        kind: Literal["text", "conversations"] = "conversations" if hasattr(source, "conversations") else "text"
+        kind: Literal["text", "conversations"] = (
+            "conversations" if isinstance(source, SupportsConversations) else "text"
+        )
         share = weight / total / len(languages)
         parts += [
             Part(language if name == TARGET else name, language, source, kind, share)

@@ -19,7 +19,7 @@ from lightning_langcore.data.noise import InstructionNoise, Noise
 from lightning_langcore.data.packing.conversations import PackedConversations, pack_conversations
 from lightning_langcore.data.packing.dataset import Packed, PackedRows
 from lightning_langcore.data.packing.documents import Repetition, pack, within
-from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter
+from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
 from lightning_langcore.utils.progress import say
 
@@ -58,7 +58,7 @@ class TrainingText:
         num_tokens = None
         if self.epochs is None:
             num_tokens = math.ceil(self.num_tokens * part.share / self.block_size) * self.block_size
-        elif limit is None and getattr(part.source, "endless", False):
+        elif limit is None and is_endless(part.source):
             raise ValueError(
                 f"data.epochs={self.epochs} goes through all the text, but this source has no end: give"
                 " data.num_documents"

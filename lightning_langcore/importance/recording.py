@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from lightning_langcore.metrics.functional import IGNORE, next_token_mean
 from lightning_langcore.models.parameters import evaluation_mode, refuse_quantized, saved_parameters
-from lightning_langcore.utils.atomic_files import write_safetensors
+from lightning_langcore.models.safetensors_writer import write_safetensors
 from lightning_langcore.utils.progress import track
 
 GRADIENTS = ("gradient_sum", "gradient_abs", "gradient_square")

@@ -10,96 +10,145 @@ languages before the formula is applied (each formula is linear in it). It says 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_langcore.importance import recording
 from lightning_langcore.importance.top_k import End, tie_order
 from lightning_langcore.regions.weight_change import CHUNK, to_float32, weight_scale
 
+STATISTICS = ("change", *recording.STATISTICS)
+"""What can be known of each weight from each language: how far training moves it, and passes at fixed weights."""
 
-def weight_change(theta_0: Tensor, change: Tensor) -> Tensor:  # noqa: ARG001 - all formulas share one signature
+
+def magnitude(theta_0: Tensor) -> Tensor:
+    r""":math:`|\theta_0|` in float32: what several scores need of the weights; itself the control without data."""
+    return to_float32(theta_0).abs()
+
+
+def weight_change(_: Tensor, change: Tensor) -> Tensor:
     r""":math:`\sum_l |\theta_l - \theta_0|`: end points, absolute before summing over languages. Core: lowest.
 
     Args:
-        theta_0: the base's weights (not needed here).
-        change: the sum, shape of the weights.
+        change: the sum over languages, shape of the weights.
     """
     return change
 
 
-def relative_change(theta_0: Tensor, change: Tensor) -> Tensor:
-    r""":math:`\sum_l |\theta_l - \theta_0| / \max(|\theta_0|, 10^{-3}\,\mathrm{rms}(\theta_0))`. Core: lowest."""
-    scale = weight_scale(theta_0)
-    return torch.div(change, scale, out=scale)
+def relative_change(scale: Tensor, change: Tensor) -> Tensor:
+    r""":math:`\sum_l |\theta_l - \theta_0| / \max(|\theta_0|, 10^{-3}\,\mathrm{rms}(\theta_0))`. Core: lowest.
+
+    Args:
+        scale: the divisor, see :func:`weight_scale`.
+        change: see :func:`weight_change`.
+    """
+    return change / scale
 
 
-def taylor(theta_0: Tensor, gradient_sum: Tensor) -> Tensor:
+def taylor(sizes: Tensor, gradient_sum: Tensor) -> Tensor:
     r""":math:`\sum_l |\sum_b g_{l,b}| \cdot |\theta_0|`, as the code of Zhang et al. scores. Core: highest.
 
     First-order importance (Molchanov et al., 2017): the loss that setting the weight to zero would cost, after opposite
     gradients of different batches have cancelled.
+
+    Args:
+        sizes: :func:`magnitude` of the weights.
+        gradient_sum: :math:`\sum_l |\sum_b g_{l,b}|`, shape of the weights.
     """
-    return gradient_sum * magnitude(theta_0)
+    return sizes * gradient_sum
 
 
-def taylor_per_batch(theta_0: Tensor, gradient_abs: Tensor) -> Tensor:
-    r""":math:`\sum_l \frac1B \sum_b |g_{l,b} \cdot \theta_0|`: the same without cancelling. Core: highest."""
-    return gradient_abs * magnitude(theta_0)
+def taylor_per_batch(sizes: Tensor, gradient_abs: Tensor) -> Tensor:
+    r""":math:`\sum_l \frac1B \sum_b |g_{l,b} \cdot \theta_0|`: the same without cancelling. Core: highest.
+
+    Args:
+        sizes: :func:`magnitude` of the weights.
+        gradient_abs: :math:`\sum_l \frac1B \sum_b |g_{l,b}|`, shape of the weights.
+    """
+    return sizes * gradient_abs
 
 
-def fisher(theta_0: Tensor, gradient_square: Tensor) -> Tensor:  # noqa: ARG001
+def fisher(_: Tensor, gradient_square: Tensor) -> Tensor:
     r""":math:`\sum_l \frac1N \sum_n g_{l,n}^2` over single samples: the diagonal of the empirical Fisher information.
 
     Kirkpatrick et al., Overcoming catastrophic forgetting, 2017. Squares of batch means would shrink with the batch.
     Core: highest.
+
+    Args:
+        gradient_square: the sum over languages, shape of the weights.
     """
     return gradient_square
 
 
-def wanda(theta_0: Tensor, input_norm: Tensor) -> Tensor:
+def wanda(sizes: Tensor, input_norm: Tensor) -> Tensor:
     r""":math:`|\theta_{0,ij}| \cdot \sum_l \mathrm{rms}_t(x_{l,tj})` (Sun et al., 2023). Core: highest.
 
     Args:
-        theta_0: (out, in).
+        sizes: :func:`magnitude` of the weights, (out, in).
         input_norm: (in,), root mean square over tokens of the layer's input, so that more text is not more.
     """
-    return magnitude(theta_0) * input_norm
+    return sizes * input_norm
 
 
-def magnitude(theta_0: Tensor, _: Tensor | None = None) -> Tensor:
-    r""":math:`|\theta_0|`, the control that needs no data. Core: highest."""
-    return to_float32(theta_0).abs()
-
-
-class Score(NamedTuple):
+@dataclass(frozen=True)
+class Score:
     """A score in two halves, so that what depends on the weights alone is computed once for all languages.
 
-    Attributes:
-        core_end: the end at which the core lies.
-        statistic: what is recorded per language, if anything.
-        of_weights: what is made of the weights; ``None`` where they do not count.
-        combine: of that and the statistic.
+    Args:
+        core_end: the end at which the core lies: ``lowest`` or ``highest``.
+        statistic: what is recorded of each language: ``change`` of a training, or one of ``gradient_sum``,
+            ``gradient_abs``, ``gradient_square``, ``input_norm`` of passes at fixed weights; ``None``: nothing.
+        of_weights: what is made of the weights, float32 on the CPU; ``None`` where they do not count.
+        combine: of that and of the statistic, added up over the languages; float32 >= 0, shape of the weights. It must
+            be linear in the statistic and leave both as they are. ``None``: the first half is the score.
+
+    Raises:
+        ValueError: an unknown end or statistic, or a score that is made of nothing.
     """
 
     core_end: End
     statistic: str | None
     of_weights: Callable[[Tensor], Tensor] | None
-    combine: Callable[[Tensor, Tensor], Tensor]
+    combine: Callable[[Tensor, Tensor], Tensor] | None
+
+    def __post_init__(self) -> None:
+        if self.core_end not in get_args(End):
+            raise ValueError(f"core_end={self.core_end!r} is none of {', '.join(get_args(End))}")
+        if self.statistic not in (None, *STATISTICS):
+            raise ValueError(f"statistic={self.statistic!r} is none of {', '.join(STATISTICS)}")
+        if (self.statistic is None) != (self.combine is None) or (self.statistic is None and self.of_weights is None):
+            raise ValueError("a score needs combine with a statistic, of_weights alone without one")
+
+    def __call__(self, theta_0: Tensor, statistic: Tensor | None = None) -> Tensor:
+        """The score of each weight of one parameter: float32 on the CPU, shape of ``theta_0``."""
+        made = theta_0 if self.of_weights is None else self.of_weights(theta_0)
+        return self.finish(made, statistic)
+
+    def finish(self, made: Tensor, statistic: Tensor | None) -> Tensor:
+        """The second half, of what ``of_weights`` has made."""
+        if self.combine is None:
+            return made
+        assert statistic is not None
+        return self.combine(made, statistic)
 
 
 SCORES: dict[str, Score] = {
     "weight_change": Score("lowest", "change", None, weight_change),
-    "relative_change": Score("lowest", "change", weight_scale, lambda scale, change: change / scale),
-    "taylor": Score("highest", "gradient_sum", magnitude, torch.mul),
-    "taylor_per_batch": Score("highest", "gradient_abs", magnitude, torch.mul),
+    "relative_change": Score("lowest", "change", weight_scale, relative_change),
+    "taylor": Score("highest", "gradient_sum", magnitude, taylor),
+    "taylor_per_batch": Score("highest", "gradient_abs", magnitude, taylor_per_batch),
     "fisher": Score("highest", "gradient_square", None, fisher),
-    "wanda": Score("highest", "input_norm", magnitude, torch.mul),
-    "magnitude": Score("highest", None, magnitude, lambda sizes, _: sizes),
+    "wanda": Score("highest", "input_norm", magnitude, wanda),
+    "magnitude": Score("highest", None, magnitude, None),
 }
-"""All scores but ``random``, which is :class:`RandomScores`: it has no core end."""
+"""All scores but ``random``, which is :class:`RandomScores`: it has no core end.
+
+:func:`~lightning_langcore.register_score` adds to them.
+"""
 
 
 class RandomScores(Mapping[str, Tensor]):

@@ -159,7 +159,7 @@ class _TensorPass:
         if seed is not None:
             return RandomScores({self.name: tuple(self.theta_0.shape)}, seed)[self.name]
         made = SCORES[score]
-        return made.combine(self._made_of_weights(made.of_weights), values)
+        return made.finish(self._made_of_weights(made.of_weights), values)
 
     def _made_of_weights(self, make: Callable[[Tensor], Tensor] | None) -> Tensor:
         """What scores need of the weights alone, once for all languages."""

@@ -9,46 +9,21 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, open_dict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from typing_extensions import override
 
-from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, WeightDiff
+from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, PerturbRegion, WeightDiff
 from lightning_langcore.jobs.config.checks import needs_region
-from lightning_langcore.jobs.config.memory import precision
-from lightning_langcore.jobs.config.validators import is_sharded
+from lightning_langcore.jobs.config.devices import is_sharded, precision
 from lightning_langcore.jobs.steps import prepare, regions
 from lightning_langcore.jobs.steps.loggers import close, label, make_loggers
 from lightning_langcore.jobs.steps.recorder import Recorder
 from lightning_langcore.jobs.steps.trainer import fit, make_callbacks, make_module, make_trainer
 from lightning_langcore.models import fsdp2, loading
 from lightning_langcore.plots import recovery_curves, region_heatmap
-from lightning_langcore.regions.perturbation import perturb_
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import Indices
 from lightning_langcore.results.record import ROUNDED_AWAY, Results
 from lightning_langcore.utils.atomic_files import atomic_folder
 from lightning_langcore.utils.progress import say
-
-
-class Damage(Callback):
-    """Perturb the region before the first step and score what is left; not again on resume.
-
-    It stands after the perplexity callback, which scores the intact base, and before the guard, which keeps what is
-    damaged.
-    """
-
-    def __init__(self, region: Region, perturbation: DictConfig, perplexity: MultilingualPerplexity | None) -> None:
-        self.region = region
-        self.perturbation = perturbation
-        self.perplexity = perplexity
-
-    @override
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step > 0:
-            return
-        node = self.perturbation
-        perturb_(pl_module, self.region, node.method, node.get("strength", 1.0), node.get("seed", 0))
-        if self.perplexity is not None:
-            self.perplexity.measure(trainer, pl_module, "perturbed")
 
 
 def run(cfg: DictConfig) -> Results:
@@ -151,26 +126,24 @@ def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Regio
 
 
 def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
-    """All callbacks in the order in which their hooks must run; and the guards among them."""
+    """All callbacks of the run, and the guards among them."""
     _start_from_file(cfg)
     made = make_callbacks(cfg)
-    perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
-    diff = next((c for c in made if isinstance(c, WeightDiff)), None)
-    monitor = next((c for c in made if isinstance(c, NoiseSensitivity)), None)
-    guards = [c for c in made if isinstance(c, CoreGuard)]
-    first: list[Callback] = [] if perplexity is None else [perplexity]
     about: dict[str, Any] = {"seed": cfg.seed}
-    if region is not None and cfg.perturbation.method != "none":
-        first.append(Damage(region, cfg.perturbation, perplexity))
+    node = cfg.perturbation
+    if region is not None and node.method != "none":
+        made.append(PerturbRegion(region, node.method, node.get("strength", 1.0), node.get("seed", 0)))
         about.update(
             variant=cfg.region.kind,
             fraction=region.meta.get("fraction") or region.fraction,
-            method=cfg.perturbation.method,
-            strength=cfg.perturbation.get("strength"),
+            method=node.method,
+            strength=node.get("strength"),
         )
-    first += [] if monitor is None else [monitor]  # it looks at gradients before the guard zeroes them
-    others = [c for c in made if c is not perplexity and c is not monitor]
-    return [*first, *others, Recorder(results, perplexity, diff, monitor, cfg, about)], guards
+    perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
+    diff = next((c for c in made if isinstance(c, WeightDiff)), None)
+    monitor = next((c for c in made if isinstance(c, NoiseSensitivity)), None)
+    recorder = Recorder(results, perplexity, diff, monitor, cfg, about)
+    return [*made, recorder], [c for c in made if isinstance(c, CoreGuard)]
 
 
 def _start_from_file(cfg: DictConfig) -> None:

@@ -22,8 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lightning_langcore.metrics.functional import IGNORE
-
-_ROWS = 512  # fewer would go over the gradient of W more often, more would hold more: 512 x V x 4 bytes
+from lightning_langcore.metrics.functional import ROWS as _ROWS
 
 
 class _ChunkedNats(torch.autograd.Function):

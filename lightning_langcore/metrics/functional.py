@@ -7,7 +7,9 @@ from torch.nn import functional as F
 IGNORE = -100
 
 
-_ROWS = 512
+ROWS = 512
+"""Positions whose logits are held in float32 at once, ``ROWS`` x V x 4 bytes: with fewer a chunked loss would go over
+the gradient of the head more often."""
 
 
 def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,8 +32,8 @@ def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor
         raise ValueError(f"logits {tuple(logits_BTV.shape)} do not fit labels {tuple(shift_labels_BT.shape)}")
     logits, labels = logits_BTV.flatten(0, -2), shift_labels_BT.flatten()
     nats = torch.zeros((), dtype=torch.float64, device=logits.device)
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
+    for start in range(0, len(labels), ROWS):
+        rows = slice(start, start + ROWS)
         each = F.cross_entropy(logits[rows].float(), labels[rows], ignore_index=IGNORE, reduction="none")
         nats += each.double().sum()
     return nats, (labels != IGNORE).sum()

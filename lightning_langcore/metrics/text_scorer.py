@@ -12,6 +12,9 @@ from lightning_langcore.metrics.perplexity import TextLoss
 
 Batch = Mapping[str, Any]
 
+BATCH_TOKENS = 4096
+"""Tokens, padding among them, of an evaluated batch; at least one window."""
+
 
 class TextScorer:
     """Adds batches to a metric, without ever holding all their logits if the model's head allows it.

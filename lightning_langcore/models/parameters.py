@@ -2,12 +2,12 @@
 
 import fnmatch
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
 """Name components that torch.compile, DDP and activation checkpointing put in; they are dropped before matching."""
@@ -113,8 +113,11 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
 
 def _reshard(module: nn.Module) -> None:
     """Under FSDP2 a forward pass leaves whole copies in place of the parameters that are trained: drop them."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # importing it costs a second; nothing is sharded without it
+    if fsdp is None:
+        return
     for inner in module.modules():
-        if isinstance(inner, FSDPModule):
+        if isinstance(inner, fsdp.FSDPModule):
             inner.reshard()
 
 

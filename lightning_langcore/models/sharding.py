@@ -8,13 +8,15 @@ whole parameter (5 x 4), sharded over 2 ranks by rows      box on rank 1: start 
 1 1 1 1
 """
 
+import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.tensor import DTensor, Replicate, Shard
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 class Box(NamedTuple):
@@ -30,19 +32,20 @@ class Box(NamedTuple):
         return whole
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Whether other ranks hold other parts of it (FSDP2, tensor parallel)."""
-    return isinstance(tensor, DTensor)
+    module = sys.modules.get("torch.distributed.tensor")  # importing it costs a second; nothing is sharded without it
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
     """This rank's part, sharing memory; a plain tensor as it is."""
-    return tensor.to_local().detach() if isinstance(tensor, DTensor) else tensor.detach()
+    return tensor.to_local().detach() if is_sharded(tensor) else tensor.detach()
 
 
 def whole(tensor: Tensor) -> Tensor:
     """The whole of it: a copy that all ranks must ask for together; a plain tensor as it is."""
-    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+    return tensor.full_tensor().detach() if is_sharded(tensor) else tensor.detach()
 
 
 def box(tensor: Tensor) -> Box:
@@ -51,8 +54,11 @@ def box(tensor: Tensor) -> Box:
     Raises:
         ValueError: the part is no box of rows and columns (FSDP2 and tensor parallel over one dimension).
     """
-    if not isinstance(tensor, DTensor):
+    if not is_sharded(tensor):
         return Box((0,) * tensor.ndim, tuple(tensor.shape))
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
     if any(type(placement) not in (Shard, Replicate) for placement in tensor.placements):
         raise ValueError(
             f"a parameter of shape {tuple(tensor.shape)} is sharded as {tensor.placements}: use FSDP2 with"
@@ -64,8 +70,10 @@ def box(tensor: Tensor) -> Box:
 
 def gathered(part: Tensor, like: Tensor) -> Tensor:
     """The whole on the CPU, of which each rank has a part laid out as ``like``; all ranks must ask for it together."""
-    if not isinstance(like, DTensor):
+    if not is_sharded(like):
         return part.cpu()
+    from torch.distributed.tensor import DTensor
+
     here = part.to(like.to_local().device)
     placed = DTensor.from_local(here, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
     return placed.full_tensor().cpu()
@@ -86,10 +94,12 @@ def max_over_ranks(value: float, parameters: Iterable[Tensor]) -> float:
     return float(_reduced(torch.tensor(value, dtype=torch.float64), parameters, distributed.ReduceOp.MAX))
 
 
-def _reduced(values: Tensor, parameters: Iterable[Tensor], operation: distributed.ReduceOp.RedOpType) -> Tensor:
-    sharded = next((p for p in parameters if isinstance(p, DTensor)), None)
-    if sharded is None:
+def _reduced(values: Tensor, parameters: Iterable[Tensor], operation: "distributed.ReduceOp.RedOpType") -> Tensor:
+    sharded = next((p for p in parameters if is_sharded(p)), None)
+    if sharded is None or not is_sharded(sharded):
         return values
+    from torch.distributed.tensor import Shard
+
     total, mesh = values.to(sharded.to_local().device), sharded.device_mesh
     for dim, placement in enumerate(sharded.placements):
         if isinstance(placement, Shard):  # ranks that hold copies must not be counted twice

@@ -33,7 +33,7 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
     Raises:
         ValueError: no run has test rows of stage perturbed.
     """
-    panels = damage(points(runs))
+    panels = perturbed_points(points(runs))
     if not panels:
         raise ValueError("damage_bars: no run has test rows of stage perturbed")
     every = [point for bars in panels.values() for own in bars.values() for point in own]
@@ -126,7 +126,7 @@ def _damage_panel(axes: Axes, bars: Bars, looks: Looks, languages: Sequence[str]
     return handles
 
 
-def damage(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
+def perturbed_points(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]]:
     """Setting (fraction, method, strength, model) -> base, random, peripheral, core ... -> points, perturbed ones only.
 
     Frozen or free makes no difference before the first step, so both kinds of run count.

@@ -27,7 +27,7 @@ _FONT = 8.5  # points
 Place = tuple[float, Spread, Spread]
 
 
-def tradeoff(runs: Sequence[Results], path: Path | str) -> None:
+def tradeoff_curves(runs: Sequence[Results], path: Path | str) -> None:
     """Loss of the other languages against the gain of the trained ones, in bits per byte on the test split.
 
     A line an arm through the fractions of its frozen region, which are written beside the points; arms without a

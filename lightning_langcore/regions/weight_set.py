@@ -16,9 +16,9 @@ from torch import Tensor
 from lightning_langcore.models.parameters import flat
 
 ENCODINGS = ("idx", "bits", "rows", "cols")
-_INT32_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1
 _CHUNK = 1 << 20  # indices at a time
-_IDX_FOR_SPEED = 1 / 8
+IDX_FOR_SPEED = 1 / 8
 """Up to this share of a parameter its indices are held by what must be fast: at most half a byte a weight."""
 
 
@@ -94,7 +94,7 @@ class WeightSet:
 
     def compact(self) -> "WeightSet":
         """The same weights as ``idx`` or ``bits``, whichever is smaller: one form for one set, whatever made it."""
-        width = 4 if self.numel <= _INT32_MAX else 8
+        width = 4 if self.numel <= INT32_MAX else 8
         encoding = "idx" if len(self) * width <= (self.numel + 7) // 8 else "bits"
         if encoding == self.encoding:
             return self
@@ -102,7 +102,7 @@ class WeightSet:
 
     def for_speed(self) -> "WeightSet":
         """The form for what is done at every step: indices where they are few, else as it is."""
-        if self.encoding == "bits" and len(self) <= _IDX_FOR_SPEED * self.numel:
+        if self.encoding == "bits" and len(self) <= IDX_FOR_SPEED * self.numel:
             return WeightSet("idx", self.indices(), self.shape)
         return self
 
@@ -208,7 +208,7 @@ class WeightSet:
             raise ValueError(f"an index of {self.encoding} lies outside the {places} of shape {self.shape}")
         if not bool((data[1:] > data[:-1]).all()):
             raise ValueError("the indices are not strictly ascending")
-        return data.to(torch.int32 if places <= _INT32_MAX else torch.int64).contiguous()
+        return data.to(torch.int32 if places <= INT32_MAX else torch.int64).contiguous()
 
     def _checked_bits(self, data: Tensor) -> Tensor:
         if data.dtype != torch.uint8 or data.shape != ((self.numel + 7) // 8,):

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.distributed.checkpoint import CheckpointException
 from typing_extensions import override
 
+from lightning_langcore.utils.atomic_files import system_error
 from lightning_langcore.utils.progress import say
 
 
@@ -140,18 +141,6 @@ def step_of(path: Path) -> int | None:
     """The optimizer step in a checkpoint's name, as Lightning and :class:`StepCheckpoint` write it."""
     found = re.search(r"step=(\d+)(?:-v\d+)?\.ckpt$", path.name)
     return None if found is None else int(found[1])
-
-
-def system_error(error: BaseException) -> OSError | None:
-    """The system's own error, if there is one at or behind another."""
-    found: BaseException | None = error
-    seen = set()
-    while found is not None and id(found) not in seen:  # an error raised again may stand behind itself
-        if isinstance(found, OSError) and found.errno is not None:
-            return found
-        seen.add(id(found))
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-    return None
 
 
 def _reason(error: BaseException, path: Path) -> BaseException:

@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
-from omegaconf import DictConfig
 from typing_extensions import override
 
-from lightning_langcore.callbacks import CoreGuard
+from lightning_langcore.callbacks import CoreGuard, PerturbRegion
+from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.training import checkpoint_safety
 from lightning_langcore.training.checkpointing import step_of
 from lightning_langcore.training.csv_logger import CSVLog
@@ -36,6 +36,8 @@ class RunFingerprint(Callback):
     Args:
         settings: what must be the same when the run goes on: name -> value, plain.
     """
+
+    phase = Phase.FIRST
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = dict(settings)
@@ -157,7 +159,7 @@ def _last(trainer: pl.Trainer) -> tuple[Path, dict[str, Any]] | None:
             if path.is_dir():
                 checkpoint_safety.check(path)
         except ValueError as error:
-            say(f"passed over: {error}")
+            say(f"skipped: {error}")
             continue
         if not _is_over(checkpoint, trainer):
             return path, checkpoint
@@ -224,7 +226,7 @@ def _regions(trainer: pl.Trainer) -> Iterable[tuple[str, str]]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, CoreGuard):
             yield f"CoreGuard {callback.name}", callback.region.digest()[:16]
-        elif isinstance(getattr(callback, "perturbation", None), DictConfig):
+        elif isinstance(callback, PerturbRegion):
             yield "damage", callback.region.digest()[:16]
 
 

@@ -36,9 +36,7 @@ def find(root: Path, name: str, recipe: Mapping[str, Any]) -> Path | None:
 def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
     """The folder for a recipe, built if it is missing.
 
-    It is built beside its place and renamed when done, with ``recipe.json`` in it: what exists is complete. A second
-    process waits for the first and says whom it waits for. The lock goes with its process, however that ends; what a
-    killed one has left half made is removed by the next.
+    It is made as :func:`make_once` makes a folder, with ``recipe.json`` in it.
 
     Args:
         root: folder of all artifacts.
@@ -61,14 +59,39 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
         tempfile.TemporaryFile(dir=root).close()
     except OSError as error:
         raise ValueError(f"paths.artifacts={root} can't be written ({error.strerror}): set another folder") from error
-    owner = root / f".{folder.name}.owner"
-    with _locked(root / f".{folder.name}.lock", owner, folder.name):
-        if not find(root, name, recipe):
+
+    def build_with_recipe(temporary: Path) -> None:
+        build(temporary)
+        write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+
+    return make_once(folder, build_with_recipe, lambda: find(root, name, recipe) is not None)
+
+
+def make_once(folder: Path, build: Callable[[Path], None], is_made: Callable[[], bool] | None = None) -> Path:
+    """Make a folder unless it is there: what exists is complete.
+
+    A second process waits for the first and says whom it waits for. The lock goes with its process, however that ends;
+    what a killed one has left half made is removed by the next.
+
+    Args:
+        folder: to be made.
+        build: fills an empty neighbour, which is renamed when it is whole.
+        is_made: whether it is there; by default, whether it exists.
+
+    Raises:
+        OSError: the folder can't be made or written; nothing half made stays.
+    """
+    is_made = is_made or folder.exists
+    if is_made():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    owner = folder.with_name(f".{folder.name}.owner")
+    with _locked(folder.with_name(f".{folder.name}.lock"), owner, folder.name):
+        if not is_made():
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
             try:
                 with atomic_folder(folder, keep_seconds=0) as temporary:
                     build(temporary)
-                    write_text(temporary / "recipe.json", json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
             finally:
                 owner.unlink(missing_ok=True)
     return folder

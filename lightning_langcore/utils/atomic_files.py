@@ -2,20 +2,15 @@
 
 import errno
 import glob
-import json
-import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
-from filelock import FileLock
 from safetensors import SafetensorError
-from torch import Tensor
 
 _FORGOTTEN_SECONDS = 24 * 3600.0
 """A temporary that has not been touched for so long was left by a process that was killed."""
@@ -110,55 +105,16 @@ def append_line(path: Path, line: str) -> None:
                 raise
 
 
-def write_safetensors(
-    path: Path | str, shapes: Mapping[str, Sequence[int]], tensors: Iterable[Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write float32 tensors as safetensors one by one, atomically; memory is one tensor, not the file.
-
-    ``safetensors.torch.save_file`` wants all tensors at once, which for two float32 copies of 7B weights is 54 GB.
-
-    Args:
-        path: the file.
-        shapes: name -> shape, in the order in which ``tensors`` come.
-        tensors: float32 tensors on the CPU.
-        metadata: the header's strings.
-
-    Raises:
-        ValueError: a tensor has another type or shape than was announced, or there are too few.
-        OSError: the disk is full.
-    """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for name, shape in shapes.items():
-        size = 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
-            if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
-                raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
-            file.write(tensor.contiguous().numpy().data)  # numpy's tofile loses the error of a full disk
-
-
-def folder_once(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Make a folder unless it exists: ``write`` fills a temporary neighbour, which is renamed when it is whole.
-
-    A second process waits for the first.
-
-    Raises:
-        OSError: the folder can't be made or written.
-    """
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not folder.exists():
-            with atomic_folder(folder, keep_seconds=0) as temporary:
-                write(temporary)
-    return folder
+def system_error(error: BaseException) -> OSError | None:
+    """The system's own error, if there is one at or behind another."""
+    found: BaseException | None = error
+    seen = set()
+    while found is not None and id(found) not in seen:  # an error raised again may stand behind itself
+        if isinstance(found, OSError) and found.errno is not None:
+            return found
+        seen.add(id(found))
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return None
 
 
 @contextmanager

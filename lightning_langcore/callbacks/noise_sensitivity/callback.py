@@ -22,6 +22,7 @@ from lightning_langcore.callbacks.noise_sensitivity.gradient_watch import (
 )
 from lightning_langcore.callbacks.noise_sensitivity.micro_batches import MicroBatch, identity, look_at, tagged
 from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_all_ranks, refuse, scaler_of
+from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, Rules, StepFeatures
 from lightning_langcore.regions.region import Region
 
@@ -98,6 +99,8 @@ class NoiseSensitivity(Callback):
 
         Trainer(callbacks=[NoiseSensitivity("skip"), CoreGuard("core.safetensors")])
     """
+
+    phase = Phase.MONITOR
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from lightning_langcore.callbacks.core_guard import CoreGuard
+from lightning_langcore.callbacks.order import refuse_behind
 
 T = TypeVar("T")
 
@@ -33,12 +34,7 @@ def refuse(trainer: pl.Trainer, pl_module: pl.LightningModule, monitor: Callback
             f"NoiseSensitivity(action={action!r}) can't skip under trainer.precision=16-mixed, whose GradScaler wants"
             " gradients: use trainer.precision=bf16-mixed, or action=log or clip"
         )
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, CoreGuard) for callback in callbacks[: callbacks.index(monitor)]):
-        raise ValueError(
-            "NoiseSensitivity stands behind CoreGuard in the list of callbacks and would see gradients that the guard"
-            " has zeroed: put it before the guard"
-        )
+    refuse_behind(trainer, monitor, CoreGuard, "would see gradients that the guard has zeroed")
 
 
 def scaler_of(trainer: pl.Trainer) -> Any:

@@ -19,7 +19,7 @@ from lightning_langcore.data.chat_encoding import Encoded
 from lightning_langcore.data.packing.manifest import Catalogue, CatalogueWriter
 from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.metrics.functional import IGNORE
-from lightning_langcore.utils.atomic_files import folder_once
+from lightning_langcore.utils.artifact_cache import make_once
 
 Talk = tuple[Conversation, Encoded]
 
@@ -54,7 +54,7 @@ def pack_conversations(
             writer.add(row)
         writer.close(block_size)
 
-    return PackedConversations(folder_once(folder, write))
+    return PackedConversations(make_once(folder, write))
 
 
 def _encoded(

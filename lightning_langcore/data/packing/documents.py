@@ -21,7 +21,7 @@ from lightning_langcore.data.packing.manifest import Catalogue, CatalogueWriter
 from lightning_langcore.data.sources.base import Document
 from lightning_langcore.data.tokenization import _token_ids, encode
 from lightning_langcore.metrics.repetition import longest_repeat
-from lightning_langcore.utils.atomic_files import folder_once
+from lightning_langcore.utils.artifact_cache import make_once
 
 
 class Repetition(NamedTuple):
@@ -78,7 +78,7 @@ def pack(
                 break
         writer.close()
 
-    return PackedTokens(folder_once(folder, write))
+    return PackedTokens(make_once(folder, write))
 
 
 def _watched(documents: Iterable[Document], pending: deque[Document]) -> Iterator[str]:

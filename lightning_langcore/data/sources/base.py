@@ -2,7 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+Position: TypeAlias = tuple[int, int]
+"""Where a reader stands: the shard of its order, and the rows of it that are read."""
+
+START: Position = (0, 0)
 
 
 class Document(NamedTuple):
@@ -46,7 +51,7 @@ def identity(key: str) -> str:
 class Source(Protocol):
     """Documents in several languages, always in the same order.
 
-    One without an end says so in ``endless = True``.
+    A source may also support what :class:`SupportsEndless` and :class:`SupportsRead` describe.
     """
 
     @property
@@ -72,6 +77,43 @@ class ConversationSource(Protocol):
 
     def digest(self) -> str:
         """Changes when the conversations change."""
+
+
+@runtime_checkable
+class SupportsConversations(Protocol):
+    """What tells a :class:`ConversationSource` from a :class:`Source`."""
+
+    def conversations(self, language: str) -> Iterator[Conversation]:
+        """The conversations of a language."""
+
+
+@runtime_checkable
+class SupportsEndless(Protocol):
+    """A source that says whether it has an end; one that does not say it has one."""
+
+    endless: bool
+
+
+@runtime_checkable
+class SupportsRead(Protocol):
+    """A source that can begin in its middle and divide itself among readers."""
+
+    def read(
+        self, language: str, epoch: int = 0, share: tuple[int, int] = (0, 1), start: Position = START
+    ) -> Iterator[tuple[Position, Document]]:
+        """Documents of one reader among several, each with the position behind it.
+
+        Args:
+            language: of the documents.
+            epoch: another may have another order.
+            share: number of the reader, and how many there are; together they read every document once.
+            start: where to go on.
+        """
+
+
+def is_endless(source: Source | ConversationSource) -> bool:
+    """Whether a source has no end, so that a pass over it would never be over."""
+    return isinstance(source, SupportsEndless) and source.endless
 
 
 class Splitter:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub
 import numpy as np
 
-from lightning_langcore.data.sources.base import Document, Source
-from lightning_langcore.data.sources.shuffle import START, Position, shuffled_chunks
+from lightning_langcore.data.sources.base import START, Document, Position, Source
+from lightning_langcore.data.sources.shuffle import shuffled_chunks
 from lightning_langcore.utils import hub_probe
 from lightning_langcore.utils.progress import is_terminal
 

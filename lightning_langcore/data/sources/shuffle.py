@@ -2,18 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeAlias
 
 import numpy as np
 
-from lightning_langcore.data.sources.base import Document
-
-Position: TypeAlias = tuple[int, int]
-"""Where a reader stands: the shard of its order, and the rows of it that are read."""
-
-
-START: Position = (0, 0)
-
+from lightning_langcore.data.sources.base import Document, Position
 
 _BATCH = 256
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol, cast
 from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.data.mixing import Part
-from lightning_langcore.data.sources.base import Document, Source, Splitter
-from lightning_langcore.data.sources.shuffle import START, Position, shuffled_chunks
+from lightning_langcore.data.sources.base import START, Document, Position, Source, Splitter, SupportsRead
+from lightning_langcore.data.sources.shuffle import shuffled_chunks
 from lightning_langcore.data.tokenization import encode
 
 
@@ -141,7 +141,7 @@ class PartReader:
 
     def _documents(self, epoch: int, start: Position) -> Iterator[tuple[Position, Document]]:
         source = cast(Source, self.part.source)
-        if hasattr(source, "read"):  # it can begin in its middle and divide itself among readers
+        if isinstance(source, SupportsRead):
             reads = source.read(self.part.language, epoch, self.share, start)
         else:
             index, count = self.share

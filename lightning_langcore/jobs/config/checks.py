@@ -8,12 +8,12 @@ from transformers.utils import is_flash_attn_2_available, is_kernels_available
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
 from lightning_langcore.jobs.config.data import base_languages, check_text
-from lightning_langcore.jobs.config.memory import WIDTHS, accelerator, num_devices, precision
+from lightning_langcore.jobs.config.devices import accelerator, forks, is_sharded, num_devices, precision, strategy
+from lightning_langcore.jobs.config.memory import WIDTHS
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.region_kinds import statistics
 from lightning_langcore.jobs.config.validators import (
     is_finite,
-    is_sharded,
     is_text,
     is_whole,
     listed,
@@ -170,19 +170,18 @@ def _precision(cfg: DictConfig) -> None:
 
 
 def _strategy(cfg: DictConfig) -> None:
-    node = cfg.trainer.strategy
-    name = str(node._target_ if OmegaConf.is_dict(node) else node).lower().rpartition(".")[2]
+    name = strategy(cfg).lower()
     if "deepspeed" in name or "fsdp" in name:
         raise ValueError(
-            f"trainer.strategy={node} holds weights in flat or private buffers, where single ones can't be kept: use"
-            " trainer=fsdp2"
+            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single ones"
+            " can't be kept: use trainer=fsdp2"
         )
     if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
         raise ValueError(
             f"optimizer.build._target_={cfg.optimizer.build._target_} can't step the shards of trainer=fsdp2: use"
             " optimizer=adamw, or trainer=gpu or ddp"
         )
-    if cfg.job.name == "fit" and any(word in str(cfg.trainer.strategy) for word in ("spawn", "fork", "notebook")):
+    if cfg.job.name == "fit" and forks(cfg):
         raise ValueError(
             f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to this one: use"
             " trainer=ddp, or start the ranks with torchrun"

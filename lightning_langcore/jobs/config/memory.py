@@ -9,14 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import LlamaConfig, PreTrainedConfig
 
 from lightning_langcore.jobs.config.data import SFT
-from lightning_langcore.jobs.config.validators import is_sharded, one_of
+from lightning_langcore.jobs.config.devices import accelerator, is_sharded, num_devices, precision, strategy
+from lightning_langcore.jobs.config.validators import one_of
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates, named_shapes
 from lightning_langcore.regions.region import Region
 from lightning_langcore.training.memory.footprint import Guard, Model, Optimizer, Training
 from lightning_langcore.training.memory.planner import GIB, plan
 
-SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 WIDTHS = {"64-true": 8, "32-true": None, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
 BNB = {"AdamW8bit": 2, "Adam8bit": 2, "PagedAdamW8bit": 2, "PagedAdam8bit": 2}
 CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # of Gemma 2, Cohere, Granite
@@ -140,7 +140,7 @@ def training_of(cfg: DictConfig) -> Training:
         ValueError: the model's config can't be read, or the region's settings fit no parameter.
     """
     width, autocast = _precision(cfg)
-    strategy, bucket_views = _strategy(cfg)
+    kind, bucket_views = _strategy(cfg)
     model = model_of(cfg)
     guard, copies_start, scores = _callbacks(cfg, model)
     return Training(
@@ -158,7 +158,7 @@ def training_of(cfg: DictConfig) -> Training:
         accumulates=(cfg.trainer.get("accumulate_grad_batches") or 1) > 1,
         guard=guard,
         copies_start=copies_start,
-        strategy=strategy,
+        strategy=kind,
         num_devices=num_devices(cfg) * int(cfg.trainer.get("num_nodes") or 1),
         bucket_views=bucket_views,
     )
@@ -213,32 +213,6 @@ def optimizer_of(cfg: DictConfig) -> Optimizer:
     raise UnknownError(f"optimizer.build._target_={build._target_}: only {known} are planned")
 
 
-def accelerator(cfg: DictConfig) -> str:
-    """``cuda`` or ``cpu``: where the configuration puts the model; what shares the host's memory counts as ``cpu``."""
-    named = str(cfg.trainer.accelerator)
-    if named in ("gpu", "cuda"):
-        return "cuda"
-    return "cuda" if named == "auto" and torch.cuda.is_available() else "cpu"
-
-
-def precision(cfg: DictConfig) -> str:
-    """Lightning's whole word."""
-    asked = str(cfg.trainer.get("precision") or "32-true")
-    return SHORT.get(asked, asked)
-
-
-def num_devices(cfg: DictConfig) -> int:
-    """Devices of one machine."""
-    devices = cfg.trainer.devices
-    if OmegaConf.is_list(devices):
-        return len(devices)
-    if isinstance(devices, str) and "," in devices:
-        return len([part for part in devices.split(",") if part.strip()])
-    if str(devices) in ("auto", "-1"):
-        return max(1, torch.cuda.device_count()) if accelerator(cfg) == "cuda" else 1
-    return int(devices)
-
-
 def device_memory(cfg: DictConfig) -> float | None:
     """Bytes that one device has, or one of the processes that share a machine's memory; ``None``: there is no GPU."""
     if accelerator(cfg) == "cuda":
@@ -255,8 +229,7 @@ def _precision(cfg: DictConfig) -> tuple[int, bool]:
 
 def _strategy(cfg: DictConfig) -> tuple[str, bool]:
     """``one``, ``ddp`` or ``fsdp2``, and whether DDP's buckets are the gradients."""
-    node = cfg.trainer.strategy
-    name = str(node._target_ if OmegaConf.is_dict(node) else node)
+    node, name = cfg.trainer.strategy, strategy(cfg)
     if is_sharded(cfg):
         return "fsdp2", False
     if name.startswith("ddp") or name.endswith("DDPStrategy") or (name == "auto" and num_devices(cfg) > 1):

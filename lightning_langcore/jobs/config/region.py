@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lightning_langcore.importance.selectors import GRANULARITIES, SCOPES, check_fraction
-from lightning_langcore.jobs.config.region_kinds import SCORE_NAMES, check_variant
+from lightning_langcore.jobs.config.region_kinds import check_variant, score_names
 from lightning_langcore.jobs.config.validators import is_finite, is_text, listed, one_of, positive, together
 from lightning_langcore.regions.perturbation import METHODS
 
@@ -24,13 +24,13 @@ def check_region(cfg: DictConfig, languages: Sequence[str] | None) -> None:
     node = cfg.region
     checks: list[Callable[[], Any]] = [
         lambda: check_fraction(node.fraction),
-        lambda: one_of("region.score", node.score, SCORE_NAMES),
+        lambda: one_of("region.score", node.score, score_names()),
         lambda: one_of("region.granularity", node.granularity, GRANULARITIES),
         lambda: one_of("region.scope", node.scope, SCOPES),
         lambda: positive("region.memory", node.memory),
         lambda: _patterns(cfg),
     ]
-    if node.score in SCORE_NAMES:
+    if node.score in score_names():
         checks.append(lambda: _kind(cfg, languages))
     if cfg.job.name == "locate":
         checks.append(lambda: _locate(cfg, languages))
@@ -63,7 +63,7 @@ def _locate(cfg: DictConfig, languages: Sequence[str] | None) -> None:
     if cfg.job.scores:
         listed("job.scores", cfg.job.scores, is_text, "a list of scores")
     for score in cfg.job.scores or []:
-        one_of("job.scores", score, SCORE_NAMES)
+        one_of("job.scores", score, score_names())
     if cfg.job.union_thresholds:
         listed("job.union_thresholds", cfg.job.union_thresholds, is_finite, "a list of relative changes, as [0.01]")
     for name in cfg.region.families or {}:

@@ -10,6 +10,7 @@ family:NAME           what is in the core end of every language of region.famili
 outliers              the weights that read and write the model's outlier dimensions, and its super weights
 X-outliers            X without the outlier dimensions and super weights of the model
 file                  region.file
+a name of one's own   see :func:`~lightning_langcore.register_region_kind`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lightning_langcore.importance.registry import REGION_KINDS
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.importance.search import Query
 from lightning_langcore.importance.selection import matched_region
@@ -33,7 +35,6 @@ WITHOUT_FRACTION = ("file", OUTLIERS_KIND)
 """Regions that are what they are, whatever fraction is asked for."""
 WITH_LANGUAGE = ("language", "mono")
 OUTLIERS = "-outliers"
-SCORE_NAMES = (*SCORES, "random")
 
 
 class Request(NamedTuple):
@@ -42,6 +43,11 @@ class Request(NamedTuple):
     variant: str
     fraction: float
     seed: int
+
+
+def score_names() -> tuple[str, ...]:
+    """What ``region.score`` can be, scores that users have registered among it."""
+    return (*SCORES, "random")
 
 
 def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequence[str] | None) -> None:
@@ -70,17 +76,24 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
             check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
     elif kind == MATCHED and not argument and cfg.region.granularity != "element":
         raise ValueError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
-    elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES):
+    elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES, *REGION_KINDS):
         file = ["file"] if setting == "region.kind" else []
         known = ", ".join(
-            [*KINDS, *file, MATCHED, OUTLIERS_KIND, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES]
-        )
+            [
+                *KINDS, *file, MATCHED, OUTLIERS_KIND, *(f"{k}:LANG" for k in WITH_LANGUAGE), "family:NAME", *SCORES,
+                *REGION_KINDS,
+            ]
+        )  # fmt: skip
         raise ValueError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
 
 
 def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
     """What must be known of each language to make these variants, in a fixed order."""
-    names = {_score(cfg, variant) for variant in variants if variant not in WITHOUT_FRACTION}
+    names = {
+        _score(cfg, variant)
+        for variant in variants
+        if variant not in WITHOUT_FRACTION and _kind(variant) not in REGION_KINDS
+    }
     found = {SCORES[name].statistic for name in names if name in SCORES}
     return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
 
@@ -100,7 +113,7 @@ def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, langu
     end: End = SCORES[score].core_end if score in SCORES else "lowest"
     if kind == "peripheral":
         end = "highest" if end == "lowest" else "lowest"
-    if kind == OUTLIERS_KIND:
+    if kind == OUTLIERS_KIND or kind in REGION_KINDS:
         return []
     spec = SelectionSpec(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
     if kind == "language":
@@ -117,15 +130,26 @@ def combine(
     request: Request,
     found: Sequence[Region],
     theta_0: Mapping[str, Tensor],
+    shapes: Mapping[str, Sequence[int]],
     outliers: Region | None,
 ) -> Region:
-    """The variant that is asked for, from its located ingredients in their order.
+    """The variant that is asked for.
+
+    Args:
+        cfg: its region node gives the families.
+        request: what is asked for.
+        found: its ingredients, in the order of :func:`ingredients`.
+        theta_0: the base's weights by name.
+        shapes: name and shape of each candidate.
+        outliers: the outlier region, where the variant needs it.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: nothing is left, or a registered kind has made a region of other parameters.
     """
     variant = request.variant
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
+    if kind in REGION_KINDS:
+        found = [_registered(kind, request, theta_0, shapes)]
     if kind == OUTLIERS_KIND:
         assert outliers is not None
         if len(outliers) == 0:
@@ -151,12 +175,28 @@ def combine(
     return Region(made.shapes, made.parts, about)
 
 
+def _registered(
+    kind: str, request: Request, theta_0: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
+) -> Region:
+    made = REGION_KINDS[kind](theta_0, shapes, request.fraction, request.seed)
+    foreign = [name for name, part in made.parts.items() if name not in shapes or part.shape != tuple(shapes[name])]
+    if foreign:
+        raise ValueError(f"region.kind={kind}: what was registered makes a region of {foreign[0]}, no candidate")
+    about = {"fraction": request.fraction, "seed": request.seed, "num_ties": 0}
+    return Region(shapes, made.parts, {**about, **made.meta})
+
+
 def _members(cfg: DictConfig, kind: str, argument: str) -> list[str]:
     return [argument] if kind == "mono" else list(cfg.region.families[argument])
 
 
 def _score(cfg: DictConfig, variant: str) -> str:
-    kind = variant.removesuffix(OUTLIERS).partition(":")[0]
-    if kind in SCORE_NAMES:
+    kind = _kind(variant)
+    if kind in score_names():
         return kind
     return str(cfg.region.score)
+
+
+def _kind(variant: str) -> str:
+    """``mono`` of ``mono:zh-outliers``."""
+    return variant.removesuffix(OUTLIERS).partition(":")[0]

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 
 def make(node: Any, **more: Any) -> Any:
@@ -51,12 +51,6 @@ def _missing_package(error: BaseException | None) -> str | None:
             return error.name
         error = error.__cause__
     return None
-
-
-def is_sharded(cfg: DictConfig) -> bool:
-    """Whether the configured strategy is FSDP2, Lightning's ModelParallelStrategy."""
-    node = cfg.trainer.strategy
-    return OmegaConf.is_dict(node) and str(node.get("_target_")).endswith("ModelParallelStrategy")
 
 
 def together(checks: Iterable[Callable[[], Any]]) -> None:

@@ -13,12 +13,10 @@ import torch
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from lightning_langcore.jobs.config.devices import restarts, strategy
 from lightning_langcore.utils.progress import say
-
-RESTARTING = ("ddp", "fsdp", "deepspeed", "modelparallel")
-"""How the names begin of strategies that start a process for each rank by the command line."""
 
 
 @contextmanager
@@ -61,8 +59,8 @@ def refuse_restarts(cfg: DictConfig) -> None:
     Raises:
         ValueError: it is one.
     """
-    if _restarts(cfg.trainer) and not _started_from_outside():
-        name, launcher = _strategy(cfg.trainer), HydraConfig.get().runtime.choices.get("hydra/launcher")
+    if restarts(cfg) and not _started_from_outside():
+        name, launcher = strategy(cfg), HydraConfig.get().runtime.choices.get("hydra/launcher")
         raise ValueError(
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
             " each would begin the whole sweep: leave -m away, or start the ranks from outside: with torchrun, or with"
@@ -83,37 +81,14 @@ def refuse_ranks(cfg: DictConfig) -> None:
                 f"job={cfg.job.name} runs on one device, and {num_ranks} processes were started: start it without"
                 " torchrun"
             )
-        if _restarts(cfg.trainer):
+        if restarts(cfg):
             say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices are of trainings alone")
-    elif num_ranks > 1 and not _restarts(cfg.trainer):
+    elif num_ranks > 1 and not restarts(cfg):
         raise ValueError(
-            f"{num_ranks} processes were started, and trainer.strategy={_strategy(cfg.trainer)} with"
+            f"{num_ranks} processes were started, and trainer.strategy={strategy(cfg)} with"
             f" trainer.devices={cfg.trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
             f" with trainer.devices={num_ranks}"
         )
-
-
-def _strategy(trainer: DictConfig) -> str:
-    """Lightning's word, or the class of a node."""
-    strategy = trainer.strategy
-    return str(strategy._target_).rpartition(".")[2] if OmegaConf.is_dict(strategy) else str(strategy)
-
-
-def _restarts(trainer: DictConfig) -> bool:
-    """Whether Lightning starts the other ranks by this very command."""
-    name = _strategy(trainer).lower()
-    if any(word in name for word in ("spawn", "fork", "notebook")):
-        return False
-    return name.startswith(RESTARTING) or (name == "auto" and _num_devices(trainer) > 1)
-
-
-def _num_devices(trainer: DictConfig) -> int:
-    devices = trainer.get("devices", "auto")
-    if OmegaConf.is_list(devices):
-        return len(devices)
-    if str(devices) in {"auto", "-1"}:
-        return 1 if trainer.accelerator == "cpu" else max(1, torch.cuda.device_count())
-    return int(devices)
 
 
 def _started_from_outside() -> bool:

@@ -12,8 +12,9 @@ from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing.documents import Repetition
 from lightning_langcore.jobs.config.checks import check
 from lightning_langcore.jobs.config.data import base_languages, make_available_sources, make_source
+from lightning_langcore.jobs.config.devices import is_sharded
 from lightning_langcore.jobs.config.memory import check_fits
-from lightning_langcore.jobs.config.validators import is_sharded, make
+from lightning_langcore.jobs.config.validators import make
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
 from lightning_langcore.jobs.steps.trainer import pretrain_once
 from lightning_langcore.models import from_scratch, fsdp2, loading

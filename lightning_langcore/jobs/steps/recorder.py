@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from typing_extensions import override
 
 from lightning_langcore.callbacks import MultilingualPerplexity, NoiseSensitivity, WeightDiff
+from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.data import TextDataModule
 from lightning_langcore.data.mixing import CONVERSATIONS, Part
 from lightning_langcore.results.record import Results
@@ -17,8 +18,10 @@ from lightning_langcore.results.record import Results
 class Recorder(Callback):
     """Write new rows to ``results.json`` as they come, so that an interrupted run keeps them.
 
-    It stands behind all callbacks that it asks. Which parts were read, in tokens and epochs, goes to the loggers too.
+    Which parts were read, in tokens and epochs, goes to the loggers too.
     """
+
+    phase = Phase.LAST
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ def assemble(
             for query in queries:
                 refuse_rounding(query, found, keys[query])
             parts = [found.regions[keys[query]] for query in queries]
-            region = combine(cfg, request, parts, basis.start, basis.outliers)
+            region = combine(cfg, request, parts, basis.start, shapes, basis.outliers)
         except ValueError as error:
             if request not in optional:
                 raise

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
 from lightning_langcore.callbacks import PlainProgress
+from lightning_langcore.callbacks.order import in_order
 from lightning_langcore.data import TextDataModule
 from lightning_langcore.jobs.config.validators import make
 from lightning_langcore.training import resume
@@ -40,7 +41,7 @@ def make_trainer(
     Args:
         cfg: the whole configuration.
         folder: Lightning's default root.
-        callbacks: in the order in which their hooks run.
+        callbacks: in any order: each declares its phase.
         loggers: may be empty.
         description: for the plain progress lines.
         more: overrides of the trainer's node.
@@ -51,7 +52,7 @@ def make_trainer(
         cfg.trainer,
         default_root_dir=str(folder),
         max_epochs=-1,
-        callbacks=[progress, make_fingerprint(cfg), *callbacks],
+        callbacks=[progress, *in_order([make_fingerprint(cfg), *callbacks])],
         logger=list(loggers),
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),

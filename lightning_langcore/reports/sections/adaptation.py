@@ -22,7 +22,7 @@ def adaptation(runs: Sequence[Results]) -> list[Block]:
     found = tradeoffs(runs)
     if not found:
         return []
-    from lightning_langcore.plots.tradeoff import tradeoff
+    from lightning_langcore.plots.tradeoff import tradeoff_curves
 
     named = labels(found)
     rows = []
@@ -32,6 +32,6 @@ def adaptation(runs: Sequence[Results]) -> list[Block]:
             ratios = [effects(own)[name] or ABSENT for name in ("trained on", "others")]
             size = share(fraction) if fraction else ABSENT
             rows.append([named[condition], size, *bits, *ratios, num_seeds(own)])
-    pictures = picture_if_any(lambda file: tradeoff(runs, file), "gain against loss")
+    pictures = picture_if_any(lambda file: tradeoff_curves(runs, file), "gain against loss")
     columns = [text_column("region and text"), *number_columns(_NUMBERS)]
     return [Paragraph(_CAPTION), *pictures, table(columns, rows)]

@@ -26,10 +26,10 @@ CAPTION = "Test perplexity right after the perturbation, and how many times the 
 
 def perturbation_tables(runs: Sequence[Results]) -> list[Table]:
     """A table a setting, which is its title: languages are rows, the intact base and each perturbed region columns."""
-    from lightning_langcore.plots.damage import damage
+    from lightning_langcore.plots.damage import perturbed_points
 
     tables = []
-    for setting, regions in damage(points(runs)).items():
+    for setting, regions in perturbed_points(points(runs)).items():
         rows: list[Cells] = []
         for lang in dict.fromkeys(point.lang for own in regions.values() for point in own):
             values = {name: spread(point for point in own if point.lang == lang) for name, own in regions.items()}

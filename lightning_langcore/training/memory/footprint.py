@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_langcore.metrics.functional import ROWS
+from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
+from lightning_langcore.regions.weight_set import IDX_FOR_SPEED, INT32_MAX
+
 Shapes = Mapping[str, Sequence[int]]
-_CHUNK = 512  # positions whose logits a chunked loss, and scoring, hold at once
-_SCORED = 4096  # tokens that are scored at once, at least a window
-_INT32_MAX = 2**31 - 1
-_IDX_FOR_SPEED = 1 / 8  # of a matrix: the guard holds indices up to here, a bit a weight beyond
 _BNB_BLOCK = 256
 _BNB_CODE = 256 * 4  # bytes of the table of its 8-bit numbers, one for each moment
 
@@ -154,8 +154,8 @@ def _guarded(shape: Sequence[int], guard: Guard, width: int) -> int:
     size = math.prod(shape)
     if guard.granularity == "element":
         count = round(guard.fraction * size)
-        place = 4 if size <= _INT32_MAX else 8
-        return width * count + (place * count if count <= _IDX_FOR_SPEED * size else math.ceil(size / 8))
+        place = 4 if size <= INT32_MAX else 8
+        return width * count + (place * count if count <= IDX_FOR_SPEED * size else math.ceil(size / 8))
     across = 0 if guard.granularity == "row" else 1
     lines = round(guard.fraction * shape[across])
     return lines * (4 + width * (size // shape[across]))
@@ -227,7 +227,7 @@ def logit_bytes(training: Training) -> tuple[int, int]:
         numel = training.num_tokens * m.vocabulary
         return numel * (c + (0 if c == 4 else 4) + 4), numel * 12
     made = 4 * m.vocabulary * m.hidden + e * training.num_tokens * m.hidden
-    rows = min(training.num_tokens, _CHUNK)
+    rows = min(training.num_tokens, ROWS)
     chunk = (4 * rows if c == 4 else max((4 + c) * rows, c * (rows + m.hidden))) * m.vocabulary
     return made + chunk, made + (0 if e == 4 else e * m.vocabulary * m.hidden)
 
@@ -241,14 +241,14 @@ def scoring_bytes(training: Training) -> int:
     the type of the products; all logits in that type where the model changes them.
     """
     m, e, c = training.model, training.width, training.products
-    q, tokens = m.num_heads * m.head_size, max(_SCORED, training.block_size)
+    q, tokens = m.num_heads * m.head_size, max(BATCH_TOKENS, training.block_size)
     attention = 4 * c * q
     if training.attention == "eager":
         attention += 2 * c * q + 8 * m.num_heads * training.block_size
     layer = tokens * (7 * e * m.hidden + max(3 * c * m.intermediate + c * m.hidden, attention))
-    logits = m.vocabulary * _CHUNK * (4 if c == 4 else 4 + c)
+    logits = m.vocabulary * ROWS * (4 if c == 4 else 4 + c)
     if m.changes_logits:
-        logits = m.vocabulary * (c * tokens + _CHUNK * (4 if c == 4 else 8))
+        logits = m.vocabulary * (c * tokens + ROWS * (4 if c == 4 else 8))
     head = tokens * (5 * e * m.hidden + (c * m.hidden if training.autocast else 0)) + logits
     return max(layer, head)
 

@@ -1,0 +1,66 @@
+"""Perturb a region of the model before it is trained."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from typing_extensions import override
+
+from lightning_langcore.callbacks.core_guard import CoreGuard
+from lightning_langcore.callbacks.multilingual_perplexity import MultilingualPerplexity
+from lightning_langcore.callbacks.order import Phase, refuse_behind
+from lightning_langcore.callbacks.strategies import refuse_flat_shards
+from lightning_langcore.regions.perturbation import METHODS, Method, perturb_
+from lightning_langcore.regions.region import Region
+
+
+class PerturbRegion(Callback):
+    """Overwrite the weights of a region once, before the first step; not again on resume.
+
+    Each :class:`MultilingualPerplexity` of the run then evaluates what is left, in rows of the stage ``perturbed``. The
+    perturbation comes after the evaluation of the intact model and before a :class:`CoreGuard`, which keeps the
+    perturbed values; a list in which a guard stands first is refused.
+
+    Works on one device, under DDP and under FSDP2, where ``reinit`` puts together one whole tensor at a time. Memory:
+    the values that are overwritten, for as long as it takes.
+
+    Args:
+        region: a :class:`Region` or the path of its file.
+        method: ``reinit``, ``zero``, ``scale`` or ``set``, see :func:`~lightning_langcore.perturb_`.
+        strength: see there; not used by ``zero``.
+        seed: of the noise of ``reinit``.
+
+    Raises:
+        ValueError: an unknown method, or a region file that is missing or broken; before the first step: a strength
+            that is not finite, a region of another model, a strategy or a weight type that can't be honoured.
+
+    Example::
+
+        Trainer(callbacks=[PerturbRegion("core.safetensors", "reinit", strength=2.0), CoreGuard("core.safetensors")])
+    """
+
+    phase = Phase.PERTURB
+
+    def __init__(
+        self, region: Region | Path | str, method: Method = "reinit", strength: float = 1.0, seed: int = 0
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f"PerturbRegion: method={method!r} is none of {', '.join(METHODS)}")
+        self.region = region if isinstance(region, Region) else Region.load(region)
+        self.method: Method = method
+        self.strength = strength
+        self.seed = seed
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        refuse_flat_shards(trainer, "PerturbRegion")
+        refuse_behind(trainer, self, CoreGuard, "would be undone at the first step by the values the guard remembers")
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step > 0:
+            return
+        perturb_(pl_module, self.region, self.method, self.strength, self.seed)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, MultilingualPerplexity):
+                callback.measure(trainer, pl_module, "perturbed")

@@ -1,0 +1,24 @@
+"""Names of the package for type checkers; at run time each is imported when it is first asked for."""
+
+from .datamodule import TextDataModule
+from .sources.base import Conversation, ConversationSource, Document, Source, Splitter
+from .sources.conversations import ConversationFiles, HubConversations
+from .sources.files import FileSource
+from .sources.hub import HubSource
+from .sources.phrasebook import PhrasebookConversations, PhrasebookSource, general_text
+
+__all__ = [
+    "Conversation",
+    "ConversationFiles",
+    "ConversationSource",
+    "Document",
+    "FileSource",
+    "HubConversations",
+    "HubSource",
+    "PhrasebookConversations",
+    "PhrasebookSource",
+    "Source",
+    "Splitter",
+    "TextDataModule",
+    "general_text",
+]

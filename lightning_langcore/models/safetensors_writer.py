@@ -1,0 +1,44 @@
+"""Tensors to a safetensors file one by one: memory is one tensor, not the file."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_langcore.utils.atomic_files import atomic_path
+
+
+def write_safetensors(
+    path: Path | str, shapes: Mapping[str, Sequence[int]], tensors: Iterable[Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write float32 tensors as safetensors one by one, atomically; memory is one tensor, not the file.
+
+    ``safetensors.torch.save_file`` wants all tensors at once, which for two float32 copies of 7B weights is 54 GB.
+
+    Args:
+        path: the file.
+        shapes: name -> shape, in the order in which ``tensors`` come.
+        tensors: float32 tensors on the CPU.
+        metadata: the header's strings.
+
+    Raises:
+        ValueError: a tensor has another type or shape than was announced, or there are too few.
+        OSError: the disk is full.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
+            if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
+                raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
+            file.write(tensor.contiguous().numpy().data)  # numpy's tofile loses the error of a full disk

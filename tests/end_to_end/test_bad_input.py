@@ -1,0 +1,52 @@
+"""What a user may get wrong is one sentence that names the setting."""
+
+import pytest
+
+from tests.support.commands import run
+
+BAD = {
+    "region.fraction=0": "region.fraction=0 must be a number in (0, 1]",
+    "region.fraction=1.5": "region.fraction=1.5 must be a number in (0, 1]",
+    "region.fraction=many": "region.fraction='many' must be a number in (0, 1]",
+    "data.languages=[xx]": "data.languages: the language 'xx' is not in the data (en, es, ru, zh)",
+    "region.recipe.languages=[es,ru,ko]": "region.recipe.languages: the language 'ko' is not in the data",
+    "region.kind=middle": "region.kind=middle is none of core, peripheral, random, file",
+    "region.score=fame": "region.score=fame is none of weight_change, relative_change",
+    "perturbation.method=hit": "perturbation.method=hit is none of",
+    "data.root=nowhere": "data.root=nowhere: there is no such folder",
+    "+callbacks.empty={a: 1}": "callbacks.empty has no _target_",
+    "data.num_tokens=9000000": "data.max_epochs=",
+    "data.num_tokens=100": "less than one batch",
+    "data.block_size=60000": "do not fill one row",
+    "job.ckpt_path=none.ckpt": "job.ckpt_path=none.ckpt: there is no such checkpoint",
+    "optimizer.lr=1e30": "lower optimizer.lr",
+    "job.name=cook": "job.name=cook is none of fit, locate, perturb, perturb_dimension, pretrain_base",
+    "+trainer.max_epochs=3": "trainer.max_epochs has no meaning here",
+    "hydra.run.dir=text/zh.txt/run": "is a file",
+}
+
+
+@pytest.mark.parametrize("setting", BAD)
+def test_bad_input_is_one_sentence_with_the_setting(work, setting):
+    done = run(work, "+experiment=recovery_frozen", setting, expect=1)
+    assert BAD[setting] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_bad_regions_and_models(work):
+    def refused(*words):
+        done = run(work, "+experiment=recovery_frozen", *words, expect=1)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "no region file at" in refused("region=file", "region.file=none.safetensors")
+    (work / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+    assert "not a readable region file" in refused("region=file", "region.file=broken.safetensors")
+    (work / "pickled").mkdir()
+    (work / "pickled/pytorch_model.bin").write_bytes(b"x")
+    assert "no *.safetensors" in refused("model=hub", "model.path=./pickled")
+
+
+def test_a_sweep_over_ranks_that_would_restart_it_is_refused(work):
+    words = ["-m", "+experiment=recovery_frozen", "trainer=ddp", "hydra.sweep.dir=ranks"]
+    assert "would begin the whole sweep" in run(work, *words, expect=1).stderr

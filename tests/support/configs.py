@@ -1,0 +1,8 @@
+"""Compositions of the shipped configuration."""
+
+from hydra import compose, initialize_config_module
+
+
+def composed(*overrides: str):
+    with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
+        return compose("train", overrides=["paths.output=out", *overrides])

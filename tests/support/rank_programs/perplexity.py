@@ -1,0 +1,40 @@
+"""Evaluates perplexity during training on the ranks it is started with: for test_multilingual_perplexity_ranks.py."""
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from lightning_langcore import ContinuedPretraining, CoreGuard, MultilingualPerplexity
+from lightning_langcore.data.packing.dataset import ResumableLoader
+from tests.support.evaluation import LOADERS
+from tests.support.models import random_half, tiny_llama
+from tests.support.training import Plain, Rows, blocks
+
+
+def run(rank: int, num_ranks: int):
+    """The same rows a step on any number of ranks: rows of perplexity, whether guarded bits were kept, their drift."""
+    batches = blocks(8, rows=2)
+    if num_ranks == 1:
+        batches = [{k: torch.cat([a[k], b[k]]) for k in a} for a, b in zip(batches[::2], batches[1::2], strict=True)]
+    module = ContinuedPretraining(tiny_llama(), partial(torch.optim.SGD, lr=0.1, weight_decay=0.1))
+    region = random_half(module)
+    before = {n: region.match(module)[n].detach().view(-1)[i].clone() for n, i in region}
+    perplexity, guard = MultilingualPerplexity(LOADERS, milestones=[0, 8]), CoreGuard(region)
+    arguments = Plain(None, max_epochs=1, enable_checkpointing=False) | {"devices": num_ranks}
+    trainer = pl.Trainer(**arguments, strategy="ddp" if num_ranks > 1 else "auto", callbacks=[perplexity, guard])
+    sampler = torch.utils.data.DistributedSampler(Rows(batches), num_replicas=num_ranks, rank=rank, shuffle=False)
+    trainer.fit(module, ResumableLoader(Rows(batches), len(batches[0]["input_ids"]), sampler=sampler))
+    kept = all(torch.equal(region.match(module)[n].detach().view(-1)[i], before[n]) for n, i in region)
+    return perplexity.rows, kept, guard.drift()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    found = run(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if os.environ["RANK"] == "0":
+        (Path(sys.argv[1]) / "results.json").write_text(json.dumps(found))
