@@ -49,7 +49,7 @@ def test_the_demo_makes_four_runs_a_table_and_a_report(sweep):
         ):
             assert (folder / name / file).stat().st_size > 0, file
     assert "base" in done.stdout
-    assert "damaged" in done.stdout
+    assert "perturbed" in done.stdout
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Frozen against free" in page
     assert str(folder / "report.html") in done.stderr or "sweep/report.html" in done.stderr

@@ -93,7 +93,7 @@ def test_a_completed_run_is_not_run_again_and_another_configuration_is_refused(w
     kept = (work / "whole/results.json").read_bytes()
     done = run(work, *LONG, "hydra.run.dir=whole", "callbacks.checkpoint.save_top_k=3", "paths.artifacts=./artifacts")
     assert "completed: not run again" in done.stderr
-    assert "damaged" in done.stdout
+    assert "perturbed" in done.stdout
     done = run(work, *LONG, "hydra.run.dir=whole", "optimizer.lr=2e-3", expect=1)
     assert "holds a run with another configuration (optimizer.lr: 0.001 there, 0.002 here)" in done.stderr
     assert "choose another folder" in done.stderr

@@ -57,7 +57,7 @@ def test_a_sweep_goes_on_where_it_stopped(resumed, work):
 
 
 def test_the_report_of_a_resumed_sweep_has_all_its_parts(resumed, work):
-    assert "damaged" in resumed.stdout
+    assert "perturbed" in resumed.stdout
     page = (work / "sweep/report.html").read_text(encoding="utf-8")
     for part in ("Frozen against free", "What differs in the configs", "<img", "<table", "seed", "core_guard"):
         assert part in page, part
