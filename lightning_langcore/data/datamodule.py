@@ -56,7 +56,7 @@ def check_length(
         ValueError: two of the settings exclude each other.
     """
     if mix_unit is not None and mix is None:
-        raise ValueError(f"data.mix_unit={mix_unit} scales data.mix, but there is no data.mix: set data.mix")
+        raise ValueError(f"data.mix_unit={mix_unit} scales data.mix, but there is none: set data.mix")
     if epochs is not None and mix is not None:
         raise ValueError(
             f"data.epochs={epochs} counts passes over one text: with data.mix set the length by data.num_tokens or"

@@ -67,7 +67,7 @@ def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> 
         )
     for name, weight in mix.items():
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
-            raise ValueError(f"data.mix.{name}={weight} must be a relative weight in tokens, 0 or more")
+            raise ValueError(f"data.mix.{name}={weight} must be a number (relative weight in tokens), 0 or more")
     if not any(mix.values()):
         raise ValueError(f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0")
     return _divided(mix, available)
