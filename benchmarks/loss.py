@@ -40,7 +40,7 @@ def plain(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
 
 def chunked(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
     """This project's."""
-    with LossHead(head).lent(labels):
+    with LossHead(head).installed(labels):
         return head(states)
 
 

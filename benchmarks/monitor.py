@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
 from lightning_langcore.importance.selection import random_region
-from lightning_langcore.metrics.functional import scored_mean, token_nats
+from lightning_langcore.metrics.functional import labelled_mean, token_nats
 from lightning_langcore.models.parameters import candidates, named_shapes
 
 ADAM = 50  # steps between two looks at Adam's moments, as by default
@@ -71,7 +71,7 @@ class Run:
         own = self._hook(lambda m: m.on_train_batch_start(self.trainer, self.model, batch, 0))
         nats = token_nats(self.model(input_ids=ids, use_cache=False).logits, batch["shift_labels"])
         self.model.token_nats = nats.detach()
-        loss = scored_mean(nats, batch["shift_labels"])
+        loss = labelled_mean(nats, batch["shift_labels"])
         own += self._hook(lambda m: m.on_before_backward(self.trainer, self.model, loss))
         loss.backward()
         own += self._hook(lambda m: m.on_before_optimizer_step(self.trainer, self.model, self.optimizer))

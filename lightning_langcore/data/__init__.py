@@ -1,4 +1,4 @@
-"""Text: where it comes from, how it is split, mixed, packed for training and cut into windows for scoring."""
+"""Text: sources, splits, mixing, packing for training, and windows for evaluation."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Names of the package for type checkers; at run time each is imported when it is first asked for."""
+"""Public names of the package for type checkers; at run time each name is imported on first access."""
 
 from .datamodule import TextDataModule
 from .sources.base import Conversation, ConversationSource, Document, Source, Splitter

@@ -1,4 +1,4 @@
-"""A conversation as tokens: which of them the model has to answer with, and what is cut where there are too many."""
+"""Conversations as tokens: which tokens are answers, and which tokens are cut from a conversation that is too long."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,16 +13,19 @@ from lightning_langcore.data.tokenization import encode
 TEMPLATES = ("plain", "tokenizer")
 
 
-_FRAME, _QUESTION, _ANSWER = range(3)  # what a token belongs to
+_FRAME, _QUESTION, _ANSWER = range(3)  # kinds of token; frame: added by the template
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_MARKED = "\ue000{}\ue001"  # private characters around what must stay text
+_MARKED = "\ue000{}\ue001"  # private-use characters around special tokens in the text, which must stay text
 
 
 class Encoded(NamedTuple):
     """Tokens of a conversation.
 
-    ``is_answer`` has a flag for each of ``ids``: part of an assistant's message, or the end token that closes one.
-    ``num_cut`` tokens were cut, ``num_cut_answer`` of them from answers.
+    Attributes:
+        ids: token ids.
+        is_answer: a flag for each token: part of an assistant's message, or the end token that closes one.
+        num_cut: number of tokens that were cut.
+        num_cut_answer: number of the cut tokens that belonged to answers.
     """
 
     ids: list[int]
@@ -34,28 +37,33 @@ class Encoded(NamedTuple):
 def encode_conversation(
     conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: str, max_length: int
 ) -> Encoded:
-    r"""Tokens of the whole conversation; special tokens that stand in its text are text.
+    r"""Encode a whole conversation; special tokens that occur in its text are encoded as text.
 
     ``plain`` writes begin token, question, newline, answer, end token, question, newline, answer, end token::
 
         <s> What is two and two? \n Four. </s> And three? \n Five. </s>
                                     ----------               ----------   answers
 
-    ``tokenizer`` writes it with the tokenizer's own chat template. Answers are what the template marks by
-    ``{% generation %}``; without such marks, what an assistant's message adds to the rendering before it.
+    ``tokenizer`` applies the tokenizer's own chat template. Answers are the tokens that the template marks with
+    ``{% generation %}``; without such marks, the tokens that an assistant's message adds to the rendering of the
+    messages before it.
 
-    Too long a conversation loses the middle of what was not answered with, then the template's frame, and only where
-    the answers alone are longer, their end. The first token always stays.
+    If the conversation is longer than ``max_length``, tokens are cut in this order: the middle of the questions, the
+    frame of the template, the end of the answers. The first token is always kept.
 
     Args:
-        conversation: see above.
-        tokenizer: its begin token is left out of ``plain`` where it is the end token too.
+        conversation: messages; the last one is an answer.
+        tokenizer: ``plain`` omits its begin token if that is also its end token.
         template: ``plain`` or ``tokenizer``.
-        max_length: tokens, at least 2.
+        max_length: maximum number of tokens, at least 2.
+
+    Returns:
+        The tokens, at most ``max_length`` of them.
 
     Raises:
-        ValueError: an unknown template or one that the tokenizer lacks, a length below 2, a conversation without an
-            answer, or one that the template refuses or renders so that its answers can't be told from the rest.
+        ValueError: an unknown template, a template that the tokenizer lacks, a length below 2, a conversation without
+            an answer, or a conversation that the template rejects or renders in such a way that its answers can't be
+            distinguished from the rest.
     """
     if template not in TEMPLATES:
         raise ValueError(f"data.template={template!r} is none of {', '.join(TEMPLATES)}")
@@ -85,20 +93,20 @@ def _plain(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[list
 def _fit(ids: list[int], kinds: list[int], max_length: int) -> Encoded:
     excess = max(0, len(ids) - max_length)
     questions, frame, answers = (
-        [i for i, kind in enumerate(kinds) if kind == wanted and (i > 0 or kind == _ANSWER)]
-        for wanted in (_QUESTION, _FRAME, _ANSWER)
+        [i for i, kind in enumerate(kinds) if kind == chosen and (i > 0 or kind == _ANSWER)]
+        for chosen in (_QUESTION, _FRAME, _ANSWER)
     )
     first = max(0, len(questions) - excess) // 2
     dropped = questions[first : first + excess]
     dropped += frame[: excess - len(dropped)]
     num_cut_answer = excess - len(dropped)
-    gone = {*dropped, *answers[len(answers) - num_cut_answer :]}
-    kept = [i for i in range(len(ids)) if i not in gone]
-    return Encoded([ids[i] for i in kept], [kinds[i] == _ANSWER for i in kept], len(gone), num_cut_answer)
+    cut = {*dropped, *answers[len(answers) - num_cut_answer :]}
+    kept = [i for i in range(len(ids)) if i not in cut]
+    return Encoded([ids[i] for i in kept], [kinds[i] == _ANSWER for i in kept], len(cut), num_cut_answer)
 
 
 class _Chat:
-    """The chat template of a tokenizer; ``where`` says in errors which conversation it is."""
+    """The chat template of a tokenizer; ``where`` identifies the conversation in error messages."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
         self._tokenizer = tokenizer
@@ -111,14 +119,14 @@ class _Chat:
         self._marks_answers = bool(_GENERATION.search(self._source())) and tokenizer.is_fast
 
     def encode(self, messages: Messages, max_length: int) -> tuple[list[int], list[int]]:
-        """Tokens and what they belong to; questions are told from the frame only where something must be cut."""
+        """Tokens and their kinds; questions and frame are distinguished only if tokens must be cut."""
         literal = [{**m, "content": self._special.sub(_MARKED.format(r"\g<0>"), m["content"])} for m in messages]
         if self._marks_answers and literal == list(messages):
             ids, is_answer = self._marked(messages)
         else:
             ids, is_answer = self._by_prefixes(literal)
         if not any(is_answer):
-            raise self._refusal("marks nothing in it as an answer")
+            raise self._error("marks nothing in it as an answer")
         questions = self._questions(literal, ids) if len(ids) > max_length else set()
         kinds = [_ANSWER if flag else _QUESTION if i in questions else _FRAME for i, flag in enumerate(is_answer)]
         return ids, kinds
@@ -144,10 +152,9 @@ class _Chat:
         ids, is_answer = list(found["input_ids"]), [bool(flag) for flag in found["assistant_masks"]]
         offsets, end = found["offset_mapping"], self._tokenizer.eos_token_id
         for i in range(1, len(ids)):
-            split = (
-                offsets[i][0] < offsets[i - 1][1]
-            )  # transformers marks only the first token of a text's last character
-            closing = ids[i] == end != ids[i - 1]  # the end must be learnt too where the text alone is marked
+            # transformers marks only the first token of a text's last character
+            split = offsets[i][0] < offsets[i - 1][1]
+            closing = ids[i] == end != ids[i - 1]  # the end token must be learnt even if only the text is marked
             is_answer[i] |= is_answer[i - 1] and (split or closing)
         return ids, is_answer
 
@@ -160,21 +167,22 @@ class _Chat:
             before = self._tokens(messages[:number], add_generation_prompt=True)
             through = self._tokens(messages[: number + 1])
             if ids[: len(before)] != before or ids[: len(through)] != through or len(before) >= len(through):
-                raise self._refusal("renders it so that its answers can't be told from the rest")
+                raise self._error("renders it so that its answers can't be distinguished from the rest")
             start, end = len(before), len(through)
             closed = [i for i in range(start, end) if ids[i] in self._closing]
-            end = closed[-1] + 1 if closed else end  # a newline behind the end token is frame
+            end = closed[-1] + 1 if closed else end  # a newline after the end token is frame
             is_answer[start:end] = [True] * (end - start)
         return ids, is_answer
 
     def _questions(self, messages: Messages, ids: list[int]) -> set[int]:
-        """Positions of what others than the assistant wrote: those that change with it."""
+        """Positions of the messages that the assistant did not write: the tokens that change with their content."""
         found: set[int] = set()
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 other = self._tokens([*messages[:number], {**message, "content": "x"}, *messages[number + 1 :]])
-                start = _common(ids, other)
-                end = len(ids) - min(_common(ids[::-1], other[::-1]), len(ids) - start, len(other) - start)
+                start = _common_prefix(ids, other)
+                suffix = min(_common_prefix(ids[::-1], other[::-1]), len(ids) - start, len(other) - start)
+                end = len(ids) - suffix
                 found.update(range(start, end))
         return found
 
@@ -193,11 +201,11 @@ class _Chat:
     def _try(self, render: Callable[[], Any]) -> Any:
         try:
             return render()
-        except Exception as error:  # a template is a program
+        except Exception as error:  # a template is a program and can raise anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise self._refusal(f"can't render it ({reason})") from error
+            raise self._error(f"can't render it ({reason})") from error
 
-    def _refusal(self, reason: str) -> ValueError:
+    def _error(self, reason: str) -> ValueError:
         return ValueError(
             f"{self._where}: the chat template of data.template=tokenizer {reason}: choose data.template=plain, or"
             " another conversation"
@@ -208,6 +216,6 @@ def _dicts(messages: Messages) -> list[dict[str, str]]:
     return [dict(message) for message in messages]
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens at the start are the same."""
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common prefix."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Text for a run: packed training rows of some parts, test windows of all languages."""
+"""Text of a run: packed training rows of the parts of the mix, evaluation windows of all languages."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,37 +24,42 @@ from lightning_langcore.utils.progress import track
 EVAL_SPLITS = ("validation", "test")
 
 
-def check_languages(setting: str, wanted: Sequence[str] | None, source: Source | ConversationSource) -> list[str]:
-    """The wanted languages, or all that the source has.
+def check_languages(setting: str, requested: Sequence[str] | None, source: Source | ConversationSource) -> list[str]:
+    """The requested languages.
+
+    Args:
+        setting: name of the setting, for error messages.
+        requested: language codes; ``None``: all languages of the source.
+        source: the source that must have them.
 
     Raises:
-        ValueError: an unknown or repeated one, or none at all; ``setting`` is named.
+        ValueError: an unknown or repeated language, or an empty list; the message names ``setting``.
     """
-    if wanted is None:
+    if requested is None:
         return source.languages
-    if isinstance(wanted, str):
-        raise ValueError(f"{setting}={wanted} must be a list, as in {setting}=[{wanted}]")
-    for language in wanted:
+    if isinstance(requested, str):
+        raise ValueError(f"{setting}={requested} must be a list, as in {setting}=[{requested}]")
+    for language in requested:
         if language not in source.languages:
             raise ValueError(f"{setting}: the language {language!r} is not in the data ({', '.join(source.languages)})")
-    if not wanted or len(set(wanted)) != len(wanted):
-        raise ValueError(f"{setting}={list(wanted)} must name each language once, and at least one")
-    return list(wanted)
+    if not requested or len(set(requested)) != len(requested):
+        raise ValueError(f"{setting}={list(requested)} must name each language once, and at least one")
+    return list(requested)
 
 
 def check_length(
     mix: Mapping[str, float] | None, mix_unit: int | None, epochs: int | None, window: Sequence[float]
 ) -> None:
-    """Refuse ways to say how long a run is that contradict one another.
+    """Check that the settings that define the length of a run don't contradict each other.
 
     Raises:
-        ValueError: they do.
+        ValueError: two of the settings exclude each other.
     """
     if mix_unit is not None and mix is None:
-        raise ValueError(f"data.mix_unit={mix_unit} says how long data.mix is, but there is none: give data.mix")
+        raise ValueError(f"data.mix_unit={mix_unit} scales data.mix, but there is none: set data.mix")
     if epochs is not None and mix is not None:
         raise ValueError(
-            f"data.epochs={epochs} goes through one text: with data.mix say how long with data.num_tokens or"
+            f"data.epochs={epochs} counts passes over one text: with data.mix set the length by data.num_tokens or"
             " data.mix_unit, and data.max_epochs"
         )
     if epochs is not None and tuple(window) != WHOLE:
@@ -62,10 +67,10 @@ def check_length(
 
 
 def check_on_the_fly(noise: Any, conversations: Any, epochs: int | None, num_documents: int | None) -> None:
-    """Refuse what text that is read on the fly can't have.
+    """Check that no setting is used that text read on the fly does not support.
 
     Raises:
-        ValueError: one of these is not ``None``.
+        ValueError: one of the arguments is not ``None``.
     """
     settings = {
         "noise": noise,
@@ -73,50 +78,50 @@ def check_on_the_fly(noise: Any, conversations: Any, epochs: int | None, num_doc
         "data.epochs": epochs,
         "data.num_documents": num_documents,
     }
-    beside = [name for name, value in settings.items() if value is not None]
-    if beside:
+    unsupported = [name for name, value in settings.items() if value is not None]
+    if unsupported:
         raise ValueError(
-            f"data.on_the_fly=true reads plain text as it comes, and can't honour {', '.join(beside)}: leave that out,"
-            " or set data.on_the_fly=false"
+            f"data.on_the_fly=true streams plain text and does not support {', '.join(unsupported)}: remove that"
+            " setting, or set data.on_the_fly=false"
         )
 
 
 class TextDataModule(pl.LightningDataModule):
     """Packed training rows in a seeded order, and evaluation windows per split and language.
 
-    How long a run is: ``num_tokens`` in all; or, with ``mix_unit``, so many for a weight of 1 in ``mix``; or ``epochs``
-    passes over what there is.
+    The length of a run is ``num_tokens`` in total; or, with ``mix_unit``, that many tokens per unit of weight in
+    ``mix``; or ``epochs`` passes over the documents.
 
     Args:
-        source: where the text comes from.
-        splitter: divides its documents.
-        tokenizer: of the model.
-        folder: where packed tokens are kept; they are found again by source, pool, tokenizer and number.
-        languages: to train on, in equal parts; ``None``: all.
-        eval_languages: to score; ``None``: all.
-        pool: which part of the training split: ``base``, ``locate`` or ``run``.
-        num_tokens: to train on, all parts together; rounded down to whole rows.
-        block_size: tokens a row; also the context when scoring.
-        batch_size: rows a batch and device.
-        max_epochs: how often the text may be repeated to reach ``num_tokens``.
-        num_eval_tokens: split -> tokens a language that are scored, in whole documents; ``None`` scores all.
-        seed: of the order of the rows.
-        num_workers: of the loader.
-        num_proc: processes that tokenize.
+        source: source of the text.
+        splitter: assigns the documents to splits and pools.
+        tokenizer: tokenizer of the model.
+        folder: folder of the packed tokens, which later runs with the same settings reuse.
+        languages: languages to train on, with equal shares; ``None``: all.
+        eval_languages: languages to evaluate; ``None``: all.
+        pool: pool of the training split: ``base``, ``locate`` or ``run``.
+        num_tokens: number of training tokens over all parts; rounded down to whole rows.
+        block_size: tokens per row; also the context length in evaluation.
+        batch_size: rows per batch and device.
+        max_epochs: maximum number of times the text may be repeated to reach ``num_tokens``.
+        num_eval_tokens: split -> number of tokens to evaluate per language, in whole documents; ``None``: all.
+        seed: seed of the order of the rows.
+        num_workers: number of worker processes of the loader.
+        num_proc: number of processes that tokenize.
         mix: see :func:`lightning_langcore.data.mixing.make_parts`.
-        mix_unit: tokens that a weight of 1 in ``mix`` stands for; ``None``: ``num_tokens`` are divided.
+        mix_unit: tokens per unit of weight in ``mix``; ``None``: ``num_tokens`` are divided by the weights.
         sources: further sources by name, for ``mix``.
-        general: languages that ``general`` in ``mix`` stands for; ``None``: those that it does not name.
-        conversations: for fine-tuning; without a ``mix`` they are what is trained on. Batches then have
-            ``position_ids``, which begin anew in each conversation.
-        template: how conversations are written, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`.
-        num_documents: at most so many documents are used, all parts together; ``None``: as many as needed.
+        general: languages of ``general`` in ``mix``; ``None``: all languages that ``mix`` does not name.
+        conversations: conversations for fine-tuning; without a ``mix`` the run trains on them alone. Batches then have
+            ``position_ids``, which restart at 0 in each conversation.
+        template: format of conversations, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`.
+        num_documents: maximum number of documents over all parts; ``None``: as many as needed.
         epochs: passes over the documents, instead of ``num_tokens``.
-        repetition: which documents are left out of the training text.
-        noise: what is done to some of the training documents.
-        window: the part of the run whose documents ``noise`` may hit, as shares of its tokens.
-        on_the_fly: read and tokenize while training, without a packed copy on disk; text alone, and no noise.
-        shuffle_buffer: documents of a part that are shuffled at a time, on the fly.
+        repetition: limits beyond which a training document is left out.
+        noise: noise that is put into some of the training documents.
+        window: interval of the run in which ``noise`` may change documents, as fractions 0..1 of its tokens.
+        on_the_fly: read and tokenize while training, without a packed copy on disk; plain text only, without noise.
+        shuffle_buffer: number of documents of a part that are shuffled at a time, if read on the fly.
 
     Raises:
         ValueError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs`` allows.
@@ -182,7 +187,7 @@ class TextDataModule(pl.LightningDataModule):
 
     @property
     def num_rows(self) -> int:
-        """Rows of the whole training; the text is packed for it if it is not yet."""
+        """Number of rows of the whole training; the text is packed first if necessary."""
         if self.on_the_fly:
             return self.text.num_tokens // self.block_size
         self.setup()
@@ -203,7 +208,8 @@ class TextDataModule(pl.LightningDataModule):
             if len(self._rows) < self.batch_size:
                 raise ValueError(
                     f"data.num_tokens={self.text.num_tokens} makes {len(self._rows)} rows of {self.block_size} tokens,"
-                    f" less than one batch of data.batch_size={self.batch_size}: raise the first or lower the last"
+                    f" less than one batch of data.batch_size={self.batch_size}: raise data.num_tokens or lower"
+                    " data.batch_size"
                 )
 
     @override
@@ -215,7 +221,7 @@ class TextDataModule(pl.LightningDataModule):
             return self._stream
         assert self._rows is not None
         sampler: DistributedSampler[dict[str, Any]] | None = None
-        if world_size > 1:  # Lightning's own would shuffle the order anew
+        if world_size > 1:  # Lightning's own sampler would shuffle the rows again
             ranks = {"num_replicas": world_size, "rank": rank}
             sampler = DistributedSampler(self._rows, **ranks, shuffle=False, drop_last=True)
         return ResumableLoader(
@@ -224,7 +230,7 @@ class TextDataModule(pl.LightningDataModule):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """``num_filtered``: training documents left out for their repetitions; ``num_cut``: conversations shortened."""
+        """``num_filtered``: training documents left out for repetitions; ``num_cut``: shortened conversations."""
         if self._stream is not None:
             return {"num_filtered": sum(part["filtered"] for part in self._stream.used()), "num_cut": 0}
         packed = [] if self._rows is None else self._rows.packed
@@ -232,7 +238,11 @@ class TextDataModule(pl.LightningDataModule):
         return {name: sum(getattr(rows, name) for rows in packed) for name in names}
 
     def used(self, num_batches: int, world_size: int = 1) -> list[dict[str, Any]]:
-        """What is read of each part in so many batches of every rank; on the fly, what was read until now.
+        """How much of each part is read.
+
+        Args:
+            num_batches: number of batches per rank. On the fly the result counts what was read so far instead.
+            world_size: number of ranks.
 
         Returns:
             Dicts of ``source``, ``language``, ``kind``, ``tokens``, ``epochs`` and ``documents``.
@@ -244,13 +254,14 @@ class TextDataModule(pl.LightningDataModule):
         return self.text.used(self._rows, order)
 
     def eval_loaders(self) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
-        """Split -> language -> batches, as :class:`MultilingualPerplexity` takes them; made once, kept in memory.
+        """Evaluation batches for :class:`MultilingualPerplexity`: made once and kept in memory.
 
-        Where there are conversations, the answers of held-out ones are the splits ``validation_answers`` and
-        ``test_answers``.
+        Returns:
+            Split -> language -> batches. With ``conversations``, the additional splits ``validation_answers`` and
+            ``test_answers`` hold the answers of held-out conversations.
 
         Raises:
-            ValueError: a language has no text in a split, or no end and all of it is wanted.
+            ValueError: a language has no text in a split, or all text of an endless source is requested.
         """
         if self._eval is None:
             self._eval = {}
@@ -262,30 +273,33 @@ class TextDataModule(pl.LightningDataModule):
         return self._eval
 
     def _eval_text(self, split: str, language: str) -> list[dict[str, Any]]:
-        self._refuse_endless(split, self.source)
+        self._check_finite(split, self.source)
         texts = self.splitter.texts(self.source, language, split)
-        return self._some(eval_batches(texts, self.tokenizer, self.block_size, self._amount(split)), split, language)
+        batches = eval_batches(texts, self.tokenizer, self.block_size, self._num_tokens(split))
+        return self._not_empty(batches, split, language)
 
     def _eval_answers(self, split: str, language: str) -> list[dict[str, Any]]:
         assert self.conversations is not None
-        self._refuse_endless(split, self.conversations)
+        self._check_finite(split, self.conversations)
         encode = partial(
             encode_conversation, tokenizer=self.tokenizer, template=self.text.template, max_length=self.block_size
         )
-        talks = self.splitter.choose(self.conversations.conversations(language), split)
-        return self._some(answer_batches(talks, encode, self._amount(split)), split, language)
+        held_out = self.splitter.choose(self.conversations.conversations(language), split)
+        return self._not_empty(answer_batches(held_out, encode, self._num_tokens(split)), split, language)
 
-    def _amount(self, split: str) -> int | None:
+    def _num_tokens(self, split: str) -> int | None:
         return self.num_eval_tokens.get(split)
 
-    def _refuse_endless(self, split: str, source: Source | ConversationSource) -> None:
-        if self._amount(split) is None and is_endless(source):
+    def _check_finite(self, split: str, source: Source | ConversationSource) -> None:
+        if self._num_tokens(split) is None and is_endless(source):
             raise ValueError(
-                f"data.num_eval_tokens.{split}=null scores all the text, but this source has no end: give a number"
+                f"data.num_eval_tokens.{split}=null evaluates all the text, but this source has no end: set a number"
             )
 
     @staticmethod
-    def _some(batches: list[dict[str, Any]], split: str, language: str) -> list[dict[str, Any]]:
+    def _not_empty(batches: list[dict[str, Any]], split: str, language: str) -> list[dict[str, Any]]:
         if not batches:
-            raise ValueError(f"data: no {split} documents of {language!r}: too little text, or data.splits")
+            raise ValueError(
+                f"data: no {split} documents of {language!r}: provide more text, or raise the share in data.splits"
+            )
         return batches

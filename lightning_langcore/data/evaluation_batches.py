@@ -1,4 +1,4 @@
-"""Test text as rolling windows: each document by itself, begin token first, every token scored once."""
+"""Evaluation text as rolling windows: one document at a time, begin token first, every token evaluated once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,21 +16,21 @@ Window = tuple[list[int], list[int]]
 
 
 def rolling_windows(tokens: Sequence[int], begin: int, context: int) -> list[Window]:
-    """Cut one document as lm-eval's ``loglikelihood_rolling`` does.
+    """Cut one document into windows as lm-eval's ``loglikelihood_rolling`` does.
 
-    The first window is the begin token and the text; each later one ends where the text goes on, reaches back a whole
-    context, and scores only what no window before it has scored::
+    The first window starts with the begin token. Each later window is a full context long, overlaps the window before
+    it, and has labels only for the tokens that no earlier window evaluates::
 
         context 4, tokens a b c d e f      inputs  B a b c    labels  a b c d
                                                    b c d e            . . e f
 
     Args:
-        tokens: the document's tokens without special ones.
+        tokens: tokens of the document without special tokens.
         begin: id of the begin token.
         context: length of the longest input.
 
     Returns:
-        Pairs of input ids and labels of equal length, labels -100 where nothing is scored.
+        Pairs of input ids and labels of equal length; labels are -100 at positions that are not evaluated.
 
     Raises:
         ValueError: a context below 1.
@@ -39,33 +39,33 @@ def rolling_windows(tokens: Sequence[int], begin: int, context: int) -> list[Win
         raise ValueError(f"data.block_size={context} must be at least 1")
     row = [begin, *tokens]
     windows = []
-    scored = 0
-    while scored < len(tokens):
-        end = min(scored + context, len(tokens))
+    done = 0
+    while done < len(tokens):
+        end = min(done + context, len(tokens))
         start = max(0, end - context)
-        labels = [IGNORE] * (scored - start) + list(tokens[scored:end])
+        labels = [IGNORE] * (done - start) + list(tokens[done:end])
         windows.append((row[start:end], labels))
-        scored = end
+        done = end
     return windows
 
 
 def take_tokens(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, num_tokens: int | None
 ) -> Iterator[tuple[list[int], int]]:
-    """Tokens and UTF-8 bytes of whole documents until ``num_tokens`` are reached; ``None`` takes all."""
+    """Tokens and number of UTF-8 bytes of whole documents until ``num_tokens`` are reached; ``None`` takes all."""
     total = 0
-    bytes_of: list[int] = []
+    num_bytes: list[int] = []
 
-    def watched() -> Iterator[str]:
+    def count_bytes() -> Iterator[str]:
         for text in documents:
-            bytes_of.append(len(text.encode()))
+            num_bytes.append(len(text.encode()))
             yield text
 
-    for number, tokens in enumerate(encode(watched(), tokenizer, batch_size=16)):
+    for number, tokens in enumerate(encode(count_bytes(), tokenizer, batch_size=16)):
         if num_tokens is not None and total >= num_tokens:
             return
         total += len(tokens)
-        yield tokens, bytes_of[number]
+        yield tokens, num_bytes[number]
 
 
 def eval_batches(
@@ -75,18 +75,18 @@ def eval_batches(
     num_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[dict[str, Any]]:
-    """Batches of windows, the longest first, so that little is padded.
+    """Batches of windows, sorted by length, longest first, to keep padding low.
 
     Args:
         documents: texts, taken whole until ``num_tokens`` are reached.
-        tokenizer: see :func:`rolling_windows`.
+        tokenizer: its begin token starts each document.
         context: length of the longest input.
-        num_tokens: ``None`` takes all the text.
-        batch_tokens: largest batch, in tokens with padding; at least one window.
+        num_tokens: minimum number of tokens to evaluate; ``None``: all the text.
+        batch_tokens: maximum size of a batch in tokens, padding included; a batch has at least one window.
 
     Returns:
-        Dicts of ``input_ids`` and ``shift_labels`` (B, T) int64, padded on the right, and ``num_bytes`` int: the bytes
-        of the documents whose first window is in the batch.
+        Dicts of ``input_ids`` and ``shift_labels`` (B, T) int64, padded on the right, and ``num_bytes`` int: the UTF-8
+        bytes of the documents whose first window is in the batch.
     """
     windows: list[tuple[Window, int]] = []
     for tokens, num_bytes in take_tokens(documents, tokenizer, num_tokens):
@@ -96,12 +96,12 @@ def eval_batches(
 
 
 def batches_of(windows: Iterable[tuple[Window, int]], batch_tokens: int) -> list[dict[str, Any]]:
-    """Batches as :func:`eval_batches` gives them, of windows that each bring some bytes."""
-    left = sorted(windows, key=lambda item: -len(item[0][0]))
+    """Batches in the format of :func:`eval_batches`, from pairs of a window and its number of bytes."""
+    remaining = sorted(windows, key=lambda item: -len(item[0][0]))
     batches = []
-    while left:
-        size = max(1, batch_tokens // len(left[0][0][0]))
-        chosen, left = left[:size], left[size:]
+    while remaining:
+        size = max(1, batch_tokens // len(remaining[0][0][0]))
+        chosen, remaining = remaining[:size], remaining[size:]
         batches.append(_padded(chosen))
     return batches
 
@@ -122,17 +122,17 @@ def answer_batches(
     num_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[dict[str, Any]]:
-    """Batches to score answers with, each conversation by itself; the end token that closes an answer is scored too.
+    """Batches to evaluate answers, one conversation per row; the end token that closes an answer is evaluated too.
 
     Args:
         conversations: taken whole until ``num_tokens`` tokens of answers are reached.
         encode: see :func:`pack_conversations`.
-        num_tokens: ``None`` takes all.
-        batch_tokens: largest batch, in tokens with padding; at least one conversation.
+        num_tokens: minimum number of answer tokens; ``None``: all conversations.
+        batch_tokens: maximum size of a batch in tokens, padding included; a batch has at least one conversation.
 
     Returns:
-        As :func:`eval_batches`; ``num_bytes`` are those of the answers, and where an answer
-        was cut, as large a share of them as of its tokens.
+        Dicts as of :func:`eval_batches`; ``num_bytes`` counts the bytes of the answers. If the answers of a
+        conversation were cut, their bytes are scaled by the fraction of their tokens that is left.
     """
     windows: list[tuple[Window, int]] = []
     total = 0

@@ -1,4 +1,4 @@
-"""What a run's text is made of: parts with a share of the tokens each, dealt out in a seeded order."""
+"""Parts of a run's text: each has a share of the tokens, and their rows are interleaved in a seeded order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,18 +24,18 @@ class Part(NamedTuple):
 
     @property
     def label(self) -> str:
-        """``zh``, or ``general/zh`` where the entry has another name."""
+        """``zh``, or ``general/zh`` if the name of the entry is not the language."""
         return self.language if self.name == self.language else f"{self.name}/{self.language}"
 
 
 class AvailableSources(NamedTuple):
-    """What a mix can be made of.
+    """The sources that a mix can name.
 
     Args:
-        text: the data's own source; ``languages`` narrows it.
-        languages: to train on; ``None``: all.
-        conversations: for fine-tuning.
-        general: languages that ``general`` stands for; ``None``: those that the mix does not name.
+        text: main source of the text.
+        languages: languages to train on; ``None``: all.
+        conversations: conversations for fine-tuning.
+        general: languages of ``general``; ``None``: those that the mix does not name.
         sources: further sources by name.
     """
 
@@ -47,27 +47,27 @@ class AvailableSources(NamedTuple):
 
 
 def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> list[Part]:
-    """The parts that a mix names, in its order.
+    """The parts of a mix, in the order of its entries.
 
     Args:
-        mix: entry -> weight in tokens: a language of the data, ``target`` (the languages to train on), ``general``,
-            ``conversations``, or a name of ``data.sources``; the languages of an entry share its weight equally.
-            ``None``: ``conversations`` if there are any, else ``target``.
-        available: the sources there are.
+        mix: entry -> relative weight in tokens. An entry is a language of the data, ``target`` (the languages to train
+            on), ``general``, ``conversations``, or a name of ``data.sources``; the languages of an entry share its
+            weight equally. ``None``: ``conversations`` if there are any, otherwise ``target``.
+        available: the available sources.
 
     Raises:
-        ValueError: an entry that names no source, a negative weight, or nothing left.
+        ValueError: an entry that names no source, a negative weight, or no positive weight.
     """
     if mix is None:
         return _divided({CONVERSATIONS if available.conversations else TARGET: 1}, available)
     if available.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
         raise ValueError(
-            f"data.languages={list(available.languages)} has no meaning beside this data.mix, which does not name them:"
-            f" write {TARGET} in it, or set data.languages=null"
+            f"data.languages={list(available.languages)} has no effect with this data.mix, which does not name"
+            f" {TARGET}: add {TARGET} to data.mix, or set data.languages=null"
         )
     for name, weight in mix.items():
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
-            raise ValueError(f"data.mix.{name}={weight} must be a number of tokens to others', 0 or more")
+            raise ValueError(f"data.mix.{name}={weight} must be a number (relative weight in tokens), 0 or more")
     if not any(mix.values()):
         raise ValueError(f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0")
     return _divided(mix, available)
@@ -93,7 +93,7 @@ def _divided(mix: Mapping[str, float], available: AvailableSources) -> list[Part
 def _named(
     name: str, mix: Mapping[str, float], available: AvailableSources
 ) -> tuple[Source | ConversationSource, list[str]]:
-    """The source that an entry names, and its languages."""
+    """The source and the languages of an entry."""
     further = available.sources or {}
     if name in further:
         return further[name], list(further[name].languages)
@@ -104,7 +104,7 @@ def _named(
         named = {*mix, *(target if TARGET in mix else [])}
         languages = [x for x in available.general or available.text.languages if x not in named]
         if not languages:
-            raise ValueError(f"data.mix.{GENERAL}: the mix names every language itself, so that none is left for it")
+            raise ValueError(f"data.mix.{GENERAL}: the mix names every language, so no language is left for {GENERAL}")
         return available.text, languages
     if name == CONVERSATIONS and available.conversations is not None:
         return available.conversations, list(available.languages or available.conversations.languages)
@@ -117,41 +117,45 @@ def _named(
         *([CONVERSATIONS] if available.conversations else []),
         *further,
     ]
-    raise ValueError(f"data.mix names {name!r}, which is no source: it can name {', '.join(known)}")
+    raise ValueError(f"data.mix names {name!r}, which is not a source; available sources: {', '.join(known)}")
 
 
 def numbers(shares: Sequence[float], total: int) -> list[int]:
-    """Whole numbers in the proportion of the shares that add up to ``total``: the largest remainders are rounded up."""
+    """Apportion ``total`` by shares into integers that add up to it (largest remainder method)."""
     exact = [share * total for share in shares]
     whole = [math.floor(value + 1e-9) for value in exact]
-    left = sorted(range(len(shares)), key=lambda i: (-round(exact[i] - whole[i], 9), i))
-    for i in left[: total - sum(whole)]:
+    by_remainder = sorted(range(len(shares)), key=lambda i: (-round(exact[i] - whole[i], 9), i))
+    for i in by_remainder[: total - sum(whole)]:
         whole[i] += 1
     return whole
 
 
 def interleave(
-    wanted: Sequence[int], available: Sequence[int], seed: int, windows: Sequence[tuple[int, int]] | None = None
+    num_rows: Sequence[int], available: Sequence[int], seed: int, windows: Sequence[tuple[int, int]] | None = None
 ) -> np.ndarray:
-    """Pairs of part and row for a whole run: each part's rows shuffled, beyond an epoch anew, and the parts mixed.
+    """Interleave the rows of all parts for a whole run; the rows of each part are shuffled anew in every epoch.
 
     Args:
-        wanted: rows of each part.
-        available: rows that each part has, at least one.
-        seed: of the order; the turns of a part do not depend on how often others have theirs.
-        windows: for each part two of its rows: what lies before, between and behind them stays so.
+        num_rows: number of rows to read from each part.
+        available: number of rows that each part has, at least 1.
+        seed: seed of the order; the order of one part's rows does not depend on the other parts.
+        windows: (first, end) rows of each part: rows are shuffled only among the rows before, inside and after this
+            window. ``None``: all rows of a part are shuffled together.
+
+    Returns:
+        (sum of ``num_rows``, 2) int64: pairs of part and row.
     """
     rows = []
-    for number, (count, size) in enumerate(zip(wanted, available, strict=True)):
+    for number, (count, size) in enumerate(zip(num_rows, available, strict=True)):
         rng = np.random.default_rng([seed, number])
         window = (0, size) if windows is None else windows[number]
         epochs = [_shuffled(rng, size, window) for _ in range(math.ceil(count / size))]
         chosen = np.concatenate([*epochs, np.empty(0, dtype=np.int64)])[:count]
         rows.append(np.stack([np.full(count, number), chosen], axis=1))
     order = np.concatenate(rows)
-    turns = np.random.default_rng([seed, len(rows)]).permutation(order[:, 0])
+    shuffled_parts = np.random.default_rng([seed, len(rows)]).permutation(order[:, 0])
     for number, row in enumerate(rows):
-        order[turns == number] = row  # the turns are shuffled, a part's own order stays
+        order[shuffled_parts == number] = row  # keeps the order of the rows within a part
     return order
 
 

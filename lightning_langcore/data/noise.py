@@ -1,8 +1,9 @@
-"""Noise put into single documents or conversations on purpose, to see what it does to training.
+"""Noise that is put into single documents or conversations on purpose, to measure its effect on training.
 
-Which documents are hit, and how, is decided by a hash of (seed, key, text): not by their order or the process, and
-independently of the split, which is a hash of the key alone. At one seed a higher rate hits the same documents and
-others, and bursts of every kind and length go to the same place of the same documents: doses can be compared.
+A hash of (seed, key, text) decides which documents are changed, and how. The decision depends neither on the order of
+the documents nor on the process, and is independent of the split, which is a hash of the key alone. With the same seed
+a higher rate changes the same documents and further ones, and bursts of every kind and length are inserted at the same
+place of the same documents, so that doses can be compared.
 """
 
 import hashlib
@@ -27,19 +28,24 @@ _IDEOGRAPHS = range(0x4E00, 0x9FA6)
 
 
 class Noise(Protocol):
-    """Changes some documents and says so in their tag; the others come back as the same object. Keys never change."""
+    """Changes some documents and sets their tag; other documents are returned as the same object. Keys never change."""
 
     def document(self, document: Document) -> Document:
-        """The document, or a changed one."""
+        """The document, unchanged or with noise."""
 
     def conversation(self, conversation: Conversation, donor: Conversation | None = None) -> Conversation:
-        """The conversation, or one whose last user message is changed; the donor's is in another language."""
+        """The conversation, unchanged or with noise in its last user message.
+
+        Args:
+            conversation: the conversation.
+            donor: a conversation in another language, whose last user message may replace that of ``conversation``.
+        """
 
 
 class _Units(NamedTuple):
-    """A text as what stands between its spaces; in Chinese and Japanese as single characters.
+    """Units of a text: the strings between spaces; in Chinese and Japanese single characters.
 
-    Thai and other scripts that put spaces between phrases count a phrase as a word.
+    In Thai and other scripts with spaces between phrases a phrase counts as a word.
     """
 
     matches: list[re.Match[str]]
@@ -53,12 +59,12 @@ class _Units(NamedTuple):
         return cls(list(re.finditer(r"\S+", text)), " ")
 
     def words(self, matches: Sequence[re.Match[str]] | None = None) -> list[str]:
-        """Those that are words, without the punctuation around them; in Chinese and Japanese the characters."""
+        """The units that are words, without the punctuation around them; in Chinese and Japanese the characters."""
         bare = (_bare(match[0]) for match in (self.matches if matches is None else matches))
         return [word for word in bare if word and (self.joiner or _CHARACTER.fullmatch(word))]
 
     def insert(self, text: str, gap: int, burst: Sequence[str]) -> str:
-        """Put the burst in front of a unit, or behind the last."""
+        """Insert the burst before unit number ``gap``, or after the last unit."""
         middle = self.joiner.join(burst)
         if gap < len(self.matches):
             place = self.matches[gap].start()
@@ -68,13 +74,13 @@ class _Units(NamedTuple):
 
 
 class _Burst(ABC):
-    """Puts several words in a row between two words of a text.
+    """Inserts several words in a row between two words of a text.
 
     Args:
-        rate: share of the documents that are hit, 0..1. One without words is left as it is.
-        length: words in the burst, characters in Chinese and Japanese; at least 1.
-        position: where in the document; ``random``: between any two words.
-        seed: another seed hits other documents.
+        rate: fraction of the documents that are changed, 0..1. A document without words stays unchanged.
+        length: number of words in the burst (characters in Chinese and Japanese), at least 1.
+        position: place in the document; ``random``: between any two words.
+        seed: another seed changes other documents.
 
     Raises:
         ValueError: a setting out of its range.
@@ -108,7 +114,7 @@ class _Burst(ABC):
         return document._replace(text=units.insert(document.text, gap, burst), tag=f"{self.kind}:{self.length}")
 
     def conversation(self, conversation: Conversation, donor: Conversation | None = None) -> Conversation:
-        """The burst goes into the user's last message; a donor isn't needed."""
+        """The conversation, unchanged or with a burst in the user's last message; ``donor`` is not used."""
         instruction = _instruction(conversation)
         if instruction is None:
             return conversation
@@ -117,11 +123,14 @@ class _Burst(ABC):
 
     @abstractmethod
     def _burst(self, text: str, units: _Units, gap: int, random: Random) -> list[str]:
-        """``length`` words; none where the text has nothing to make them of."""
+        """``length`` words; an empty list if the text has no words or letters to make them of."""
 
 
 class RepeatNoise(_Burst):
-    """One word of the document, ``length`` times in a row; not that before or behind the burst, so not once more."""
+    """One word of the document, ``length`` times in a row.
+
+    The word differs from its neighbours where possible, so that it does not occur ``length + 1`` times in a row.
+    """
 
     kind = "repeat"
 
@@ -129,15 +138,15 @@ class RepeatNoise(_Burst):
         words = units.words()
         if not words:
             return []
-        beside = units.words(units.matches[max(gap - 1, 0) : gap + 1])
-        return [random.choice([word for word in words if word not in beside] or words)] * self.length
+        neighbours = units.words(units.matches[max(gap - 1, 0) : gap + 1])
+        return [random.choice([word for word in words if word not in neighbours] or words)] * self.length
 
 
 class NonwordNoise(_Burst):
-    """``length`` strings that are no words of the document.
+    """``length`` strings that are not words of the document.
 
-    Their letters are drawn as often as the document has them, in its commonest script, their lengths are its words';
-    in Chinese and Japanese random ideographs strung together. Whether a short one is a word elsewhere isn't known.
+    Letters of the most common script are drawn with their frequencies in the document, lengths from the lengths of its
+    words; in Chinese and Japanese the strings are random ideographs. A short string may be a word of the language.
     """
 
     kind = "nonword"
@@ -154,14 +163,15 @@ class NonwordNoise(_Burst):
 
 
 class InstructionNoise:
-    """Spoils the user's last message of a conversation; the answer stays.
+    """Corrupts the user's last message of a conversation and keeps the answer.
 
-    ``mangled``: its words or letters shuffled, or half of it cut out. ``foreign``: the donor's instead.
+    ``mangled``: words or letters are shuffled, or half of the message is cut out. ``foreign``: the message is replaced
+    by that of the donor.
 
     Args:
-        rate: share of the conversations that are hit, 0..1. A message too short to mangle is left as it is.
-        forms: what may happen to a message, each equally often.
-        seed: another seed hits other conversations.
+        rate: fraction of the conversations that are changed, 0..1. A message too short to mangle stays unchanged.
+        forms: kinds of corruption, each equally often.
+        seed: another seed changes other conversations.
 
     Raises:
         ValueError: a setting out of its range.
@@ -176,7 +186,7 @@ class InstructionNoise:
         self.seed = seed
 
     def document(self, document: Document) -> Document:
-        """There is no instruction in a document.
+        """Not supported: a document has no instruction.
 
         Raises:
             ValueError: always.
@@ -184,10 +194,14 @@ class InstructionNoise:
         raise ValueError("noise=instruction needs conversations: use task=sft, or noise=repeat or noise=nonword")
 
     def conversation(self, conversation: Conversation, donor: Conversation | None = None) -> Conversation:
-        """The conversation, or one whose last user message is changed.
+        """The conversation, unchanged or with a corrupted last user message.
+
+        Args:
+            conversation: the conversation.
+            donor: a conversation in another language, for the form ``foreign``.
 
         Raises:
-            ValueError: a foreign instruction is due and there is no donor, or it has no user message.
+            ValueError: the form ``foreign`` was drawn, and there is no donor, or the donor has no user message.
         """
         instruction = _instruction(conversation)
         if instruction is None:
@@ -208,7 +222,7 @@ def _check_rate(rate: float) -> None:
 
 
 def _random_if_hit(document: Document, rate: float, seed: int) -> Random | None:
-    """What decides everything about a document that is hit; ``None``: it is not."""
+    """Random state of a document that is changed; ``None`` if the document stays unchanged."""
     digest = hashlib.blake2b(f"{seed}\0{document.key}\0{document.text}".encode(), digest_size=16).digest()
     hit = int.from_bytes(digest[:8], "little") / 2**64 < rate
     return Random(int.from_bytes(digest[8:], "little")) if hit else None
@@ -233,7 +247,7 @@ def _bare(word: str) -> str:
 
 
 def _letters(text: str) -> list[str]:
-    """The small letters of the commonest script, each as often as it stands in the text."""
+    """The lower-case letters of the most common script, each as often as it occurs in the text."""
     counts = Counter(c for c in text.lower() if c.isalpha())
     scripts: Counter[str] = Counter()
     for letter, count in counts.items():
@@ -243,13 +257,13 @@ def _letters(text: str) -> list[str]:
 
 
 def _script(letter: str) -> str:
-    """LATIN, CYRILLIC, HANGUL ...: names of letters begin with their script."""
+    """LATIN, CYRILLIC, HANGUL ...: the Unicode name of a letter begins with its script."""
     return unicodedata.name(letter, "").partition(" ")[0]
 
 
 def _nonword(letters: Sequence[str], length: int, known: set[str], random: Random) -> str:
     while (word := "".join(random.choices(letters, k=length))) in known:
-        length += 1  # comes to an end: some length has no word
+        length += 1  # terminates: for some length the document has no word
     return word
 
 
@@ -264,10 +278,10 @@ def _foreign(donor: Conversation | None) -> str:
 
 
 def _mangled(text: str, random: Random) -> str:
-    """The first of the ways, in random order, that changes the text; the text itself where none does."""
-    ways = [_shuffle_words, _shuffle_letters, _cut]
-    random.shuffle(ways)
-    return next((new for way in ways if (new := way(text, random)) != text), text)
+    """The text after the first operation, in random order, that changes it; unchanged if no operation does."""
+    operations = [_shuffle_words, _shuffle_letters, _cut]
+    random.shuffle(operations)
+    return next((new for operation in operations if (new := operation(text, random)) != text), text)
 
 
 def _shuffle_words(text: str, random: Random) -> str:
@@ -278,16 +292,16 @@ def _shuffle_words(text: str, random: Random) -> str:
 
 
 def _shuffle_letters(text: str, random: Random) -> str:
-    """Within each word."""
+    """Shuffle the letters within each word."""
     return re.sub(r"\S+", lambda match: "".join(random.sample(match[0], len(match[0]))), text)
 
 
 def _cut(text: str, random: Random) -> str:
-    """Half of the words, in one piece."""
+    """Cut out half of the words, in one piece."""
     matches = _Units.of(text).matches
     num_cut = len(matches) // 2
     if not num_cut:
         return text
     first = random.randrange(len(matches) - num_cut + 1)
-    behind = matches[first + num_cut].start() if first + num_cut < len(matches) else len(text)
-    return (text[: matches[first].start()] + text[behind:]).rstrip()
+    end = matches[first + num_cut].start() if first + num_cut < len(matches) else len(text)
+    return (text[: matches[first].start()] + text[end:]).rstrip()

@@ -1,4 +1,4 @@
-"""Documents to tokens, in this process or in several."""
+"""Tokenization of documents, in this process or in several."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -8,20 +8,20 @@ from transformers import PreTrainedTokenizerBase
 _BATCH = 256
 
 
-_CHUNK = 8192  # documents that each process gets at a time
+_CHUNK = 8192  # documents per process at a time
 
 
 def encode(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH, num_proc: int = 1
 ) -> Iterator[list[int]]:
-    """Each document's tokens, without special ones, in their order; a ``</s>`` that stands in the text is text.
+    """Tokens of each document, in order, without special tokens; a ``</s>`` in the text is encoded as text.
 
     Args:
         documents: texts.
-        tokenizer: see above.
-        batch_size: documents that are read and tokenized at a time.
-        num_proc: processes that tokenize, through ``datasets.map``; each holds up to 8192 documents. With 1 it is done
-            here, in the tokenizer's own threads.
+        tokenizer: tokenizer of the model.
+        batch_size: number of documents that are read and tokenized at a time.
+        num_proc: number of processes that tokenize, through ``datasets.map``; each holds up to 8192 documents. With 1
+            this process tokenizes, in the tokenizer's own threads.
     """
     documents = iter(documents)
     if num_proc > 1:
@@ -38,7 +38,7 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
 def _encode_in_processes(
     documents: Iterator[str], tokenizer: PreTrainedTokenizerBase, batch_size: int, num_proc: int
 ) -> Iterator[list[int]]:
-    import datasets  # a second of import that only this way needs
+    import datasets  # imported here because it takes a second
 
     def tokenize(texts: list[str]) -> dict[str, list[list[int]]]:
         return {"ids": _token_ids(texts, tokenizer)}
@@ -52,7 +52,7 @@ def _encode_in_processes(
             batched=True,
             batch_size=batch_size,
             num_proc=min(num_proc, len(chunk)),
-            new_fingerprint="tokens",  # in memory, never looked up: hashing the tokenizer would cost more
+            new_fingerprint="tokens",  # the result is never cached; by default datasets would hash the tokenizer
         )
         for batch in rows.iter(batch_size):
             yield from batch["ids"]

@@ -1,4 +1,4 @@
-"""The training text of a run: each part packed once and found again, and how much of it is read."""
+"""The training text of a run: each part is packed once and reused; and how much of each part is read."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from lightning_langcore.data.mixing import Part, interleave, numbers
 from lightning_langcore.data.noise import InstructionNoise, Noise
 from lightning_langcore.data.packing.conversations import PackedConversations, pack_conversations
 from lightning_langcore.data.packing.dataset import Packed, PackedRows
-from lightning_langcore.data.packing.documents import Repetition, pack, within
+from lightning_langcore.data.packing.documents import Repetition, in_window, pack
 from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
 from lightning_langcore.utils.progress import say
@@ -51,7 +51,7 @@ class TrainingText:
         """One part on disk, packed if it is missing.
 
         Raises:
-            ValueError: passes over a source without an end, or text that can't be read.
+            ValueError: ``epochs`` over an endless source, or text that can't be read.
         """
         part = self.parts[number]
         limit = self._limit(number)
@@ -60,8 +60,7 @@ class TrainingText:
             num_tokens = math.ceil(self.num_tokens * part.share / self.block_size) * self.block_size
         elif limit is None and is_endless(part.source):
             raise ValueError(
-                f"data.epochs={self.epochs} goes through all the text, but this source has no end: give"
-                " data.num_documents"
+                f"data.epochs={self.epochs} reads all the text, but this source has no end: set data.num_documents"
             )
         folder = self.folder / f"{part.language}-{self._key(part, num_tokens, limit)}"
         if part.kind == "conversations":
@@ -79,45 +78,45 @@ class TrainingText:
         )
 
     def rows(self, positions: bool) -> PackedRows:
-        """All rows of the run in their order; ``positions`` as in :class:`PackedRows`.
+        """All rows of the run in order; for ``positions`` see :class:`PackedRows`.
 
         Raises:
-            ValueError: too little text for a row, or for as many tokens without repeating it too often.
+            ValueError: too little text for a row, or more tokens than ``max_epochs`` allows.
         """
         packed = [self.pack(number) for number in range(len(self.parts))]
-        self._tell(packed)
+        self._report_skipped(packed)
         available = [rows.num_rows(self.block_size) for rows in packed]
         for part, has in zip(self.parts, available, strict=True):
             if has == 0:
                 raise ValueError(
                     f"data: the documents of {part.label!r} (pool {self.pool}) do not fill one row of"
-                    f" data.block_size={self.block_size} tokens{self._narrowed()}: bring more text or lower"
+                    f" data.block_size={self.block_size} tokens{self._active_limits()}: provide more text or lower"
                     " data.block_size"
                 )
-        wanted = self._wanted(packed, available)
+        num_rows = self._num_rows(packed, available)
         windows = None
         if self.noise is not None and self.window != WHOLE:
-            self._check_window(wanted, available)
-            windows = [self._noisy(rows, wants) for rows, wants in zip(packed, wanted, strict=True)]
-        order = interleave(wanted, available, self.seed, windows)
+            self._check_window(num_rows, available)
+            windows = [self._noise_window(rows, count) for rows, count in zip(packed, num_rows, strict=True)]
+        order = interleave(num_rows, available, self.seed, windows)
         return PackedRows(packed, self.parts, order, self.block_size, positions)
 
-    def _check_window(self, wanted: Sequence[int], available: Sequence[int]) -> None:
-        for part, wants, has in zip(self.parts, wanted, available, strict=True):
-            if wants > has:
+    def _check_window(self, num_rows: Sequence[int], available: Sequence[int]) -> None:
+        for part, count, has in zip(self.parts, num_rows, available, strict=True):
+            if count > has:
                 raise ValueError(
                     f"noise.window={list(self.window)} needs text that is read once, but {part.label!r} is read"
-                    f" {wants / has:.2f} times: bring more text, lower data.num_tokens, or set noise.window=[0,1]"
+                    f" {count / has:.2f} times: provide more text, lower data.num_tokens, or set noise.window=[0,1]"
                 )
 
-    def _noisy(self, rows: Packed, wanted: int) -> tuple[int, int]:
-        """The first row in which there may be noise, and the first behind it."""
-        first, last = (share * wanted for share in self.window)
+    def _noise_window(self, rows: Packed, num_rows: int) -> tuple[int, int]:
+        """The first row that may contain noise, and the first row after the last such row."""
+        first, last = (share * num_rows for share in self.window)
         tagged = rows.rows_with_tags(self.block_size)
         return math.floor(first), min(max([math.ceil(last), *(tagged + 1)]), rows.num_rows(self.block_size))
 
     def stream(self, batch_size: int, rank: int, world_size: int, shuffle_buffer: int) -> StreamedBlocks:
-        """The same parts, filtered the same way, read while the run goes on, without a copy on disk."""
+        """The same parts with the same filter, read during training, without a copy on disk."""
         keep = None if self.repetition is None else self.repetition.allows
         return StreamedBlocks(
             self.parts, self.splitter, self.pool, self.tokenizer, self.block_size, batch_size,
@@ -125,61 +124,66 @@ class TrainingText:
         )  # fmt: skip
 
     def used(self, rows: PackedRows, order: np.ndarray) -> list[dict[str, Any]]:
-        """What these pairs of part and row amount to, part by part: ``tokens``, ``epochs`` and ``documents``."""
+        """``tokens``, ``epochs`` and ``documents`` of each part among pairs of part and row.
+
+        Args:
+            rows: the rows of the run.
+            order: (N, 2) int64, pairs of part and row.
+        """
         found = []
         for number, (part, packed) in enumerate(zip(self.parts, rows.packed, strict=True)):
             own = order[order[:, 0] == number, 1]
             about = {"source": part.name, "language": part.language, "kind": part.kind}
             amount = {
-                "tokens": round(len(own) * packed.tokens_a_row(self.block_size)),
+                "tokens": round(len(own) * packed.tokens_per_row(self.block_size)),
                 "epochs": len(own) / packed.num_rows(self.block_size),
                 "documents": packed.num_documents(own, self.block_size),
             }
             found.append(about | amount)
         return found
 
-    def _narrowed(self) -> str:
+    def _active_limits(self) -> str:
         limits = {"data.num_documents": self.num_documents, "data.repetition": self.repetition}
-        told = ", ".join(name for name, value in limits.items() if value is not None)
-        return f" (with {told})" if told else ""
+        active = ", ".join(name for name, value in limits.items() if value is not None)
+        return f" (with {active})" if active else ""
 
     def _limit(self, number: int) -> int | None:
         if self.num_documents is None:
             return None
         return numbers([part.share for part in self.parts], self.num_documents)[number]
 
-    def _wanted(self, packed: Sequence[Packed], available: Sequence[int]) -> list[int]:
-        """Rows of each part."""
+    def _num_rows(self, packed: Sequence[Packed], available: Sequence[int]) -> list[int]:
+        """Number of rows to read from each part."""
         if self.epochs is not None:
             return [self.epochs * has for has in available]
-        sizes = [rows.tokens_a_row(self.block_size) for rows in packed]
+        sizes = [rows.tokens_per_row(self.block_size) for rows in packed]
         shares = [part.share / size for part, size in zip(self.parts, sizes, strict=True)]
-        wanted = numbers([share / sum(shares) for share in shares], int(self.num_tokens * sum(shares)))
-        for part, size, has, wants in zip(self.parts, sizes, available, wanted, strict=True):
-            self._check_amount(part, size, has, wants)
-        return wanted
+        num_rows = numbers([share / sum(shares) for share in shares], int(self.num_tokens * sum(shares)))
+        for part, size, has, count in zip(self.parts, sizes, available, num_rows, strict=True):
+            self._check_amount(part, size, has, count)
+        return num_rows
 
-    def _check_amount(self, part: Part, size: float, available: int, wanted: int) -> None:
+    def _check_amount(self, part: Part, size: float, available: int, num_rows: int) -> None:
         what = f"{part.label!r} (pool {self.pool})"
-        if wanted == 0:
+        if num_rows == 0:
             raise ValueError(
                 f"data.num_tokens={self.num_tokens} leaves less than a row of {self.block_size} tokens for {what}"
             )
-        if wanted > math.ceil(available * self.max_epochs):
+        if num_rows > math.ceil(available * self.max_epochs):
             raise ValueError(
-                f"data.num_tokens={self.num_tokens} is {wanted / available:.2f} epochs of {what}, which has"
-                f" {round(available * size)} tokens: lower data.num_tokens, bring more text, or allow it with"
-                f" data.max_epochs={math.ceil(wanted / available)}"
+                f"data.num_tokens={self.num_tokens} is {num_rows / available:.2f} epochs of {what}, which has"
+                f" {round(available * size)} tokens: lower data.num_tokens, provide more text, or allow it with"
+                f" data.max_epochs={math.ceil(num_rows / available)}"
             )
 
-    def _tell(self, packed: Sequence[Packed]) -> None:
-        """Say what was left out or cut."""
+    def _report_skipped(self, packed: Sequence[Packed]) -> None:
+        """Print the numbers of documents that were left out and of conversations that were cut."""
         for part, rows in zip(self.parts, packed, strict=True):
             if rows.num_filtered:
                 say(
-                    f"{part.label}: {rows.num_filtered} document(s) left out, for they repeat a span of tokens"
+                    f"{part.label}: {rows.num_filtered} document(s) left out because they repeat a span of tokens"
                     f" {self.repetition.max_repeats if self.repetition else 0} times or more (data.repetition); they"
-                    f" are named in {rows.folder / 'filtered.jsonl'}"
+                    f" are listed in {rows.folder / 'filtered.jsonl'}"
                 )
             if rows.num_cut:
                 say(f"{part.label}: {rows.num_cut} conversation(s) cut to data.block_size={self.block_size} tokens")
@@ -188,31 +192,31 @@ class TrainingText:
         self, part: Part, folder: Path, num_tokens: int | None, limit: int | None
     ) -> PackedConversations:
         source = cast(ConversationSource, part.source)
-        plain = partial(
+        encode_one = partial(
             encode_conversation, tokenizer=self.tokenizer, template=self.template, max_length=self.block_size
         )
         done = 0
 
-        def encode(talk: Conversation) -> Encoded:
+        def encode(conversation: Conversation) -> Encoded:
             nonlocal done
-            encoded = plain(talk)
+            encoded = encode_one(conversation)
             done += len(encoded.ids)
             return encoded
 
-        def talks() -> Iterator[Conversation]:
+        def conversations() -> Iterator[Conversation]:
             chosen = islice(self.splitter.choose(source.conversations(part.language), self.pool), limit)
             if self.noise is None:
                 yield from chosen
                 return
             donors = chain(self._donors(source, part.language), repeat(None))
-            for talk, donor in zip(chosen, donors, strict=False):
-                inside = within(self.window, done, num_tokens)
-                yield self.noise.conversation(talk, donor) if inside else talk
+            for conversation, donor in zip(chosen, donors, strict=False):
+                inside = in_window(self.window, done, num_tokens)
+                yield self.noise.conversation(conversation, donor) if inside else conversation
 
-        return pack_conversations(talks(), encode, folder, num_tokens, self.block_size)
+        return pack_conversations(conversations(), encode, folder, num_tokens, self.block_size)
 
     def _donors(self, source: ConversationSource, language: str) -> Iterator[Conversation]:
-        """Conversations of the next language, again and again: one further on, for sources may be parallel."""
+        """Conversations of the next language, cyclically; the first is dropped because sources may be parallel."""
         other = source.languages[(source.languages.index(language) + 1) % len(source.languages)]
         while other != language:
             donor = None

@@ -1,1 +1,1 @@
-"""Perplexity, bits per byte and what they are made of: tensors in, numbers out."""
+"""Perplexity, bits per byte and the losses that they are computed from: functions from tensors to numbers."""

@@ -1,4 +1,4 @@
-"""Unigram and trigram models of the same tokens: what a base model must beat to be worth damaging."""
+"""Unigram and trigram models of the same tokens: baselines that a base model must beat to be worth perturbing."""
 
 import math
 from collections import Counter, defaultdict
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 class Unigram:
-    """Relative frequencies, one added to each count.
+    """Relative frequencies with add-one smoothing.
 
     Args:
         rows: documents as tokens.
-        vocab_size: tokens there are.
+        vocab_size: size of the vocabulary.
     """
 
     def __init__(self, rows: Iterable[Sequence[int]], vocab_size: int) -> None:
@@ -23,12 +23,12 @@ class Unigram:
 
 
 class KneserNeyTrigram:
-    """Interpolated Kneser-Ney with one discount an order, n1 / (n1 + 2 n2) (Chen & Goodman 1998, section 3).
+    """Interpolated Kneser-Ney with one discount per order, n1 / (n1 + 2 n2) (Chen & Goodman 1998, section 3).
 
     Args:
         rows: documents as tokens.
-        vocab_size: tokens there are.
-        begin: token before each document.
+        vocab_size: size of the vocabulary.
+        begin: begin token, put before each document.
     """
 
     def __init__(self, rows: Iterable[Sequence[int]], vocab_size: int, begin: int) -> None:

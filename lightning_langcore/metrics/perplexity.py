@@ -1,7 +1,7 @@
-"""Perplexity and bits per byte as torchmetrics: sums first, the exponential last.
+"""Perplexity and bits per byte as torchmetrics: they accumulate sums and apply the exponential in ``compute``.
 
 Shapes: B sequences, T positions, V vocabulary. ``shift_labels_BT[b, t]`` is the token that FOLLOWS position t (the
-name is that of transformers), -100 where nothing is scored.
+name is that of transformers), -100 at positions that are not evaluated.
 """
 
 import math
@@ -16,7 +16,7 @@ from lightning_langcore.metrics.functional import next_token_nats
 
 
 class _TextLikelihood(Metric):
-    """Sums of nats (float64), tokens and bytes (int64); subclasses say what is added and what to make of it."""
+    """Sums of nats (float64), tokens and bytes (int64); subclasses define ``update`` and ``compute``."""
 
     is_differentiable = False
     full_state_update = False
@@ -31,7 +31,7 @@ class _TextLikelihood(Metric):
         self.add_state("num_bytes", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable, exclude_state: Any = "") -> "_TextLikelihood":
-        """Move with the module, but stay float64 and int64 when it is cast, as Lightning's bf16-true does."""
+        """Move with the module, but stay float64 and int64 when the module is cast, as Lightning's bf16-true does."""
 
         def move_only(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -46,12 +46,12 @@ class _OfLogits(_TextLikelihood):
         """Add a batch.
 
         Args:
-            logits_BTV: of any floating type.
-            shift_labels_BT: see the head of the module.
-            num_bytes: UTF-8 bytes of the text whose tokens this batch scores; each byte once over all batches.
+            logits_BTV: logits of any floating type.
+            shift_labels_BT: int64, the token after each position; -100 at positions that are not evaluated.
+            num_bytes: UTF-8 bytes of the text that this batch evaluates; each byte counts once over all batches.
 
         Raises:
-            ValueError: the shapes don't fit.
+            ValueError: the shapes don't match.
         """
         nats, tokens = next_token_nats(logits_BTV, shift_labels_BT)
         self.nats += nats
@@ -60,11 +60,10 @@ class _OfLogits(_TextLikelihood):
 
 
 class Perplexity(_OfLogits):
-    r""":math:`\exp(\text{nats} / \text{tokens})` over everything seen, on all ranks.
+    r""":math:`\exp(\text{nats} / \text{tokens})` over all batches of all ranks.
 
-    Unlike ``torchmetrics.text.Perplexity`` the sums are float64 and int64 and survive a module that is cast to
-    bfloat16, and the softmax is float32 whatever the logits. ``inf`` where the mean loss exceeds 709 nats; NaN before
-    the first token.
+    Unlike in ``torchmetrics.text.Perplexity`` the sums stay float64 and int64 if the module is cast to bfloat16, and
+    the softmax is float32 for logits of any type. ``inf`` if the mean loss exceeds 709 nats; NaN without tokens.
 
     Example::
 
@@ -81,7 +80,7 @@ class Perplexity(_OfLogits):
 
 
 class BitsPerByte(_OfLogits):
-    r""":math:`\text{nats} / (\ln 2 \cdot \text{bytes})`; unlike perplexity comparable over languages and tokenizers."""
+    r""":math:`\text{nats} / (\ln 2 \cdot \text{bytes})`; comparable across languages and tokenizers."""
 
     higher_is_better = False
 
@@ -91,7 +90,7 @@ class BitsPerByte(_OfLogits):
 
 
 class TextLoss(_TextLikelihood):
-    """All figures of a text at once, as the rows of ``perplexity.csv`` hold them, from nats made anywhere."""
+    """All metrics of a text at once, as in the rows of ``perplexity.csv``, from nats that the caller computes."""
 
     higher_is_better = False
 
@@ -99,9 +98,9 @@ class TextLoss(_TextLikelihood):
         """Add a batch.
 
         Args:
-            nats: their sum over the scored tokens, a scalar.
-            num_tokens: how many were scored.
-            num_bytes: as of :class:`Perplexity`.
+            nats: sum of nats over the evaluated tokens, a scalar.
+            num_tokens: number of evaluated tokens.
+            num_bytes: see :class:`Perplexity`.
         """
         self.nats += nats
         self.num_tokens += num_tokens

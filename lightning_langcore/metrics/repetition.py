@@ -1,8 +1,8 @@
-"""How often a span of tokens stands one after the other: the sign of text that is no text; plain numpy.
+"""Number of consecutive copies of a span of tokens, a sign of text that is not natural language; plain numpy.
 
-OLMo 2 (2501.00656, its filter for loss spikes) calls a document bad where a span of 1 to 13 tokens, the period, is
-repeated 32 or more times in a row. With period p the tokens repeat where x[i + p] == x[i]; r such places in a row are
-r + p tokens, which are r // p + 1 whole spans.
+The filter of OLMo 2 against loss spikes (2501.00656) removes a document in which a span of 1 to 13 tokens is repeated
+32 or more times in a row; the length of the span is the period. With period p the tokens repeat where
+x[i + p] == x[i]; r such positions in a row are r + p tokens, which are r // p + 1 whole spans.
 """
 
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ import numpy as np
 
 
 class Repeat(NamedTuple):
-    """A span and its copies.
+    """A span and its consecutive copies.
 
     Attributes:
-        count: how often the span stands one after the other; 1: nothing repeats.
-        period: its length in tokens.
-        start: where the first copy begins.
+        count: number of consecutive copies; 1: nothing repeats.
+        period: length of the span in tokens.
+        start: position of the first token of the first copy.
     """
 
     count: int  # type: ignore[assignment]  # hides tuple.count
@@ -25,17 +25,17 @@ class Repeat(NamedTuple):
 
 
 def longest_repeat(tokens: Any, max_period: int = 13) -> Repeat:
-    """The span that is repeated most often in a row; of equals the shortest, then the first.
+    """The span with the most consecutive copies; among equals the shortest, then the first.
 
-    About 25 µs for 128 tokens, 35 µs for 1024, 0.5 to 4 ms for 100 000, by how many are equal.
-    Memory: ``max_period`` bytes a token.
+    Takes about 25 µs for 128 tokens, 35 µs for 1024, and 0.5 to 4 ms for 100 000, depending on the number of
+    repetitions. Memory: ``max_period`` bytes per token.
 
     Args:
         tokens: array-like (T,), ids or words; a tensor must be on the CPU.
-        max_period: longest span that is looked for, at least 1.
+        max_period: maximum length of a span, at least 1.
 
     Raises:
-        ValueError: ``max_period`` below 1, or not one row.
+        ValueError: ``max_period`` below 1, or tokens of another shape than (T,).
     """
     tokens = np.asarray(tokens)
     if tokens.ndim != 1:
@@ -50,10 +50,10 @@ def longest_repeat(tokens: Any, max_period: int = 13) -> Repeat:
 def repeat_counts(rows_BT: Any, max_period: int = 13) -> np.ndarray:
     """``longest_repeat(row, max_period).count`` of each row: int64 (B,).
 
-    8 rows of 128 tokens take 50 µs, a quarter of what a loop over them takes.
+    8 rows of 128 tokens take 50 µs, a quarter of the time of a loop over the rows.
 
     Args:
-        rows_BT: array-like; a tensor must be on the CPU.
+        rows_BT: array-like (B, T); a tensor must be on the CPU.
         max_period: see :func:`longest_repeat`.
 
     Raises:
@@ -76,7 +76,7 @@ def _repeats(rows_BT: np.ndarray, max_period: int) -> tuple[np.ndarray, np.ndarr
     equal = flat[1:].reshape(num_periods, num_rows, length)
     for period in range(1, num_periods + 1):
         np.equal(rows_BT[:, period:], rows_BT[:, :-period], out=equal[period - 1, :, :-period])
-    # the last place of a row is never set, so every run ends in its row
+    # the last position of a row is never set, so no run of repetitions crosses a row
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     firsts, lengths = edges[::2], edges[1::2] - edges[::2]
     periods = firsts // max(rows_BT.size, 1) + 1

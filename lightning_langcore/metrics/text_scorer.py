@@ -1,4 +1,4 @@
-"""Score batches of text with a model, without holding all logits where the head allows it."""
+"""Evaluation of batches of text with a model, without all logits in memory if the head allows it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from lightning_langcore.metrics.perplexity import TextLoss
 Batch = Mapping[str, Any]
 
 BATCH_TOKENS = 4096
-"""Tokens, padding among them, of an evaluated batch; at least one window."""
+"""Maximum number of tokens of an evaluated batch, padding included; a batch has at least one window."""
 
 
 class TextScorer:
-    """Adds batches to a metric, without ever holding all their logits if the model's head allows it.
+    """Adds batches to a metric, without all their logits in memory if the head of the model allows it.
 
     Args:
-        module: a model, or what holds one; in evaluation mode.
-        forward: input ids (B, T) -> logits (B, T, V), as they are or as ``.logits``.
+        module: a model, or a module that contains one; in evaluation mode.
+        forward: input ids (B, T) -> logits (B, T, V), as a tensor or as the attribute ``logits``.
     """
 
     def __init__(self, module: nn.Module, forward: Callable[[Tensor], Any]) -> None:
@@ -29,16 +29,16 @@ class TextScorer:
         self._head = loss_head(module, self._logits)
 
     def __call__(self, metric: TextLoss, batch: Batch) -> None:
-        """Add a batch, as :class:`MultilingualPerplexity` describes it.
+        """Add a batch in the format that :class:`MultilingualPerplexity` documents.
 
         Raises:
-            ValueError: the batch has no labels, or they don't fit.
+            ValueError: the batch has no labels, or labels whose shape does not match.
         """
         labels = shift_labels(batch)
         if self._head is None:
             nats, num_tokens = next_token_nats(self._logits(batch["input_ids"]), labels)
         else:
-            with self._head.lent(labels):
+            with self._head.installed(labels):
                 self._logits(batch["input_ids"])
             nats, num_tokens = self._head.nats.double().sum(), (labels != IGNORE).sum()
         metric.update(nats, num_tokens, batch.get("num_bytes", 0))
@@ -49,7 +49,7 @@ class TextScorer:
 
 
 def shift_labels(batch: Batch) -> Tensor:
-    """The token after each position (B, T), -100 where nothing is scored.
+    """The token after each position (B, T), -100 at positions that are not evaluated.
 
     Raises:
         ValueError: the batch has no labels.
@@ -58,4 +58,4 @@ def shift_labels(batch: Batch) -> Tensor:
         return batch["shift_labels"]
     if "labels" in batch:
         return F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
-    raise ValueError(f"a batch to score needs shift_labels or labels; it has {sorted(batch)}")
+    raise ValueError(f"a batch to evaluate needs shift_labels or labels; it has {sorted(batch)}")

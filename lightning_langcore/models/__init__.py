@@ -1,1 +1,1 @@
-"""Causal language models and their parameters: load, make, name, shard, read from disk."""
+"""Causal language models and their parameters: loading, creation, names, sharding, reading from disk."""

@@ -1,4 +1,4 @@
-"""A new tokenizer and a LLaMA with fresh weights."""
+"""A new tokenizer and a LLaMA with newly initialized weights."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,14 +14,14 @@ from transformers import (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer: any text can be written in it, nothing is unknown.
+    """Train a byte-level BPE tokenizer, which can encode any text without unknown tokens.
 
     Args:
         texts: documents.
-        vocab_size: with the 256 bytes and the three special tokens ``<s>``, ``</s>``, ``<pad>``.
+        vocab_size: size of the vocabulary, with the 256 bytes and the special tokens ``<s>``, ``</s>``, ``<pad>``.
 
     Raises:
-        ValueError: the vocabulary does not even hold the bytes.
+        ValueError: a vocabulary below 259 tokens.
     """
     if vocab_size < 259:
         raise ValueError(f"model.vocab_size={vocab_size} is too small: 256 bytes and 3 special tokens need 259")
@@ -45,12 +45,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def new_llama(config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
-    """A LLaMA with fresh float32 weights, the same for the same seed.
+    """A LLaMA with newly initialized float32 weights, which depend on the seed alone.
 
     Args:
-        config: fields of ``transformers.LlamaConfig``; the vocabulary and its special tokens come from the tokenizer.
-        tokenizer: see above.
-        seed: of the weights; the global random state is left as it was.
+        config: fields of ``transformers.LlamaConfig``, without the vocabulary size and the special tokens.
+        tokenizer: defines the vocabulary size and the special tokens.
+        seed: seed of the weights; the global random state stays unchanged.
     """
     full = LlamaConfig(
         **config,

@@ -1,4 +1,4 @@
-"""FSDP2: a model sharded over ranks, without any rank that ever holds the whole of it."""
+"""FSDP2: a model sharded over ranks; no rank ever holds the whole model."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from lightning_langcore.models.safetensors_reader import Weights
 
 
 def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
-    """A model as :func:`~lightning_langcore.models.loading.load_model` loads it, its parameters on the meta device.
+    """A model like that of :func:`~lightning_langcore.models.loading.load_model`, with parameters on the meta device.
 
     Args:
-        path: folder saved by ``save_pretrained``, from which :func:`shard_` will read.
+        path: folder saved by ``save_pretrained``; :func:`shard_` reads the weights from it.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         attention: transformers' ``attn_implementation``.
 
@@ -31,17 +31,17 @@ def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa
 
 
 def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """FSDP2: each layer, then what is left, sharded over the mesh; in place, the names stay.
+    """Shard each layer, then the remaining parameters, over the mesh with FSDP2; in place, parameter names stay.
 
-    Parameters on the meta device are then filled from the files that the model was named after: each rank reads its own
+    Parameters on the meta device are then filled from the files at ``model.name_or_path``: each rank reads its own
     rows, and no rank ever holds the whole model.
 
     Args:
-        model: on the CPU, or on the meta device as :func:`empty_model` makes it.
-        mesh: Lightning's, with the dimensions ``data_parallel`` and ``tensor_parallel``.
+        model: a model on the CPU, or on the meta device as of :func:`empty_model`.
+        mesh: mesh of Lightning, with the dimensions ``data_parallel`` and ``tensor_parallel``.
 
     Raises:
-        ValueError: tensor parallel is asked for; a parameter is not in the files, or in another shape.
+        ValueError: a tensor-parallel size other than 1; a parameter that is not in the files, or has another shape.
     """
     if mesh["tensor_parallel"].size() != 1:
         raise ValueError(
@@ -58,7 +58,7 @@ def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:
 
 
 def full_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The whole weights on the CPU of rank 0, nothing on the others; all ranks must ask for it together."""
+    """All weights, unsharded, on the CPU of rank 0; empty on other ranks. Collective: all ranks must call it."""
     state: Any = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     return state
 
@@ -76,5 +76,5 @@ def _fill(model: PreTrainedModel, mesh: DeviceMesh) -> None:
                 f"model.path={model.name_or_path}: its files do not hold {name} in shape {tuple(parameter.shape)}: load"
                 " the model once on one device and save it with save_pretrained"
             )
-        here = sharding.box(parameter)
-        sharding.local(parameter).copy_(stored.part(name, here.start, here.shape))
+        box = sharding.box(parameter)
+        sharding.local(parameter).copy_(stored.part(name, box.start, box.shape))

@@ -26,8 +26,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
     """Load a causal model by hub id or local folder, in train mode.
 
-    Safetensors only and no code from the repository. transformers would load in the checkpoint's own type; here the
-    weights are float32 unless told, for a bfloat16 weight does not move at small learning rates.
+    Reads safetensors only and runs no code from the repository. By default weights are float32, not the type of the
+    checkpoint as in transformers, because a bfloat16 weight does not change at small learning rates.
 
     Args:
         path: hub id, or a folder saved by ``save_pretrained``.
@@ -36,11 +36,11 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
 
     Raises:
         ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken or quantized ones; a
-            config that transformers does not know; an attention that needs what is not there.
+            config that transformers does not know; an attention implementation that is not installed.
     """
     check(path, dtype)
-    silent = hub_probe.silence("models", path)
-    _check_unquantized(path, silent)
+    unreachable = hub_probe.why_unreachable("models", path)
+    _check_unquantized(path, unreachable)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -49,11 +49,11 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             trust_remote_code=False,
             attn_implementation=attention,
             output_loading_info=True,
-            local_files_only=silent is not None,
+            local_files_only=unreachable is not None,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(
-            f"model.path={path}: can't load it ({hub_probe.reason(error, silent)}): give a hub id that you can"
+            f"model.path={path}: can't load it ({hub_probe.reason(error, unreachable)}): give a hub id that you can"
             " reach, or a folder with config.json and *.safetensors"
         ) from error
     model, info = loaded
@@ -67,27 +67,27 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
 
 
 def load_config(path: str | Path) -> PreTrainedConfig:
-    """The config of a model by hub id or local folder; no weights need be there.
+    """The config of a model by hub id or local folder, with or without weights.
 
     Raises:
-        ValueError: there is none, one that transformers does not know, or one of quantized weights.
+        ValueError: no config, a config that transformers does not know, or a config of quantized weights.
     """
     check_local(path)
-    silent = hub_probe.silence("models", path)
-    _check_unquantized(path, silent)
+    unreachable = hub_probe.why_unreachable("models", path)
+    _check_unquantized(path, unreachable)
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=silent is not None)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=unreachable is not None)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={path}: can't read its config ({hub_probe.reason(error, silent)}): give a folder with"
+            f"model.path={path}: can't read its config ({hub_probe.reason(error, unreachable)}): give a folder with"
             " config.json, or a hub id that you can reach"
         ) from error
 
 
 def model_without_weights(config: PreTrainedConfig, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
-    """A model with its parameters on the meta device: names and shapes, but no memory; it can't run.
+    """A model with its parameters on the meta device: it has names and shapes but no weights, and can't run.
 
-    Its buffers are there as ever, for no file holds those of the positions.
+    Its buffers are materialized, because files of weights don't hold the buffers of the position embeddings.
 
     Args:
         config: see :func:`load_config`.
@@ -102,11 +102,11 @@ def model_without_weights(config: PreTrainedConfig, dtype: str = "float32", atte
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """Modules made inside have parameters without memory."""
+    """Modules created inside the block have parameters on the meta device."""
     register = nn.Module.register_parameter
 
     def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and not parameter.is_meta:  # a tied one is there already
+        if parameter is not None and not parameter.is_meta:  # a tied parameter is on the meta device already
             parameter = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
         register(module, name, parameter)
 
@@ -118,9 +118,9 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Hold only the inputs of the layers in training, and run each layer again when its gradients are due.
+    """Store only the inputs of the layers during training, and run each layer again in the backward pass.
 
-    Gradients and parameter names stay as they are; a step has about a third more arithmetic.
+    Gradients and parameter names don't change; a step needs about a third more arithmetic.
 
     Raises:
         ValueError: the architecture does not support it.
@@ -129,22 +129,23 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
         raise ValueError(
             f"model.activation_checkpointing=true: {type(model).__name__} does not support it: leave it false"
         )
-    # transformers renames the method; the first argument stays
+    # the method is being renamed in transformers; its first argument stays
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer beside a model; a begin or end token that it lacks is taken from the other.
+    """Load the tokenizer of a model; if it lacks a begin or an end token, the other one is used for both.
 
     Raises:
-        ValueError: there is none, or it has neither a begin nor an end token.
+        ValueError: no tokenizer, or one with neither a begin nor an end token.
     """
-    silent = hub_probe.silence("models", path)
+    unreachable = hub_probe.why_unreachable("models", path)
+    local = unreachable is not None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=silent is not None)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model.path={path}: no tokenizer there ({hub_probe.reason(error, silent)})") from error
+        raise ValueError(f"model.path={path}: no tokenizer there ({hub_probe.reason(error, unreachable)})") from error
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = tokenizer.bos_token
     if tokenizer.eos_token_id is None:
@@ -163,10 +164,10 @@ def save(
     """Save weights (safetensors), config and tokenizer so that ``AutoModelForCausalLM.from_pretrained`` reads them.
 
     Args:
-        model: the weights too, unless they are given.
-        tokenizer: see above.
-        folder: made if needed.
-        weights: of a sharded model: its whole state.
+        model: the model; its own weights are saved unless ``weights`` is given.
+        tokenizer: tokenizer of the model.
+        folder: folder, created if needed.
+        weights: name -> unsharded tensor, for a sharded model.
 
     Raises:
         OSError: the folder can't be written, or the disk is full.
@@ -176,15 +177,15 @@ def save(
         tokenizer.save_pretrained(folder)
     except OSError:
         raise
-    except Exception as error:  # safetensors and tokenizers have errors of their own, the second's without a type
+    except Exception as error:  # safetensors raises its own type of error, tokenizers a bare Exception
         raise OSError(f"{folder} can't be written: {error}") from error
 
 
 def check(path: str | Path, dtype: str) -> None:
-    """Refuse what can't be loaded, before anything is.
+    """Check type and path before anything is loaded.
 
     Raises:
-        ValueError: an unknown type; see :func:`check_folder`.
+        ValueError: an unknown type; see also :func:`check_folder`.
     """
     if dtype not in DTYPES:
         raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
@@ -192,10 +193,10 @@ def check(path: str | Path, dtype: str) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """Refuse a local folder without safetensors; anything else may be a hub id.
+    """Check that a local folder holds safetensors; any other path may be a hub id.
 
     Raises:
-        ValueError: no such folder, or one with other or quantized weights only.
+        ValueError: no such folder, or a folder with other or quantized weights only.
     """
     check_local(path)
     if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
@@ -206,10 +207,10 @@ def check_folder(path: str | Path) -> None:
 
 
 def check_local(path: str | Path) -> None:
-    """Refuse a local folder that is not there, or whose config says that its weights are quantized.
+    """Check that a local folder exists and that its config does not specify quantized weights.
 
     Raises:
-        ValueError: it is so.
+        ValueError: no such folder, or quantized weights.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -218,11 +219,11 @@ def check_local(path: str | Path) -> None:
         raise ValueError(f"model.path={path}: there is no such folder")
 
 
-def _check_unquantized(path: str | Path, silent: str | None) -> None:
+def _check_unquantized(path: str | Path, unreachable: str | None) -> None:
     try:
-        fields, _ = PreTrainedConfig.get_config_dict(path, local_files_only=silent is not None)
+        fields, _ = PreTrainedConfig.get_config_dict(path, local_files_only=unreachable is not None)
     except (OSError, ValueError):
-        return  # what reads the config or the weights next has a sentence for it
+        return  # the caller reads config or weights next and reports the error
     if fields.get("quantization_config"):
         raise ValueError(
             f"model.path={path}: its weights are quantized (quantization_config in its config.json) and can be neither"
@@ -231,18 +232,20 @@ def _check_unquantized(path: str | Path, silent: str | None) -> None:
 
 
 def local_folder(path: str | Path) -> Path:
-    """Where the weights lie on this machine: the folder itself, or the cache's snapshot of a hub id, fetched if needed.
+    """Folder of the weights on this machine: the folder itself, or the cached snapshot of a hub id.
+
+    The snapshot is downloaded if needed.
 
     Raises:
-        ValueError: the hub can't be reached and the cache does not have it.
+        ValueError: the hub can't be reached and the snapshot is not in the cache.
     """
     if Path(path).is_dir():
         return Path(path)
-    silent = hub_probe.silence("models", path)
+    unreachable = hub_probe.why_unreachable("models", path)
     try:
         patterns = ["*.safetensors", "*.json"]
-        return Path(snapshot_download(str(path), allow_patterns=patterns, local_files_only=silent is not None))
+        return Path(snapshot_download(str(path), allow_patterns=patterns, local_files_only=unreachable is not None))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={path}: its weights can't be fetched ({hub_probe.reason(error, silent)})"
+            f"model.path={path}: its weights can't be fetched ({hub_probe.reason(error, unreachable)})"
         ) from error

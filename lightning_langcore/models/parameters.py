@@ -1,4 +1,4 @@
-"""Which parameters of a model count, and what they are called whatever wraps the model."""
+"""Candidate parameters of a model, and their canonical names, which wrappers of the model don't change."""
 
 import fnmatch
 import re
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
-"""Name components that torch.compile, DDP and activation checkpointing put in; they are dropped before matching."""
+"""Name components that torch.compile, DDP and activation checkpointing add; they are dropped before matching."""
 
 _IN_A_LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
 
@@ -25,9 +25,9 @@ def is_candidate(name: str, shape: Sequence[int], patterns: Iterable[str] | None
 
     Args:
         name: canonical name.
-        shape: shape of the whole (unsharded) parameter.
-        patterns: shell patterns on the name, of which one must match, as in ``*.self_attn.*.weight``. ``None`` stands
-            for the matrices of the layers: no norms, no embeddings, no head.
+        shape: shape of the unsharded parameter.
+        patterns: shell patterns, one of which must match the name, such as ``*.self_attn.*.weight``. ``None``: the
+            matrices of the layers, without norms, embeddings and head.
     """
     if patterns is None:
         return len(shape) == 2 and in_a_layer(name)
@@ -35,14 +35,14 @@ def is_candidate(name: str, shape: Sequence[int], patterns: Iterable[str] | None
 
 
 def in_a_layer(name: str) -> bool:
-    """Whether a parameter, or a module named with a dot at its end, belongs to one of the numbered layers."""
+    """Whether a parameter belongs to one of the numbered layers; for a module append a dot to its name."""
     return _IN_A_LAYER.search(name) is not None
 
 
 def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters under the names that ``save_pretrained`` gives them; a tied one appears once.
+    """The parameters by their names in ``save_pretrained``; a tied parameter appears once.
 
-    If ``module`` holds a transformers model (a LightningModule does), the names are relative to that model.
+    If ``module`` contains a transformers model, as a LightningModule does, the names are relative to that model.
     """
     _reshard(module)
     for inner in module.modules():
@@ -53,38 +53,38 @@ def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def named_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Name, as ``save_pretrained`` gives it, and whole shape of each parameter."""
+    """Name in ``save_pretrained`` -> unsharded shape of each parameter."""
     return {name: tuple(p.shape) for name, p in saved_parameters(module).items()}
 
 
 def candidates(
     shapes: Mapping[str, Sequence[int]], patterns: Iterable[str] | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """The candidates among named shapes, in their order.
+    """The candidates among named shapes, in order; for ``patterns`` see :func:`is_candidate`.
 
     Raises:
-        ValueError: none matches.
+        ValueError: no name matches.
     """
     patterns = None if patterns is None else list(patterns)
     found = {name: tuple(shape) for name, shape in shapes.items() if is_candidate(name, shape, patterns)}
     if not found:
-        wanted = "matrices inside layers" if patterns is None else f"region.parameters={patterns}"
-        raise ValueError(f"no parameter of the model matches {wanted}; the first names are {list(shapes)[:3]}")
+        criterion = "matrices inside layers" if patterns is None else f"region.parameters={patterns}"
+        raise ValueError(f"no parameter of the model matches {criterion}; the first names are {list(shapes)[:3]}")
     return found
 
 
 def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, nn.Parameter]:
-    """Find the parameter for each name: the one whose canonical name is NAME or ends in ``.NAME``.
+    """Find the parameter for each name: the parameter whose canonical name is NAME or ends in ``.NAME``.
 
-    So a region made on a ``LlamaForCausalLM`` finds its weights when that model is an attribute of a LightningModule,
-    compiled, or wrapped by DDP.
+    A region of a ``LlamaForCausalLM`` therefore finds its weights if that model is an attribute of a LightningModule,
+    is compiled, or is wrapped by DDP.
 
     Args:
-        module: the model, or anything that holds it.
-        shapes: names and whole shapes to look for.
+        module: the model, or a module that contains it.
+        shapes: name -> unsharded shape of the parameters to find.
 
     Raises:
-        ValueError: a name has no parameter or several, or a shape differs; the first such name is named.
+        ValueError: a name matches no parameter or several, or a shape differs; the message has the first such name.
     """
     _reshard(module)
     parameters = [(canonical_name(name), p) for name, p in module.named_parameters()]
@@ -112,8 +112,8 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
 
 
 def _reshard(module: nn.Module) -> None:
-    """Under FSDP2 a forward pass leaves whole copies in place of the parameters that are trained: drop them."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")  # importing it costs a second; nothing is sharded without it
+    """Drop the unsharded copies that a forward pass under FSDP2 leaves in place of the trained parameters."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: no FSDP2; importing it would take a second
     if fsdp is None:
         return
     for inner in module.modules():
@@ -122,13 +122,15 @@ def _reshard(module: nn.Module) -> None:
 
 
 def flat(tensor: Tensor) -> Tensor:
-    """A one-dimensional view that shares memory with ``tensor``, whose order is that of a region's indices.
+    """A one-dimensional view that shares memory with ``tensor``; the indices of a region refer to its order.
 
     Raises:
         ValueError: the tensor is not contiguous, so that no such view exists.
     """
     if not tensor.is_contiguous():
-        raise ValueError(f"a parameter of shape {tuple(tensor.shape)} is not contiguous: make it so before training")
+        raise ValueError(
+            f"a parameter of shape {tuple(tensor.shape)} is not contiguous: make it contiguous before training"
+        )
     return tensor.detach().view(-1)
 
 
@@ -143,7 +145,12 @@ def group_names(name: str) -> tuple[str, ...]:
 
 
 def refuse_quantized(name: str, parameter: Tensor, what: str) -> None:
-    """Refuse weights that share a byte or a scale with others: a single one of them can't be addressed.
+    """Refuse quantized weights, which share a byte or a scale with others and can't be changed one by one.
+
+    Args:
+        name: name of the parameter.
+        parameter: the parameter.
+        what: name of the caller, for the error message.
 
     Raises:
         ValueError: the parameter is quantized (bitsandbytes 4-bit or 8-bit) or not of a floating type.
@@ -157,7 +164,7 @@ def refuse_quantized(name: str, parameter: Tensor, what: str) -> None:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Dropout off inside the block; afterwards each submodule is in the mode it was in."""
+    """Set evaluation mode (no dropout) inside the block, and restore the mode of each submodule afterwards."""
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:

@@ -14,8 +14,8 @@ class Weights(Mapping[str, Tensor]):
     """The tensors of a safetensors file or of a folder saved by ``save_pretrained``, read one at a time.
 
     Raises:
-        ValueError: there is no safetensors file, a shard that the index names is missing or lacks a tensor, or a file
-            can't be read.
+        ValueError: no safetensors file, a missing shard of the index, a shard that lacks a tensor of the index, or a
+            file that can't be read.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -39,7 +39,7 @@ class Weights(Mapping[str, Tensor]):
 
     @property
     def num_bytes(self) -> int:
-        """Size of the files."""
+        """Total size of the files in bytes."""
         return sum(file.stat().st_size for file in set(self._files.values()))
 
     def __getitem__(self, name: str) -> Tensor:
@@ -47,18 +47,18 @@ class Weights(Mapping[str, Tensor]):
             return handle.get_tensor(name)
 
     def part(self, name: str, start: Sequence[int], shape: Sequence[int]) -> Tensor:
-        """Some rows and columns of a tensor: nothing else of it is read.
+        """Some rows and columns of a tensor, without reading the rest of it.
 
         Args:
-            name: of the tensor.
+            name: name of the tensor.
             start: first row, column ...
-            shape: how many of each, maybe none.
+            shape: number of rows, columns ..., each 0 or more.
         """
         if not math.prod(shape):
             return torch.empty(tuple(shape))
         with safe_open(self._files[name], framework="pt") as handle:
-            wanted = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
-            return handle.get_slice(name)[wanted]
+            slices = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
+            return handle.get_slice(name)[slices]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

@@ -1,4 +1,4 @@
-"""Tensors to a safetensors file one by one: memory is one tensor, not the file."""
+"""Writing of tensors to a safetensors file one by one, with one tensor in memory instead of all."""
 
 import json
 import math
@@ -14,18 +14,18 @@ from lightning_langcore.utils.atomic_files import atomic_path
 def write_safetensors(
     path: Path | str, shapes: Mapping[str, Sequence[int]], tensors: Iterable[Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write float32 tensors as safetensors one by one, atomically; memory is one tensor, not the file.
+    """Write float32 tensors as safetensors one by one, atomically. Memory: one tensor.
 
-    ``safetensors.torch.save_file`` wants all tensors at once, which for two float32 copies of 7B weights is 54 GB.
+    ``safetensors.torch.save_file`` needs all tensors at once, which for two float32 copies of 7B weights is 54 GB.
 
     Args:
         path: the file.
-        shapes: name -> shape, in the order in which ``tensors`` come.
+        shapes: name -> shape, in the order of ``tensors``.
         tensors: float32 tensors on the CPU.
-        metadata: the header's strings.
+        metadata: strings of the header.
 
     Raises:
-        ValueError: a tensor has another type or shape than was announced, or there are too few.
+        ValueError: a tensor of another type or shape than in ``shapes``, or another number of tensors.
         OSError: the disk is full.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -41,4 +41,4 @@ def write_safetensors(
         for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
             if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
                 raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
-            file.write(tensor.contiguous().numpy().data)  # numpy's tofile loses the error of a full disk
+            file.write(tensor.contiguous().numpy().data)  # numpy's tofile would hide the error of a full disk

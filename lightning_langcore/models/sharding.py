@@ -1,7 +1,7 @@
-"""The part of a sharded parameter that lies on this rank, and the whole that it is part of.
+"""The local part of a sharded parameter on this rank, and its place in the whole parameter.
 
 whole parameter (5 x 4), sharded over 2 ranks by rows      box on rank 1: start (3, 0), shape (2, 4)
-0 0 0 0                                                    a rank that has no row left has a box of shape (0, 4)
+0 0 0 0                                                    a rank without rows has a box of shape (0, 4)
 0 0 0 0
 0 0 0 0
 1 1 1 1
@@ -20,39 +20,44 @@ if TYPE_CHECKING:
 
 
 class Box(NamedTuple):
-    """Where this rank's part lies in the whole: its first row, column ..., and how many there are of each."""
+    """Place of a local part in the whole tensor.
+
+    Attributes:
+        start: first row, column ...
+        shape: number of rows, columns ...
+    """
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
 
     def of(self, whole: Tensor) -> Tensor:
-        """The part of a whole tensor: a view."""
+        """The part of a whole tensor inside the box, as a view."""
         for dim, (start, length) in enumerate(zip(self.start, self.shape, strict=True)):
             whole = whole.narrow(dim, start, length)
         return whole
 
 
 def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
-    """Whether other ranks hold other parts of it (FSDP2, tensor parallel)."""
-    module = sys.modules.get("torch.distributed.tensor")  # importing it costs a second; nothing is sharded without it
+    """Whether other ranks hold other parts of the tensor (FSDP2, tensor parallel)."""
+    module = sys.modules.get("torch.distributed.tensor")  # not imported: no DTensor; importing it would take a second
     return module is not None and isinstance(tensor, module.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This rank's part, sharing memory; a plain tensor as it is."""
+    """The local part of a sharded tensor, sharing its memory; a plain tensor is returned whole."""
     return tensor.to_local().detach() if is_sharded(tensor) else tensor.detach()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of it: a copy that all ranks must ask for together; a plain tensor as it is."""
+    """The whole of a sharded tensor, as a copy; a plain tensor is not copied. Collective: all ranks must call it."""
     return tensor.full_tensor().detach() if is_sharded(tensor) else tensor.detach()
 
 
 def box(tensor: Tensor) -> Box:
-    """Where :func:`local` lies in the whole.
+    """Place of :func:`local` in the whole tensor.
 
     Raises:
-        ValueError: the part is no box of rows and columns (FSDP2 and tensor parallel over one dimension).
+        ValueError: the local part is not a box of rows and columns (FSDP2 and tensor parallel over one dimension).
     """
     if not is_sharded(tensor):
         return Box((0,) * tensor.ndim, tuple(tensor.shape))
@@ -69,28 +74,33 @@ def box(tensor: Tensor) -> Box:
 
 
 def gathered(part: Tensor, like: Tensor) -> Tensor:
-    """The whole on the CPU, of which each rank has a part laid out as ``like``; all ranks must ask for it together."""
+    """The whole tensor on the CPU, gathered from local parts. Collective: all ranks must call it.
+
+    Args:
+        part: local part of this rank.
+        like: tensor that is sharded in the same way.
+    """
     if not is_sharded(like):
         return part.cpu()
     from torch.distributed.tensor import DTensor
 
-    here = part.to(like.to_local().device)
-    placed = DTensor.from_local(here, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
-    return placed.full_tensor().cpu()
+    local_part = part.to(like.to_local().device)
+    sharded = DTensor.from_local(local_part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+    return sharded.full_tensor().cpu()
 
 
 def sum_over_ranks(values: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """The sum over all ranks where one of the parameters is sharded; else the values as they are.
+    """The sum over all ranks if one of the parameters is sharded; otherwise the values unchanged.
 
     Args:
-        values: of this rank; the same shape on each.
-        parameters: what the values were made from.
+        values: values of this rank; the shape is the same on all ranks.
+        parameters: parameters that the values were computed from.
     """
     return _reduced(values, parameters, distributed.ReduceOp.SUM)
 
 
 def max_over_ranks(value: float, parameters: Iterable[Tensor]) -> float:
-    """The largest over all ranks where one of the parameters is sharded; else the value as it is."""
+    """The maximum over all ranks if one of the parameters is sharded; otherwise the value unchanged."""
     return float(_reduced(torch.tensor(value, dtype=torch.float64), parameters, distributed.ReduceOp.MAX))
 
 
@@ -102,6 +112,6 @@ def _reduced(values: Tensor, parameters: Iterable[Tensor], operation: "distribut
 
     total, mesh = values.to(sharded.to_local().device), sharded.device_mesh
     for dim, placement in enumerate(sharded.placements):
-        if isinstance(placement, Shard):  # ranks that hold copies must not be counted twice
+        if isinstance(placement, Shard):  # not over replicas, which would be counted twice
             distributed.all_reduce(total, operation, mesh.get_group(dim))
     return total.to(values.device)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, get_scheduler
 from typing_extensions import override
 
 from lightning_langcore.metrics.chunked_cross_entropy import LossHead, loss_head
-from lightning_langcore.metrics.functional import scored_mean, token_nats
+from lightning_langcore.metrics.functional import labelled_mean, token_nats
 from lightning_langcore.models import fsdp2
 from lightning_langcore.models.parameters import evaluation_mode
 
@@ -161,11 +161,11 @@ class ContinuedPretraining(pl.LightningModule):
         if self._head is None:
             nats = token_nats(run(**inputs), labels)
             self.token_nats = nats.detach()
-            return scored_mean(nats, labels)
-        with self._head.lent(labels):
+            return labelled_mean(nats, labels)
+        with self._head.installed(labels):
             total = run(**inputs)
         self.token_nats = self._head.nats
-        return scored_mean(total, labels)
+        return labelled_mean(total, labels)
 
     def _check_model(self) -> None:
         """Refuse settings that the model does not support, before the first step; evaluation mode, no gradients."""

@@ -1,1 +1,1 @@
-"""Tools that know nothing of models: files, caches, progress."""
+"""Utilities that do not depend on models: files, caches, progress."""

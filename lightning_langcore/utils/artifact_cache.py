@@ -1,4 +1,4 @@
-"""Folders that are made once and found again: by a recipe, under a lock, published by a rename."""
+"""Cache of folders by recipe: each folder is built once, under a lock, and published by a rename."""
 
 import hashlib
 import json
@@ -23,25 +23,23 @@ def key_of(recipe: Mapping[str, Any]) -> str:
 
 
 def place(root: Path, name: str, recipe: Mapping[str, Any]) -> Path:
-    """Where the folder for a recipe is, or will be."""
+    """Path of the folder for a recipe, whether it exists or not."""
     return root / f"{name}-{key_of(recipe)}"
 
 
 def find(root: Path, name: str, recipe: Mapping[str, Any]) -> Path | None:
-    """The published folder for a recipe, if there is one."""
+    """The published folder for a recipe; ``None`` if there is none."""
     folder = place(root, name, recipe)
     return folder if (folder / "recipe.json").is_file() else None
 
 
 def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-    """The folder for a recipe, built if it is missing.
-
-    It is made as :func:`make_once` makes a folder, with ``recipe.json`` in it.
+    """The folder for a recipe, built by :func:`make_once` if it is missing, with ``recipe.json`` in it.
 
     Args:
         root: folder of all artifacts.
-        name: what it is, for people.
-        recipe: everything the content depends on; JSON.
+        name: human-readable name of the artifact.
+        recipe: everything that the content depends on, as JSON values.
         build: fills an empty folder.
 
     Returns:
@@ -49,7 +47,7 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
 
     Raises:
         ValueError: ``root`` can't be written.
-        OSError: the disk is full; nothing half made stays.
+        OSError: the disk is full; no incomplete folder is left.
     """
     folder = place(root, name, recipe)
     if find(root, name, recipe):
@@ -68,18 +66,18 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
 
 
 def make_once(folder: Path, build: Callable[[Path], None], is_made: Callable[[], bool] | None = None) -> Path:
-    """Make a folder unless it is there: what exists is complete.
+    """Make a folder unless it exists; an existing folder is always complete.
 
-    A second process waits for the first and says whom it waits for. The lock goes with its process, however that ends;
-    what a killed one has left half made is removed by the next.
+    A second process waits for the first and prints which process it waits for. The lock is released when its process
+    ends, even if it is killed; the next process removes the incomplete folder of a killed process.
 
     Args:
-        folder: to be made.
-        build: fills an empty neighbour, which is renamed when it is whole.
-        is_made: whether it is there; by default, whether it exists.
+        folder: folder to make.
+        build: fills an empty temporary folder, which is renamed to ``folder`` when it is complete.
+        is_made: whether the folder is made; ``None``: whether it exists.
 
     Raises:
-        OSError: the folder can't be made or written; nothing half made stays.
+        OSError: the folder can't be made or written; no incomplete folder is left.
     """
     is_made = is_made or folder.exists
     if is_made():
@@ -105,7 +103,7 @@ def _locked(path: Path, owner: Path, name: str) -> Iterator[None]:
     except Timeout:
         try:
             who = owner.read_text(encoding="utf-8")
-        except OSError:  # it has just begun or ended
+        except OSError:  # the other process has just started or finished
             who = "another process"
         say(f"waiting for {who}, which is making {name}")
         lock.acquire()

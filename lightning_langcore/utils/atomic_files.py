@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all: into a temporary neighbour, then renamed."""
+"""Atomic writing of files and folders: into a temporary file or folder in the same place, which is then renamed."""
 
 import errno
 import glob
@@ -12,28 +12,28 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-_FORGOTTEN_SECONDS = 24 * 3600.0
-"""A temporary that has not been touched for so long was left by a process that was killed."""
+_LEFTOVER_SECONDS = 24 * 3600.0
+"""A temporary file that was not modified for this time was left by a process that was killed."""
 _TEMPORARY = ".tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Hand out a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
+    """Yield a temporary path in the same folder, and rename it to ``path`` if the block ends without an error.
 
-    The rename is atomic on POSIX file systems and comes after the content is on the disk, so that a reader sees the old
-    file or the new one, never a part, even after a power cut. The temporary keeps the suffix of ``path``: some writers
-    choose a format by it. A process that is killed leaves its temporary; who writes the same file a day later removes
-    it.
+    The rename is atomic on POSIX file systems and happens after the content is on the disk: a reader sees the old file
+    or the new file, never a part of one, even after a power failure. The temporary file keeps the suffix of ``path``,
+    because some writers choose a format by the suffix. A process that is killed leaves its temporary file, which a
+    process that writes the same file a day later removes.
 
     Raises:
-        OSError: the folder can't be made or written, or the disk is full; it names ``path``.
+        OSError: the folder can't be made or written, or the disk is full; the error names ``path``.
     """
     path = Path(path)
-    with _naming(path):
+    with _name_path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path, path.suffix, _FORGOTTEN_SECONDS)
+        _remove_leftovers(path, path.suffix, _LEFTOVER_SECONDS)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -49,30 +49,30 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(folder: Path, keep_seconds: float = _FORGOTTEN_SECONDS) -> Iterator[Path]:
-    """Hand out an empty neighbour; rename it to ``folder`` when the block ends without an error.
+def atomic_folder(folder: Path, keep_seconds: float = _LEFTOVER_SECONDS) -> Iterator[Path]:
+    """Yield an empty temporary folder, and rename it to ``folder`` if the block ends without an error.
 
-    An older folder of that name stays until then, and goes.
+    An existing folder of that name is kept until then, and removed afterwards.
 
     Args:
-        folder: to be made or replaced.
-        keep_seconds: age from which temporaries of processes that were killed are removed first; 0 where a lock says
-            that nobody else writes this folder.
+        folder: folder to make or replace.
+        keep_seconds: minimum age in seconds of temporary folders of killed processes that are removed first; 0 if a
+            lock guarantees that no other process writes this folder.
 
     Raises:
         OSError: the folder can't be made or written, or the disk is full.
     """
-    with _naming(folder):
+    with _name_path_in_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder, _TEMPORARY, keep_seconds)
-        temporary = _neighbour(folder)
+        _remove_leftovers(folder, _TEMPORARY, keep_seconds)
+        temporary = _temporary_folder(folder)
         try:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _flush(file)
             temporary.chmod(0o777 & ~_umask())
-            _put(temporary, folder)
+            _replace_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -84,14 +84,14 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line and have it on the disk before returning; if the disk is full, the file stays as it was.
+    """Append a line and flush it to the disk before returning; if the disk is full, the file stays unchanged.
 
-    A process that is killed meanwhile may leave a last line without its end.
+    A process that is killed while it writes may leave an incomplete last line.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
-    with _naming(path):
+    with _name_path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             before = file.tell()
@@ -106,10 +106,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def system_error(error: BaseException) -> OSError | None:
-    """The system's own error, if there is one at or behind another."""
+    """The error of the operating system that is ``error`` or caused it; ``None`` if there is none."""
     found: BaseException | None = error
     seen = set()
-    while found is not None and id(found) not in seen:  # an error raised again may stand behind itself
+    while found is not None and id(found) not in seen:  # an error that was raised again may be its own cause
         if isinstance(found, OSError) and found.errno is not None:
             return found
         seen.add(id(found))
@@ -118,8 +118,8 @@ def system_error(error: BaseException) -> OSError | None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """The error of a full disk, which names no file, names ``path``."""
+def _name_path_in_errors(path: Path) -> Iterator[None]:
+    """Add ``path`` to the error of a full disk, which has no file name."""
     try:
         yield
     except OSError as error:
@@ -128,12 +128,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _put(temporary: Path, folder: Path) -> None:
-    """Rename a folder to the name of another, which goes when the new one is in its place."""
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename ``temporary`` to ``folder``; an existing ``folder`` is removed after the rename."""
     if not folder.exists():
         temporary.rename(folder)
         return
-    old = _neighbour(folder)
+    old = _temporary_folder(folder)
     try:
         aside = folder.rename(old / folder.name)
         try:
@@ -145,15 +145,15 @@ def _put(temporary: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _neighbour(folder: Path) -> Path:
+def _temporary_folder(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_TEMPORARY))
 
 
-def _sweep(path: Path, suffix: str, keep_seconds: float) -> None:
-    """Remove what processes that were killed have left of ``path``: names as ``tempfile`` makes them, of 8 letters."""
+def _remove_leftovers(path: Path, suffix: str, keep_seconds: float) -> None:
+    """Remove temporary files of killed processes for ``path``, by the names of ``tempfile`` with 8 random letters."""
     stem = path.stem if suffix != _TEMPORARY else path.name
     for left in path.parent.glob(f".{glob.escape(stem)}.????????{glob.escape(suffix)}"):
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process may have removed it already
             if time.time() - left.stat().st_mtime >= keep_seconds:
                 if left.is_dir():
                     shutil.rmtree(left)
@@ -162,7 +162,7 @@ def _sweep(path: Path, suffix: str, keep_seconds: float) -> None:
 
 
 def _flush(file: Path) -> None:
-    """Have it on the disk; some file systems say only then that there is no room."""
+    """Flush a file to the disk; some file systems report a full disk only then."""
     handle = os.open(file, os.O_RDONLY)
     try:
         os.fsync(handle)

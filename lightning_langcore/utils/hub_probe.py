@@ -1,7 +1,7 @@
-"""Whether the Hugging Face hub can be asked, found out in seconds: its clients wait minutes for each file, or for ever.
+"""Probe whether the Hugging Face hub can be reached, in seconds: its clients wait minutes for each file, or forever.
 
-``transformers`` and ``huggingface_hub`` put some questions without any time limit, others six times with 60 seconds
-each, whatever HF_HUB_ETAG_TIMEOUT says. So one short question is put first.
+``transformers`` and ``huggingface_hub`` send some requests without a timeout, and others six times with a timeout of 60
+seconds each, regardless of HF_HUB_ETAG_TIMEOUT. Therefore one short request is sent first.
 """
 
 import time
@@ -10,35 +10,43 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-_FOR_SECONDS = 60  # how long a hub that was silent is not asked again: a run has up to four questions
-_silent: dict[str, tuple[float, str]] = {}
+_RETRY_SECONDS = 60  # time until an unreachable hub is probed again: a run probes it up to four times
+_unreachable: dict[str, tuple[float, str]] = {}
 
 
-def silence(kind: str, name: Path | str) -> str | None:
-    """Why the hub says nothing of a model or dataset; ``None`` if it answers, whatever it says, or need not be asked.
+def why_unreachable(kind: str, name: Path | str) -> str | None:
+    """Reason why the hub does not answer a request for a model or dataset.
 
     Args:
         kind: ``models`` or ``datasets``.
         name: id on the hub, or a folder on disk.
+
+    Returns:
+        ``None`` if the hub answers, even with an error, or if ``name`` is a folder on disk.
     """
     if Path(name).exists():
         return None
     if huggingface_hub.is_offline_mode():
-        return "HF_HUB_OFFLINE=1 forbids asking the hub"
+        return "HF_HUB_OFFLINE=1 forbids requests to the hub"
     endpoint, seconds = constants.ENDPOINT, constants.HF_HUB_ETAG_TIMEOUT
-    until, why = _silent.get(endpoint, (0.0, ""))
+    until, why = _unreachable.get(endpoint, (0.0, ""))
     if time.monotonic() < until:
         return why
     try:
         huggingface_hub.get_session().head(f"{endpoint}/api/{kind}/{name}", timeout=seconds)
-    except Exception as error:  # httpx's or httpx2's, by the version of huggingface_hub
+    except Exception as error:  # of httpx or httpx2, depending on the version of huggingface_hub
         why = f"{endpoint} does not answer within {seconds} s ({type(error).__name__}; HF_HUB_ETAG_TIMEOUT)"
-        _silent[endpoint] = time.monotonic() + _FOR_SECONDS, why
+        _unreachable[endpoint] = time.monotonic() + _RETRY_SECONDS, why
         return why
     return None
 
 
-def reason(error: Exception, silent: str | None) -> str:
-    """What went wrong, in one line: the first of the error's, and that only the cache was looked at where it was so."""
+def reason(error: Exception, unreachable: str | None) -> str:
+    """First line of an error message; if the hub was unreachable, with the note that only the cache was searched.
+
+    Args:
+        error: the error.
+        unreachable: result of :func:`why_unreachable`.
+    """
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if silent is None else f"{line.rstrip('.')}; {silent}, so only the cache was looked at"
+    return line if unreachable is None else f"{line.rstrip('.')}; {unreachable}, so only the cache was searched"

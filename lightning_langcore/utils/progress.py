@@ -1,4 +1,4 @@
-"""A bar where there is a terminal, plain lines where there is none; nothing for what is over at once."""
+"""Progress as a bar in a terminal and as plain lines elsewhere; short tasks print nothing."""
 
 import sys
 import time
@@ -11,31 +11,31 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 DELAY_SECONDS = 2.0
-"""Work that ends sooner shows nothing."""
+"""Minimum duration of a task, in seconds, before progress is shown."""
 
 LINE_SECONDS = 10.0
-"""Without a terminal: seconds between two lines."""
+"""Seconds between two lines without a terminal."""
 
 
 def is_terminal() -> bool:
-    """Whether bars can be drawn on standard error."""
+    """Whether standard error is a terminal, so that bars can be drawn."""
     return sys.stderr.isatty()
 
 
 def say(text: str, every_rank: bool = False) -> None:
-    """A plain line for the user, from the first rank only unless ``every_rank``."""
+    """Print a line on standard error, on rank 0 only unless ``every_rank``."""
     if every_rank or getattr(rank_zero_only, "rank", 0) == 0:
         print(text, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Hand the items on and show how many are done.
+    """Yield the items and show progress.
 
     Args:
-        items: what to iterate over.
-        description: what is being done.
-        total: how many, where ``items`` does not know.
-        unit: what one is called.
+        items: items to iterate over.
+        description: description of the task.
+        total: number of items, if ``items`` has no length.
+        unit: name of one item.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -4,7 +4,7 @@ from functools import cache
 from importlib import import_module
 
 from lightning_langcore.data.phrasebook.dialogues import conversation
-from lightning_langcore.data.phrasebook.question_grammars.base import Asking
+from lightning_langcore.data.phrasebook.question_grammars.base import QuestionGrammar
 
 READ = 1200
 SEED = 5
@@ -16,5 +16,5 @@ def talks(lang: str) -> list[tuple[str, str]]:
     return [(user["content"], assistant["content"]) for user, assistant in read]
 
 
-def asking(lang: str) -> Asking:
-    return import_module(f"lightning_langcore.data.phrasebook.question_grammars.{lang}").ASKING
+def asking(lang: str) -> QuestionGrammar:
+    return import_module(f"lightning_langcore.data.phrasebook.question_grammars.{lang}").QUESTION_GRAMMAR

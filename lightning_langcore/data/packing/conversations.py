@@ -1,8 +1,8 @@
-"""Conversations as rows of tokens on disk: several in a row, none of them split; what is left of a row is padding.
+"""Conversations as rows of tokens on disk: several per row, none of them split; the rest of a row is padding.
 
 first conversation | second one | third ......... | padding      row 0
 0 1 2 3 4 5 6 7    | 0 1 2 3 4  | 0 1 2 3 4 5 6   | 0 1 2        position_ids
-. . . t t t t .    | . . t t .  | . . t t t t .   | . . .        shift_labels: t where the next token is an answer's
+. . . t t t t .    | . . t t .  | . . t t t t .   | . . .        shift_labels: t if the next token is part of an answer
 """
 
 import json
@@ -21,9 +21,9 @@ from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.utils.artifact_cache import make_once
 
-Talk = tuple[Conversation, Encoded]
+EncodedConversation = tuple[Conversation, Encoded]
 
-_WINDOW = 256  # conversations that are fitted into rows at a time
+_WINDOW = 256  # number of conversations that are fitted into rows at a time
 _ARRAYS = ("starts", "rows")
 
 
@@ -34,18 +34,18 @@ def pack_conversations(
     num_tokens: int | None,
     block_size: int,
 ) -> "PackedConversations":
-    """Write whole conversations, several to a row, until there are ``num_tokens`` of them.
+    """Write whole conversations, several per row, until ``num_tokens`` are reached.
 
-    Memory: 256 conversations and 24 bytes for each that is written. The order is that of the conversations but for 256
-    to and fro. The folder appears whole or not at all; an existing one is returned as it is, and a second process waits
-    for the first.
+    Memory: 256 conversations, and 24 bytes for each conversation that is written. A conversation moves by at most about
+    256 places from its original order. The folder is created atomically; an existing folder is returned unchanged, and
+    a second process waits for the first.
 
     Args:
         conversations: only as many as needed are read.
-        encode: makes at most ``block_size`` tokens of one.
-        folder: 5 bytes a token, and 16 a conversation.
-        num_tokens: at least so many without padding, if there are enough; ``None``: all.
-        block_size: tokens a row.
+        encode: encodes a conversation as at most ``block_size`` tokens.
+        folder: folder to create; 5 bytes per token and 16 per conversation.
+        num_tokens: minimum number of tokens without padding, if there are enough; ``None``: all conversations.
+        block_size: tokens per row.
     """
 
     def write(temporary: Path) -> None:
@@ -59,7 +59,7 @@ def pack_conversations(
 
 def _encoded(
     conversations: Iterable[Conversation], encode: Callable[[Conversation], Encoded], num_tokens: int | None
-) -> Iterator[Talk]:
+) -> Iterator[EncodedConversation]:
     total = 0
     for conversation in conversations:
         encoded = encode(conversation)
@@ -69,46 +69,48 @@ def _encoded(
             return
 
 
-def _rows(talks: Iterator[Talk], block_size: int) -> Iterator[list[Talk]]:
-    """Rows of whole conversations; the emptiest of a window waits for the next one."""
-    waiting: list[Talk] = []
-    while window := list(islice(talks, _WINDOW)):
+def _rows(conversations: Iterator[EncodedConversation], block_size: int) -> Iterator[list[EncodedConversation]]:
+    """Rows of whole conversations; the emptiest row of a window is filled further from the next window."""
+    waiting: list[EncodedConversation] = []
+    while window := list(islice(conversations, _WINDOW)):
         *full, waiting = first_fit([*waiting, *window], block_size, len(waiting))
         yield from full
     if waiting:
         yield waiting
 
 
-def first_fit(talks: Sequence[Talk], block_size: int, num_waiting: int = 0) -> list[list[Talk]]:
-    """First fit decreasing: the longest first, each into the first row with room for it.
+def first_fit(
+    conversations: Sequence[EncodedConversation], block_size: int, num_waiting: int = 0
+) -> list[list[EncodedConversation]]:
+    """First-fit decreasing bin packing: the longest conversation first, each into the first row with enough free space.
 
-    At most 22 % and a row above the least number of rows.
+    The number of rows is at most 22 % plus one row above the minimum.
 
     Args:
-        talks: conversations with their tokens, at least one.
-        block_size: tokens a row.
-        num_waiting: so many at the start have their turn before all others.
+        conversations: conversations with their tokens, at least one.
+        block_size: tokens per row.
+        num_waiting: number of conversations at the start of the sequence that are packed before all others.
 
     Returns:
-        Rows in the order of their first conversation, the emptiest last.
+        Rows in the order of their first conversation, the emptiest row last.
     """
     rows: list[list[int]] = []
-    room: list[int] = []
-    sizes = [len(encoded.ids) for _, encoded in talks]
-    for number in sorted(range(len(talks)), key=lambda n: (n >= num_waiting, -sizes[n])):
+    free: list[int] = []
+    sizes = [len(encoded.ids) for _, encoded in conversations]
+    for number in sorted(range(len(conversations)), key=lambda n: (n >= num_waiting, -sizes[n])):
         assert sizes[number] <= block_size, "encode cuts to block_size"
-        row = next((r for r, left in enumerate(room) if left >= sizes[number]), len(rows))
+        row = next((r for r, space in enumerate(free) if space >= sizes[number]), len(rows))
         if row == len(rows):
             rows.append([])
-            room.append(block_size)
+            free.append(block_size)
         rows[row].append(number)
-        room[row] -= sizes[number]
-    emptiest = rows.pop(int(np.argmax(room)))
-    return [[talks[n] for n in sorted(row)] for row in [*sorted(rows, key=min), emptiest]]
+        free[row] -= sizes[number]
+    emptiest = rows.pop(int(np.argmax(free)))
+    return [[conversations[n] for n in sorted(row)] for row in [*sorted(rows, key=min), emptiest]]
 
 
 class _Writer:
-    """Tokens and answers to files, and what is known of each conversation."""
+    """Writes tokens, answer flags and the catalogue of conversations to files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,10 +121,11 @@ class _Writer:
         self._tokens = (folder / "tokens.bin").open("wb")
         self._answers = (folder / "answers.bin").open("wb")
 
-    def add(self, row: Sequence[Talk]) -> None:
+    def add(self, row: Sequence[EncodedConversation]) -> None:
         """Append a row."""
         for conversation, encoded in row:
-            self._tokens.write(np.array(encoded.ids, dtype=np.uint32).tobytes())  # tofile loses a full disk's error
+            # numpy's tofile would hide the error of a full disk
+            self._tokens.write(np.array(encoded.ids, dtype=np.uint32).tobytes())
             self._answers.write(np.array(encoded.is_answer, dtype=np.bool_).tobytes())
             self._catalogue.add(conversation)
             self._starts.append(self._starts[-1] + len(encoded.ids))
@@ -132,7 +135,7 @@ class _Writer:
         self._rows.append(len(self._catalogue))
 
     def close(self, block_size: int) -> None:
-        """Write the rest."""
+        """Close the files and write the index, the catalogue and the metadata."""
         self._tokens.close()
         self._answers.close()
         for name, numbers in zip(_ARRAYS, (self._starts, self._rows), strict=True):
@@ -146,19 +149,19 @@ class PackedConversations:
     """A folder written by :func:`pack_conversations`, memory-mapped; a sequence of rows.
 
     Attributes:
-        folder: where it is.
-        num_tokens: tokens without padding.
-        num_answer_tokens: those that are learnt.
-        num_conversations: how many.
-        num_cut: conversations that were too long for a row.
-        num_cut_tokens: tokens that they lost.
-        num_filtered: conversations that were left out: none.
+        folder: the folder.
+        num_tokens: number of tokens without padding.
+        num_answer_tokens: number of tokens that are labels.
+        num_conversations: number of conversations.
+        num_cut: number of conversations that were too long for a row.
+        num_cut_tokens: number of tokens that were cut from them.
+        num_filtered: number of conversations that were left out, always 0.
     """
 
     num_filtered = 0
 
     def __reduce__(self) -> tuple[type["PackedConversations"], tuple[Path]]:
-        """Pickled, as for the workers of a loader, it is the folder: else its tokens would be copied."""
+        """Pickle the path of the folder alone, so that the workers of a loader don't copy the tokens."""
         return PackedConversations, (self.folder,)
 
     def __init__(self, folder: Path) -> None:
@@ -182,26 +185,26 @@ class PackedConversations:
 
     @property
     def padding(self) -> float:
-        """Share of the rows that is padding, 0..1; NaN without rows."""
+        """Fraction of the tokens of all rows that is padding, 0..1; NaN without rows."""
         return 1 - self.num_tokens / (len(self) * self._block_size) if len(self) else float("nan")
 
     def num_rows(self, block_size: int) -> int:
-        """Rows there are; ``block_size`` is the one that they were packed with."""
+        """Number of rows; ``block_size`` must be the one that they were packed with."""
         assert block_size == self._block_size
         return len(self)
 
-    def tokens_a_row(self, block_size: int) -> float:
-        """Tokens without padding, in the mean; NaN without rows."""
+    def tokens_per_row(self, block_size: int) -> float:
+        """Mean number of tokens per row without padding; NaN without rows."""
         assert block_size == self._block_size
         return self.num_tokens / len(self) if len(self) else float("nan")
 
     def num_documents(self, rows: np.ndarray, block_size: int) -> int:
-        """Conversations in these rows; a row that stands twice counts twice."""
+        """Number of conversations in these rows; a row that occurs twice counts twice."""
         assert block_size == self._block_size
         return int((self._rows[rows + 1] - self._rows[rows]).sum())
 
     def rows_with_tags(self, block_size: int) -> np.ndarray:
-        """The row of each conversation to which something was done, ascending."""
+        """The row of each conversation with noise, ascending."""
         assert block_size == self._block_size
         return np.searchsorted(self._rows, self._catalogue.tagged, side="right") - 1
 
@@ -209,9 +212,10 @@ class PackedConversations:
         """One row.
 
         Returns:
-            ``input_ids``, ``position_ids`` and ``shift_labels`` (block_size,) int64: the positions begin anew in each
-            conversation and in the padding, the labels are the token after each position where an answer goes on to it,
-            else -100; ``num_documents`` int64 scalar, the conversations; ``documents``: their numbers.
+            ``input_ids``, ``position_ids`` and ``shift_labels`` (block_size,) int64: positions restart at 0 in each
+            conversation and in the padding; the label is the token after each position if that token is part of an
+            answer, otherwise -100. ``num_documents`` int64 scalar: number of conversations. ``documents``: numbers of
+            the conversations.
         """
         assert block_size == self._block_size
         first, last = (int(i) for i in self._rows[number : number + 2])
@@ -221,7 +225,7 @@ class PackedConversations:
         tokens[: end - begin] = self._tokens[begin:end]
         learnt = np.zeros(block_size + 1, np.bool_)
         learnt[: end - begin] = self._answers[begin:end]
-        learnt[bounds - begin] = False  # a conversation's first token follows nothing
+        learnt[bounds - begin] = False  # the first token of a conversation has no context
         sizes = np.diff([*(bounds - begin), block_size])
         return {
             "input_ids": torch.from_numpy(tokens[:-1]),
@@ -231,6 +235,6 @@ class PackedConversations:
             "documents": range(first, last),
         }
 
-    def about(self, number: int) -> dict[str, str]:
-        """See :meth:`Catalogue.about`."""
-        return self._catalogue.about(number)
+    def describe(self, number: int) -> dict[str, str]:
+        """See :meth:`Catalogue.describe`."""
+        return self._catalogue.describe(number)

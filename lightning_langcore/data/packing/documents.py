@@ -1,7 +1,7 @@
 """Documents as one long row of tokens on disk, read in blocks without padding.
 
 <s> first document </s> <s> second document </s> <s> third ...
-|------ block 0 ------|------ block 1 ------|---            labels: the same, one further on
+|------ block 0 ------|------ block 1 ------|---            labels: the same tokens, shifted by one
 """
 
 import json
@@ -25,16 +25,16 @@ from lightning_langcore.utils.artifact_cache import make_once
 
 
 class Repetition(NamedTuple):
-    """What documents are left out: a span of up to ``max_period`` tokens, ``max_repeats`` times or more in a row.
+    """Filter for documents in which a span of up to ``max_period`` tokens is repeated ``max_repeats`` or more times.
 
-    The defaults are those of OLMo 2 (arXiv 2501.00656, section 3.1).
+    The copies are consecutive. The defaults are those of OLMo 2 (arXiv 2501.00656, section 3.1).
     """
 
     max_period: int = 13
     max_repeats: int = 32
 
     def allows(self, tokens: list[int]) -> bool:
-        """Whether a document with these tokens stays."""
+        """Whether a document with these tokens is kept."""
         return longest_repeat(tokens, self.max_period).count < self.max_repeats
 
 
@@ -50,28 +50,29 @@ def pack(
 ) -> "PackedTokens":
     """Write documents, each between a begin and an end token, until there are ``num_tokens`` and a label for the last.
 
-    Memory: a few hundred documents, or some thousands for each process. The folder appears whole or not at all; an
-    existing one is returned as it is, and a second process waits for the first.
+    Memory: a few hundred documents, or some thousands for each process. The folder is created atomically; an existing
+    folder is returned unchanged, and a second process waits for the first.
 
     Args:
         documents: only as many as needed are read.
-        tokenizer: its begin token is left out where it is the end token too.
-        folder: 2 or 4 bytes a token, and 16 a document. ``filtered.jsonl`` in it names what was left out.
-        num_tokens: at least so many, if the text has them; ``None``: all the text.
-        repetition: what is left out; ``None``: nothing.
-        noise: what is done to some documents, after the filter.
-        window: the part of the tokens whose documents ``noise`` may hit, as shares of ``num_tokens``.
+        tokenizer: its begin token is omitted if that is also its end token.
+        folder: folder to create; 2 or 4 bytes per token and 16 per document. Its file ``filtered.jsonl`` lists the
+            documents that were left out.
+        num_tokens: minimum number of tokens, if the text has that many; ``None``: all the text.
+        repetition: filter; ``None``: keeps all documents.
+        noise: noise that is put into some documents after the filter.
+        window: interval of the text in which ``noise`` may change documents, as fractions 0..1 of ``num_tokens``.
         num_proc: see :func:`encode`.
     """
 
     def write(temporary: Path) -> None:
         writer = _Writer(temporary, tokenizer, repetition)
         pending: deque[Document] = deque()
-        for tokens in encode(_watched(documents, pending), tokenizer, num_proc=num_proc):
+        for tokens in encode(_texts(documents, pending), tokenizer, num_proc=num_proc):
             document = pending.popleft()
-            if writer.refuses(document, tokens):
+            if writer.skip(document, tokens):
                 continue
-            inside = noise is not None and within(window, writer.num_tokens, num_tokens)
+            inside = noise is not None and in_window(window, writer.num_tokens, num_tokens)
             changed = noise.document(document) if noise is not None and inside else document
             writer.add(changed, tokens if changed is document else _token_ids([changed.text], tokenizer)[0])
             if num_tokens is not None and writer.num_tokens > num_tokens:
@@ -81,22 +82,22 @@ def pack(
     return PackedTokens(make_once(folder, write))
 
 
-def _watched(documents: Iterable[Document], pending: deque[Document]) -> Iterator[str]:
+def _texts(documents: Iterable[Document], pending: deque[Document]) -> Iterator[str]:
     for document in documents:
         pending.append(document)
         yield document.text
 
 
-def within(window: tuple[float, float], done: int, total: int | None) -> bool:
-    """Whether so many tokens of ``total`` lie in a part of the run."""
+def in_window(window: tuple[float, float], done: int, total: int | None) -> bool:
+    """Whether token ``done`` of ``total`` lies in the window, whose bounds are fractions 0..1 of ``total``."""
     if window == (0.0, 1.0):
         return True
-    assert total is not None, "a window needs to know where the run ends"
+    assert total is not None, "a window needs the number of tokens of the run"
     return window[0] <= done / total < window[1]
 
 
 class _Writer:
-    """Rows of tokens to a file, and what is known of each document."""
+    """Writes tokens and the catalogue of documents to files."""
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase, repetition: Repetition | None) -> None:
         self.num_tokens = 0
@@ -111,28 +112,28 @@ class _Writer:
         self._file = (folder / "tokens.bin").open("wb")
         self._filtered = (folder / "filtered.jsonl").open("w", encoding="utf-8")
 
-    def refuses(self, document: Document, tokens: list[int]) -> bool:
-        """Whether the document is left out, which is written down."""
+    def skip(self, document: Document, tokens: list[int]) -> bool:
+        """Whether the filter leaves the document out; if so, record it in ``filtered.jsonl``."""
         if self._repetition is None:
             return False
         worst = longest_repeat(tokens, self._repetition.max_period)
         if worst.count < self._repetition.max_repeats:
             return False
-        about = {"document": document.identity, "repeats": worst.count, "period": worst.period}
-        self._filtered.write(json.dumps({**about, "head": document.text[:80]}, ensure_ascii=False) + "\n")
+        entry = {"document": document.identity, "repeats": worst.count, "period": worst.period}
+        self._filtered.write(json.dumps({**entry, "head": document.text[:80]}, ensure_ascii=False) + "\n")
         self._num_filtered += 1
         return True
 
     def add(self, document: Document, tokens: list[int]) -> None:
         """Append a document."""
         row = np.array([*self._begin, *tokens, self._end], dtype=self._dtype)
-        self._file.write(row.tobytes())  # numpy's tofile loses the error of a full disk
+        self._file.write(row.tobytes())  # numpy's tofile would hide the error of a full disk
         self._catalogue.add(document)
         self.num_tokens += len(row)
         self._ends.append(self.num_tokens - 1)
 
     def close(self) -> None:
-        """Write the rest."""
+        """Close the files and write the index, the catalogue and the metadata."""
         self._file.close()
         self._filtered.close()
         np.save(self._folder / "ends.npy", np.array(self._ends, dtype=np.int64))
@@ -145,16 +146,16 @@ class PackedTokens:
     """A folder written by :func:`pack`, memory-mapped.
 
     Attributes:
-        tokens: 1-D, the row of tokens.
+        tokens: (T,) all tokens.
         ends: positions of the end tokens, ascending.
-        num_filtered: documents that were left out for their repetitions.
-        num_cut: documents that were cut: none, text goes on in the next row.
+        num_filtered: number of documents that were left out for repetitions.
+        num_cut: number of documents that were cut, always 0: text continues in the next row.
     """
 
     num_cut = 0
 
     def __reduce__(self) -> tuple[type["PackedTokens"], tuple[Path]]:
-        """Pickled, as for the workers of a loader, it is the folder: else its text would be copied."""
+        """Pickle the path of the folder alone, so that the workers of a loader don't copy the text."""
         return PackedTokens, (self.folder,)
 
     def __init__(self, folder: Path) -> None:
@@ -168,29 +169,29 @@ class PackedTokens:
         self._catalogue = Catalogue(folder)
 
     def num_rows(self, block_size: int) -> int:
-        """Whole blocks whose every position has a label."""
+        """Number of whole blocks in which every position has a label."""
         return max(0, (len(self.tokens) - 1) // block_size)
 
-    def tokens_a_row(self, block_size: int) -> float:
-        """Tokens that are trained on in a row."""
+    def tokens_per_row(self, block_size: int) -> float:
+        """Number of training tokens per row."""
         return float(block_size)
 
     def num_documents(self, rows: np.ndarray, block_size: int) -> int:
-        """Documents whose last token is a label in one of these blocks; a block that stands twice counts twice."""
+        """Number of documents whose last token is a label in these blocks; a block that occurs twice counts twice."""
         first, last = (np.searchsorted(self.ends, rows * block_size + more) for more in (1, block_size + 1))
         return int((last - first).sum())
 
     def rows_with_tags(self, block_size: int) -> np.ndarray:
-        """The last block of each document to which something was done, ascending."""
+        """The last block of each document with noise, ascending."""
         return self.ends[self._catalogue.tagged] // block_size
 
     def row(self, block: int, block_size: int) -> dict[str, Any]:
         """One block.
 
         Returns:
-            ``input_ids`` and ``shift_labels`` (block_size,) int64, the labels one token further on; ``num_documents``
-            int64 scalar, how many documents' last token is among the labels; ``documents``: the numbers of the
-            documents that it overlaps.
+            ``input_ids`` and ``shift_labels`` (block_size,) int64, the labels shifted by one token; ``num_documents``
+            int64 scalar, the number of documents whose last token is among the labels; ``documents``: the numbers of
+            the documents that the block overlaps.
         """
         start = block * block_size
         tokens: Tensor = torch.from_numpy(self.tokens[start : start + block_size + 1].astype(np.int64))
@@ -202,6 +203,6 @@ class PackedTokens:
             "documents": range(int(opened), int(latest) + 1),
         }
 
-    def about(self, number: int) -> dict[str, str]:
-        """See :meth:`Catalogue.about`."""
-        return self._catalogue.about(number)
+    def describe(self, number: int) -> dict[str, str]:
+        """See :meth:`Catalogue.describe`."""
+        return self._catalogue.describe(number)

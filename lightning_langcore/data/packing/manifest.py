@@ -1,4 +1,4 @@
-"""What is known of packed documents or conversations by their number: which they are, what was done to them."""
+"""Catalogue of packed documents or conversations: the identity of each, and the tag of its noise."""
 
 import json
 from array import array
@@ -12,7 +12,7 @@ _IDS, _TAGS = "ids.npy", "tags.json"
 
 
 class CatalogueWriter:
-    """Collects documents in the order in which they are packed; 8 bytes each, and the tags."""
+    """Collects documents in the order in which they are packed. Memory: 8 bytes per document, and the tags."""
 
     def __init__(self) -> None:
         self._ids = array("Q")
@@ -22,22 +22,22 @@ class CatalogueWriter:
         return len(self._ids)
 
     def add(self, document: Document | Conversation) -> None:
-        """Append one."""
+        """Append a document or conversation."""
         if document.tag is not None:
             self._tags[len(self._ids)] = document.tag
         self._ids.append(int(document.identity, 16))
 
     def write(self, folder: Path) -> None:
-        """Write both into a folder."""
+        """Write identities and tags into a folder."""
         np.save(folder / _IDS, np.array(self._ids, dtype=np.uint64))
         (folder / _TAGS).write_text(json.dumps(self._tags))
 
 
 class Catalogue:
-    """What a :class:`CatalogueWriter` has written.
+    """Reads the files of a :class:`CatalogueWriter`.
 
     Attributes:
-        tagged: numbers of the documents to which something was done, ascending.
+        tagged: numbers of the documents with noise, ascending.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Catalogue:
         self._tags = {int(number): tag for number, tag in json.loads((folder / _TAGS).read_text()).items()}
         self.tagged = sorted(self._tags)
 
-    def about(self, number: int) -> dict[str, str]:
-        """``document``, the identity, and ``tag`` where something was done to it."""
+    def describe(self, number: int) -> dict[str, str]:
+        """``document``: the identity; ``tag``: the noise, if there is any."""
         found = {"document": f"{int(self._ids[number]):016x}"}
         return found | {"tag": self._tags[number]} if number in self._tags else found

@@ -1,8 +1,8 @@
-"""The phrasebook: an embedded parallel corpus, unlimited and deterministic, in eight real languages.
+"""The phrasebook: an embedded parallel corpus, unlimited and deterministic, in eight natural languages.
 
-The same ``(seed, index)`` means the same thing in every language: ``document_planner`` plans a document as
-``propositions`` about ``concepts``, and one grammar for each language (``grammars``) says them. Conversations:
-``dialogue_planner`` plans ``questions``, and ``dialogues`` has them asked by ``question_grammars``.
+Documents with the same ``(seed, index)`` are translations of one another: ``document_planner`` plans a document as
+``propositions`` about ``concepts``, and one grammar per language (``grammars``) realises them as sentences.
+Conversations: ``dialogue_planner`` plans ``questions``, and ``dialogues`` realises them with ``question_grammars``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sentences(lang: str, index: int, seed: int = 0) -> list[str]:
     """The sentences of document ``index``, 5 to 9 of them, the same number in every language.
 
     Raises:
-        ValueError: If the language is not one of ``LANGUAGES`` or the index is negative.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     grammar = _grammar(lang)
     if index < 0:
@@ -41,18 +41,18 @@ def sentences(lang: str, index: int, seed: int = 0) -> list[str]:
 
 
 def document(lang: str, index: int, seed: int = 0) -> str:
-    """Document ``index``: its sentences, joined the way the language does it.
+    """Document ``index``: its sentences, joined by the separator of the language.
 
     Raises:
-        ValueError: If the language is not one of ``LANGUAGES`` or the index is negative.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     return _grammar(lang).joiner.join(sentences(lang, index, seed))
 
 
 def lexicon(lang: str) -> dict[str, tuple[str, ...]]:
-    """Part of speech -> the citation form of every word of that kind, in the order of the concepts.
+    """Part of speech -> citation form of every word, in the order of the concepts.
 
     Raises:
-        ValueError: If the language is not one of ``LANGUAGES``.
+        ValueError: a language that is not one of ``LANGUAGES``.
     """
     return {kind: tuple(word[0] for word in rows.values()) for kind, rows in _grammar(lang).words.items()}

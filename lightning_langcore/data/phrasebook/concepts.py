@@ -1,4 +1,4 @@
-"""The concepts of the phrasebook: what there is, what it is like, and what can be done with it."""
+"""The concepts of the phrasebook: things and persons, their properties, and the actions that they allow."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ MEN = ("ivan", "david", "daniel", "thomas", "martin", "adam")
 
 
 def qualities(noun: str) -> tuple[str, ...]:
-    """The qualities a thing of this kind can have."""
+    """The qualities that a thing of this kind can have."""
     if noun in ANIMALS:
         return ANIMALS[noun]
     if noun in FURNITURE:
@@ -176,12 +176,12 @@ def qualities(noun: str) -> tuple[str, ...]:
 
 
 def colours(noun: str) -> tuple[str, ...]:
-    """The colours a thing of this kind can have."""
+    """The colours that a thing of this kind can have."""
     return ANIMAL_COLOURS if noun in ANIMALS else COLOURS
 
 
 def affordances(noun: str) -> tuple[str, ...]:
-    """The transitive verbs that make sense with a thing of this kind, selling, buying and the like included."""
+    """The transitive verbs that make sense with a thing of this kind."""
     if noun in ANIMALS:
         verbs = ("buy", "find", "look_for", "draw", "photograph", "feed", "sell", "lose")
         return verbs if noun in ("bird", "duck") else (*verbs, "wash")

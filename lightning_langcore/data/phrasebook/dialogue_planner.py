@@ -1,4 +1,4 @@
-"""How a talk is planned: what is asked about which scene, so that the scene alone decides the answer."""
+"""Planning of a conversation: a scene, and a question whose answer follows from the scene alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lightning_langcore.data.phrasebook import questions as q
 
 KINDS = ("scene", "translation", "inflection", "counting")
 
-_APART = 1_000_003  # added to the seed: a talk's scene is not the document of the same seed and index
-_PRONOUNS = (m.NotBut, m.WantYes, m.WantNo)  # what "it" means is not in the sentence
-_ASKING = (m.WhichPlace, m.WhoDid, m.HowMany, m.WantQuestion)
-_MOVING = (m.Transfer, m.While, m.Motion, m.Rest, m.Because)  # after which a thing may be elsewhere
-_GAINS = (m.PastAct, m.Counts, m.Because, m.Transfer, m.Lacks)  # which say, or hint, what somebody has
+_SEED_OFFSET = 1_000_003  # makes the scene of a conversation differ from the document of the same seed and index
+_PRONOUNS = (m.NotBut, m.WantYes, m.WantNo)  # contain "it", whose referent is in another sentence
+_QUESTIONS = (m.WhichPlace, m.WhoDid, m.HowMany, m.WantQuestion)
+_MOVING = (m.Transfer, m.While, m.Motion, m.Rest, m.Because)  # may change the position of a thing
+_GAINS = (m.PastAct, m.Counts, m.Because, m.Transfer, m.Lacks)  # state or imply what a person has
 _VERBS = (
     "buy",
     "find",
@@ -28,15 +28,15 @@ _VERBS = (
     "look_for",
     "sell",
     *concepts.TRANSFERS,
-)  # every table has their past
+)  # verbs whose past is in every table
 _ELSEWHERE = (*concepts.ROOMS, "garden", "shop", "school", "museum")
 _THINGS = (*concepts.PORTABLE, *concepts.VEHICLES, *concepts.ANIMALS, *concepts.FURNITURE)
-_WORDINGS = 6  # a common multiple of how many wordings there are
+_WORDINGS = 6  # a common multiple of the numbers of wordings
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
-    """One conversation: a question, worded one way, about a scene (empty where it needs none)."""
+class DialoguePlan:
+    """One conversation: a question with a number of its wording, about a scene (empty for exercises without one)."""
 
     kind: str
     wording: int
@@ -45,21 +45,22 @@ class Talk:
 
 
 @lru_cache(maxsize=64)
-def plan(seed: int, index: int) -> Talk:
-    """Talk ``index``, from ``seed`` and ``index`` alone; its meaning is that of every language."""
+def plan(seed: int, index: int) -> DialoguePlan:
+    """The plan of conversation ``index``, from ``seed`` and ``index`` alone; it is the same for every language."""
     rng = random.Random(f"talk:{seed}:{index}")
     kind = rng.choice(KINDS)
     wording = rng.randrange(_WORDINGS)
     if kind == "inflection":
-        return Talk(kind, wording, _exercise(rng))
+        return DialoguePlan(kind, wording, _exercise(rng))
     if kind == "counting":
-        return Talk(kind, wording, *_counting(rng))
-    said = document_planner.plan(_APART + seed, index)
+        return DialoguePlan(kind, wording, *_counting(rng))
+    propositions = document_planner.plan(_SEED_OFFSET + seed, index)
     if kind == "translation":
-        sentence = rng.choice([p for p in said if not isinstance(p, _PRONOUNS)])
+        sentence = rng.choice([p for p in propositions if not isinstance(p, _PRONOUNS)])
         first, second = rng.sample(LANGUAGES, 2)
-        return Talk(kind, wording, q.Translation(sentence, (first, second)))
-    return Talk(kind, wording, *_about(rng, [p for p in said if not isinstance(p, _PRONOUNS + _ASKING)]))
+        return DialoguePlan(kind, wording, q.Translation(sentence, (first, second)))
+    statements = [p for p in propositions if not isinstance(p, _PRONOUNS + _QUESTIONS)]
+    return DialoguePlan(kind, wording, *_question_about(rng, statements))
 
 
 # --- exercises --------------------------------------------------------------------------------------------------------
@@ -80,7 +81,10 @@ def _exercise(rng: random.Random) -> q.Exercise:
 
 
 def _counting(rng: random.Random) -> tuple[q.Question, tuple[m.Proposition, ...]]:
-    """Two persons' purchases, or one's; of both only one noun is in common, and that is what is asked for."""
+    """A question about numbers, and the purchases of one or two persons.
+
+    The question is for the total of one person, or for the total of the one noun that both persons have bought.
+    """
     names = rng.sample(concepts.WOMEN + concepts.MEN, 2)
     people = [
         m.Person(name, name in concepts.WOMEN, job)
@@ -107,22 +111,24 @@ def _counting(rng: random.Random) -> tuple[q.Question, tuple[m.Proposition, ...]
 # --- a question about a scene -----------------------------------------------------------------------------------------
 
 
-def _about(rng: random.Random, said: Sequence[m.Proposition]) -> tuple[q.Question, tuple[m.Proposition, ...]]:
-    """A question of a random kind, and two to five of the sentences, the one that answers it among them."""
+def _question_about(
+    rng: random.Random, statements: Sequence[m.Proposition]
+) -> tuple[q.Question, tuple[m.Proposition, ...]]:
+    """A question of a random kind, and two to five of the statements, among them the one that answers the question."""
     candidates: dict[type, list[tuple[q.Question, int]]] = {}
-    for i, p in enumerate(said):
-        for question in _asked_of(p, rng):
+    for i, p in enumerate(statements):
+        for question in _questions_answered_by(p, rng):
             candidates.setdefault(type(question), []).append((question, i))
     for kind in rng.sample(list(candidates), len(candidates)):
         question, i = rng.choice(candidates[kind])
-        scene = _scene(rng, said, i, question)
+        scene = _scene(rng, statements, i, question)
         if scene:
             return question, scene
     raise AssertionError("every scene shows something of a colour")
 
 
-def _asked_of(p: m.Proposition, rng: random.Random) -> Iterator[q.Question]:
-    """What a sentence answers."""
+def _questions_answered_by(p: m.Proposition, rng: random.Random) -> Iterator[q.Question]:
+    """Questions that a statement answers."""
     for np in parts(p, m.NP):
         if np.colour and not np.definite:
             yield q.Colour(m.NP(np.thing, colour=False, quality=False))
@@ -156,18 +162,18 @@ def _habit(p: m.Proposition, rng: random.Random) -> Iterator[q.Question]:
         jobs = [p.who.job, rng.choice([job for job in concepts.JOBS if job != p.who.job])]
         rng.shuffle(jobs)
         yield q.Work(p.who, (jobs[0], jobs[1]))
-    elif isinstance(p, m.Meal | m.MealNot) and p.food != "soup":  # which some eat and some drink
+    elif isinstance(p, m.Meal | m.MealNot) and p.food != "soup":  # some languages "drink" soup
         verb = rng.choice(("drink", "eat"))
         yield q.Consumes(p.who, verb, p.drink if verb == "drink" else p.food)
 
 
 def _short(np: m.NP) -> m.NP:
-    """The red book: enough, for a scene has each noun once."""
+    """A mention without the quality, such as "the red book": unambiguous, because a scene has each noun once."""
     return m.NP(np.thing, quality=False)
 
 
-def _spoils(question: q.Question, p: m.Proposition) -> bool:
-    """Whether a sentence, told in the same scene, would leave the answer in doubt."""
+def _makes_ambiguous(question: q.Question, p: m.Proposition) -> bool:
+    """Whether a statement in the same scene would make the answer ambiguous."""
     if isinstance(question, q.Where | q.Inside):
         thing = (question.fact.what if isinstance(question, q.Where) else question.what).thing
         return isinstance(p, _MOVING) and thing in parts(p, m.Thing)
@@ -177,37 +183,42 @@ def _spoils(question: q.Question, p: m.Proposition) -> bool:
         has = question.fact
         if isinstance(p, _GAINS) and has.who in parts(p, m.Person):
             return True
-        told = (has.first.thing, has.second.thing)
-        return any(np.owner == has.who and np.thing not in told for np in parts(p, m.NP))
+        mentioned = (has.first.thing, has.second.thing)
+        return any(np.owner == has.who and np.thing not in mentioned for np in parts(p, m.NP))
     return False
 
 
 def _scene(
-    rng: random.Random, said: Sequence[m.Proposition], fact: int, question: q.Question
+    rng: random.Random, statements: Sequence[m.Proposition], fact: int, question: q.Question
 ) -> tuple[m.Proposition, ...]:
-    """The fact with some other sentences, none of which mentions a thing as known before it is; or nothing."""
+    """Statement ``fact`` with some other statements, in which each thing is introduced before it is referred to.
+
+    Returns:
+        An empty tuple if there is no such scene.
+    """
     chosen: set[int] = set()
     size = rng.choice((2, 3, 3, 4))
-    others = [i for i in range(len(said)) if i != fact]
+    others = [i for i in range(len(statements)) if i != fact]
     for i in (fact, *rng.sample(others, len(others))):
-        more = _with_introductions(said, i)
-        fits = more and len(chosen | more) <= 4 and not any(_spoils(question, said[j]) for j in more)
+        more = _with_introductions(statements, i)
+        clear = not any(_makes_ambiguous(question, statements[j]) for j in more)
+        fits = more and len(chosen | more) <= 4 and clear
         if fits:
             chosen |= more
         elif i == fact:
             return ()
         if len(chosen) >= size:
             break
-    return tuple(said[i] for i in sorted(chosen)) if len(chosen) > 1 else ()
+    return tuple(statements[i] for i in sorted(chosen)) if len(chosen) > 1 else ()
 
 
-def _with_introductions(said: Sequence[m.Proposition], i: int) -> set[int]:
-    """A sentence and those that it needs to have been told before; none where one of them is not there."""
+def _with_introductions(statements: Sequence[m.Proposition], i: int) -> set[int]:
+    """Statement ``i`` and the statements that introduce its things; an empty set if one of these is missing."""
     needed = {i}
-    for np in parts(said[i], m.NP):
+    for np in parts(statements[i], m.NP):
         if np.definite:
-            first = next((j for j in range(i) if _introduces(said[j], np.thing)), None)
-            before = set() if first is None else _with_introductions(said, first)
+            first = next((j for j in range(i) if _introduces(statements[j], np.thing)), None)
+            before = set() if first is None else _with_introductions(statements, first)
             if not before:
                 return set()
             needed |= before
@@ -222,7 +233,7 @@ Part = TypeVar("Part")
 
 
 def parts(value: object, kind: type[Part]) -> Iterator[Part]:
-    """Everything of a kind in a proposition, however deep."""
+    """All values of a type in a proposition, at any depth."""
     if isinstance(value, kind):
         yield value
     if is_dataclass(value):

@@ -1,7 +1,7 @@
-"""Instructions and answers in the eight languages, from the phrasebook's own grammars; unlimited, deterministic.
+"""Instructions and answers in the eight languages, from the grammars of the phrasebook; unlimited, deterministic.
 
-Four kinds: a question about a small scene, the translation of a sentence, inflection (or what a language has in its
-place: measure words, counters), and counting. The same ``(seed, index)`` is the same talk in every language.
+Four kinds: a question about a small scene, the translation of a sentence, inflection (measure words or counters in
+languages without inflection), and counting. Conversations with the same ``(seed, index)`` are translations.
 """
 
 from __future__ import annotations
@@ -10,45 +10,46 @@ from functools import cache
 from importlib import import_module
 
 from lightning_langcore.data.phrasebook import _grammar
-from lightning_langcore.data.phrasebook.dialogue_planner import Talk, plan
-from lightning_langcore.data.phrasebook.question_grammars.base import Asking
+from lightning_langcore.data.phrasebook.dialogue_planner import DialoguePlan, plan
+from lightning_langcore.data.phrasebook.question_grammars.base import QuestionGrammar
 from lightning_langcore.data.phrasebook.questions import Form, Numbers, Phrase, Translation
 
 _EXERCISES: dict[type, str] = {Numbers: "numbers", Phrase: "phrase", Form: "form"}
 
 
 def conversation(lang: str, index: int, seed: int = 0) -> list[dict[str, str]]:
-    """Talk ``index``: what the user asks and what the assistant answers, as messages of a chat template.
+    """Conversation ``index``: a question of the user and the answer of the assistant, as messages of a chat template.
 
     Raises:
-        ValueError: If the language is not one of ``LANGUAGES`` or the index is negative.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     _grammar(lang)
     if index < 0:
-        raise ValueError(f"a talk's index is 0 or more, not {index}")
+        raise ValueError(f"a conversation's index is 0 or more, not {index}")
     user, assistant = _worded(lang, plan(seed, index))
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
 @cache
-def _asking(lang: str) -> Asking:
-    found: Asking = import_module(f"lightning_langcore.data.phrasebook.question_grammars.{lang}").ASKING
+def _question_grammar(lang: str) -> QuestionGrammar:
+    module = import_module(f"lightning_langcore.data.phrasebook.question_grammars.{lang}")
+    found: QuestionGrammar = module.QUESTION_GRAMMAR
     return found
 
 
-def _worded(lang: str, talk: Talk) -> tuple[str, str]:
-    asking, grammar = _asking(lang), _grammar(lang)
+def _worded(lang: str, dialogue: DialoguePlan) -> tuple[str, str]:
+    question_grammar, grammar = _question_grammar(lang), _grammar(lang)
 
     def word(kind: str, **words: str) -> str:
-        wordings = asking.wordings[kind]
-        return wordings[talk.wording % len(wordings)].format(**words)
+        wordings = question_grammar.wordings[kind]
+        return wordings[dialogue.wording % len(wordings)].format(**words)
 
-    question = talk.question
+    question = dialogue.question
     if isinstance(question, Translation):
         target = next(target for target in question.targets if target != lang)
         sentence = grammar.say(question.sentence)
-        user = word("translation", sentence=sentence, language=asking.languages[target])
+        user = word("translation", sentence=sentence, language=question_grammar.languages[target])
         return user, _grammar(target).say(question.sentence)
-    asked, answer = asking.ask(question)
-    scene = grammar.joiner.join(grammar.say(p) for p in talk.scene)
+    asked, answer = question_grammar.ask(question)
+    scene = grammar.joiner.join(grammar.say(p) for p in dialogue.scene)
     return word(_EXERCISES.get(type(question), "scene"), scene=scene, question=asked), answer

@@ -1,7 +1,7 @@
-"""How a document is planned: who and what it is about, then which propositions are made in which order.
+"""Planning of a document: first its persons and things, then its propositions and their order.
 
-A scene remembers who owns what, where a thing is and how it was come by, and later sentences only say what agrees
-with that; this is what makes a document predictable from its beginning.
+A scene keeps track of the owner, the position and the origin of each thing, and later sentences are consistent with
+this state. Therefore a document is partly predictable from its beginning.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from lightning_langcore.data.phrasebook import concepts
 from lightning_langcore.data.phrasebook import propositions as m
 
-# What a feeling may come from.
+# Possible causes of a feeling.
 _CAUSES = {"happy": ("buy", "find"), "tired": ("wash", "repair", "look_for"), "sad": ("lose", "sell")}
 _PRESENT = frozenset(concepts.VERBS_WITH_PRESENT) - {"hide", "sell"}
 _WISHED = frozenset(("sell", "repair", "wash", "draw", "photograph", "read", "hide"))
@@ -24,7 +24,7 @@ _PRESENT_OF = {noun: tuple(v for v in verbs if v in _PRESENT) for noun, verbs in
 _WISHED_OF = {noun: tuple(v for v in verbs if v in _WISHED) for noun, verbs in _AFFORDED.items()}
 
 _ELSEWHERE = (*concepts.ROOMS, "garden", "shop", "school", "museum")
-# Where one does this to a small thing; the rest of the verbs can be done anywhere.
+# Places where a verb is plausible with a small thing; other verbs are plausible anywhere.
 _FIT_PLACES = {
     "wash": ("kitchen", "garden"),
     "repair": ("office", "living_room", "garden", "kitchen"),
@@ -37,7 +37,7 @@ _MEETING_PLACES = ("kitchen", "living_room", "office", "park", "garden", "beach"
 
 
 class _Scene:
-    """The entities of one document and what has been said of them."""
+    """The entities of one document and the facts that its sentences have stated about them."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -84,19 +84,19 @@ class _Scene:
         return self.rng.choice(fit)
 
     def _new(self, thing: m.Thing) -> m.NP:
-        """The first mention of a thing: indefinite and in full."""
+        """The first mention of a thing: indefinite, with all its properties."""
         self.seen.append(thing)
         return m.NP(thing, definite=False)
 
     def _known(self, thing: m.Thing) -> m.NP:
-        """A later mention: definite, with its colour and sometimes its quality too."""
+        """A later mention of a thing: definite, with its colour and sometimes also its quality."""
         return m.NP(thing, quality=self.rng.random() < 0.5)
 
     def _others(self, person: m.Person) -> m.Person:
         return self.rng.choice([p for p in self.people if p is not person])
 
     def _spot(self, thing: m.Thing, told_place: bool = True) -> m.Spot:
-        """Where a thing is: as told before, or a new position at the one piece of furniture."""
+        """Position of a thing: the position stated before, or a new position at the one piece of furniture."""
         known = self.where.get(thing)
         if known is None:
             relations = concepts.FURNITURE[self.support.noun]
@@ -112,7 +112,7 @@ class _Scene:
         return spot
 
     def _place_for(self, verb: str, noun: str) -> str:
-        """A place where this act on this kind of thing can happen, the scene's own where possible."""
+        """A place where this verb is plausible with this kind of thing; a place of the scene if possible."""
         if verb in ("buy", "sell"):
             places = concepts.SHOPS if verb == "buy" else concepts.SALES
             return self.outside if self.outside in places else self.rng.choice(places)
@@ -126,7 +126,7 @@ class _Scene:
         return [t for t in self.seen if t.noun in kinds]
 
     def _unplaced(self) -> m.Thing | None:
-        """A small thing of which no sentence has said where it is but, at most, the one that brought it in."""
+        """A small thing whose position no sentence has stated, except possibly the sentence that introduced it."""
         things = [t for t in self.seen if t.noun in concepts.PORTABLE and t not in self.told]
         return self.rng.choice(things) if things else None
 
@@ -137,7 +137,7 @@ class _Scene:
     # --- openings ---
 
     def opening(self) -> list[m.Proposition]:
-        """Two or three sentences which bring in the persons and things."""
+        """Two or three sentences that introduce the persons and things."""
         p, q = self.people[0], self.people[1]
         ways = (self._open_act_has, self._open_has_exists, self._open_exists_act, self._open_act_lacks)
         return self.rng.choice(ways)(p, q)
@@ -182,7 +182,7 @@ class _Scene:
         self.owner[self.companion] = q
         return m.Lacks(p, noun, q, self._new(self.companion))
 
-    # --- developments: each returns what it has to say, or nothing where it does not fit ---
+    # --- developments: each returns propositions, or an empty list if it does not fit the scene ---
 
     def located(self) -> list[m.Proposition]:
         thing = self._unplaced()
@@ -334,7 +334,7 @@ class _Scene:
         return [transfer]
 
     def farewell(self) -> list[m.Proposition]:
-        """A last sentence after which a thing is gone."""
+        """A last sentence, in which a thing is lost or sold."""
         thing = self.rng.choice(self.seen)
         verbs = [v for v in _CAUSES["sad"] if v in _AFFORDED[thing.noun]]
         if not verbs or self.owner[thing] in self.felt:
@@ -355,7 +355,7 @@ _DEVELOPMENTS: tuple[Callable[[_Scene], list[m.Proposition]], ...] = (
 def plan(seed: int, index: int) -> tuple[m.Proposition, ...]:
     """The propositions of one document, in order: 5 to 9 of them, from ``seed`` and ``index`` alone.
 
-    ``random.Random`` takes a text through SHA-512, so the plan is the same in every process.
+    ``random.Random`` hashes a string seed with SHA-512, so the plan is the same in every process.
     """
     scene = _Scene(random.Random(f"phrasebook:{seed}:{index}"))
     said = scene.opening()

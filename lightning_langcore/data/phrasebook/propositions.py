@@ -1,22 +1,19 @@
-"""What a document says, before any language says it: concepts, the things they name, and propositions about them.
+"""Language-independent content of a document: persons and things, and propositions about them.
 
-Concepts are plain English keys (``"book"``, ``"red"``, ``"buy"``). Every grammar in ``languages`` has one row for
-each of them, so a document planned here can be realised in each language.
+Concepts are English keys (``"book"``, ``"red"``, ``"buy"``). Every grammar in ``grammars`` has a row for each concept,
+so that a planned document can be realised in each language. The docstring of a proposition is an example sentence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# --- concepts -------------------------------------------------------------------------------------------------------
-
-
 # --- entities -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone the document is about, under one name throughout."""
+    """A person of the document, with the same name in all sentences."""
 
     name: str
     female: bool
@@ -25,7 +22,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object or animal that keeps its colour and quality through the whole document."""
+    """An object or animal, with the same colour and quality in all sentences of the document."""
 
     noun: str
     colour: str
@@ -34,7 +31,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class NP:
-    """One mention of a thing: how much of it is said, and whether the reader knows it already."""
+    """One mention of a thing (noun phrase): which properties it states, and whether the thing was mentioned before."""
 
     thing: Thing
     definite: bool = True
@@ -45,7 +42,7 @@ class NP:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A position relative to a piece of furniture, in a room where that is said."""
+    """A position relative to a piece of furniture; ``place`` is the room, ``None`` if it is not stated."""
 
     relation: str
     support: NP

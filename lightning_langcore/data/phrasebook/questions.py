@@ -1,6 +1,7 @@
-"""What can be asked, before any language asks it: questions about a scene, and exercises.
+"""Language-independent content of conversations: questions about a scene, and exercises.
 
-As the propositions of ``meaning``: each is said by one method of every language (``METHODS``), with its answer.
+Like the propositions of ``propositions``, each question is realised by one method of every language (``METHODS``),
+together with its answer. The docstring of a question is an example of question and answer.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ class Phrase:
 class Form:
     """A form of one word: the plural of "knife" is "knives".
 
-    Each language asks for what it inflects of the ``topic`` (``noun``, ``verb``, ``adjective`` or ``job``), and for
-    a form of the noun where it inflects nothing there. ``counted`` is a noun with a plural in every table.
+    Each language asks for an inflected form of the word for ``topic`` (``noun``, ``verb``, ``adjective`` or ``job``),
+    or for a form of the noun if it does not inflect that word. ``counted`` is a noun with a plural in every language.
     """
 
     topic: str
@@ -137,7 +138,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A sentence to be said in the first of ``targets`` that is not the language of the question."""
+    """A sentence to translate into the first of ``targets`` that is not the language of the question."""
 
     sentence: m.Proposition
     targets: tuple[str, str]
@@ -146,7 +147,7 @@ class Translation:
 Question = Who | WhereDid | Where | Inside | Colour | Belongings | Owns | Work | Consumes | Recipient | Total | Together
 Exercise = Numbers | Phrase | Form
 
-METHODS: dict[type, str] = {  # which method of a language asks what
+METHODS: dict[type, str] = {  # question -> method of a language
     Who: "who", WhereDid: "where_did", Where: "where", Inside: "inside", Colour: "colour", Belongings: "belongings",
     Owns: "owns", Work: "work", Consumes: "consumes", Recipient: "recipient", Total: "total", Together: "together",
     Numbers: "numbers", Phrase: "phrase", Form: "form",

@@ -1,1 +1,1 @@
-"""Where text comes from: files, the hub, the phrasebook."""
+"""Sources of text: files, the hub, the phrasebook."""

@@ -1,11 +1,11 @@
-"""What a source of text or of conversations is, and how its documents are divided."""
+"""Interfaces of sources of text and of conversations, and the assignment of documents to splits and pools."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 Position: TypeAlias = tuple[int, int]
-"""Where a reader stands: the shard of its order, and the rows of it that are read."""
+"""Position of a reader: index of the shard in its order, and number of rows of that shard that were read."""
 
 START: Position = (0, 0)
 
@@ -13,8 +13,10 @@ START: Position = (0, 0)
 class Document(NamedTuple):
     """A text.
 
-    The key alone decides the split, and translations of one another may share it. ``tag`` says what was done to the
-    text, as ``repeat:64``; ``None``: nothing.
+    Attributes:
+        key: decides the split alone; translations of one text may share a key.
+        text: the text.
+        tag: noise that was put into the text, such as ``repeat:64``; ``None``: no noise.
     """
 
     key: str
@@ -23,12 +25,12 @@ class Document(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """16 hex digits of the key's BLAKE2b: what logs call the document."""
+        """16 hex digits of the BLAKE2b hash of the key; logs identify the document by them."""
         return identity(self.key)
 
 
 class Conversation(NamedTuple):
-    """Messages as chat templates take them: ``{"role": "system" | "user" | "assistant", "content": text}``."""
+    """Messages in the format of chat templates: ``{"role": "system" | "user" | "assistant", "content": text}``."""
 
     key: str
     messages: Sequence[Mapping[str, str]]
@@ -44,25 +46,25 @@ Keyed = TypeVar("Keyed", Document, Conversation)
 
 
 def identity(key: str) -> str:
-    """16 hex digits of the key's BLAKE2b."""
+    """16 hex digits of the BLAKE2b hash of the key."""
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 class Source(Protocol):
     """Documents in several languages, always in the same order.
 
-    A source may also support what :class:`SupportsEndless` and :class:`SupportsRead` describe.
+    A source may also implement :class:`SupportsEndless` and :class:`SupportsRead`.
     """
 
     @property
     def languages(self) -> list[str]:
-        """Codes of the languages it has."""
+        """Codes of the languages of the source."""
 
     def documents(self, language: str) -> Iterator[Document]:
         """The documents of a language."""
 
     def digest(self) -> str:
-        """Changes when the text changes."""
+        """A string that changes when the text changes."""
 
 
 class ConversationSource(Protocol):
@@ -70,18 +72,18 @@ class ConversationSource(Protocol):
 
     @property
     def languages(self) -> list[str]:
-        """Codes of the languages it has."""
+        """Codes of the languages of the source."""
 
     def conversations(self, language: str) -> Iterator[Conversation]:
         """The conversations of a language."""
 
     def digest(self) -> str:
-        """Changes when the conversations change."""
+        """A string that changes when the conversations change."""
 
 
 @runtime_checkable
 class SupportsConversations(Protocol):
-    """What tells a :class:`ConversationSource` from a :class:`Source`."""
+    """The method that distinguishes a :class:`ConversationSource` from a :class:`Source`."""
 
     def conversations(self, language: str) -> Iterator[Conversation]:
         """The conversations of a language."""
@@ -89,45 +91,45 @@ class SupportsConversations(Protocol):
 
 @runtime_checkable
 class SupportsEndless(Protocol):
-    """A source that says whether it has an end; one that does not say it has one."""
+    """A source with the attribute ``endless``; a source without the attribute is finite."""
 
     endless: bool
 
 
 @runtime_checkable
 class SupportsRead(Protocol):
-    """A source that can begin in its middle and divide itself among readers."""
+    """A source that can be read from any position and can be divided among readers."""
 
     def read(
         self, language: str, epoch: int = 0, share: tuple[int, int] = (0, 1), start: Position = START
     ) -> Iterator[tuple[Position, Document]]:
-        """Documents of one reader among several, each with the position behind it.
+        """Documents of one reader among several, each with the position after it.
 
         Args:
-            language: of the documents.
-            epoch: another may have another order.
-            share: number of the reader, and how many there are; together they read every document once.
-            start: where to go on.
+            language: language of the documents.
+            epoch: number of the epoch; each epoch may have its own order.
+            share: index of the reader, and number of readers; together they read every document once.
+            start: position to start from.
         """
 
 
 def is_endless(source: Source | ConversationSource) -> bool:
-    """Whether a source has no end, so that a pass over it would never be over."""
+    """Whether a source is endless, so that a pass over it would never finish."""
     return isinstance(source, SupportsEndless) and source.endless
 
 
 class Splitter:
-    """Sorts documents into splits and, within the training split, pools, by a hash of their key.
+    """Assigns documents to splits and, within the training split, to pools, by a hash of their key.
 
-    So a document never changes its place when others are added, and splits and pools never share one.
+    The assignment of a document does not change when other documents are added, and splits and pools are disjoint.
 
     Args:
-        test: share of the documents for ``test``, 0..1.
-        validation: share for ``validation``.
-        pools: pool -> weight, for what the training split is used for: ``base``, ``locate`` and ``run`` stay disjoint.
+        test: fraction of the documents for ``test``, 0..1.
+        validation: fraction of the documents for ``validation``, 0..1.
+        pools: pool -> weight; the pools ``base``, ``locate`` and ``run`` divide the training split.
 
     Raises:
-        ValueError: shares outside [0, 1), or no pool.
+        ValueError: fractions outside [0, 1), or no pool with a positive weight.
     """
 
     def __init__(self, test: float, validation: float, pools: Mapping[str, float]) -> None:
@@ -154,9 +156,9 @@ class Splitter:
         return pool
 
     def choose(self, documents: Iterable[Keyed], place: str) -> Iterator[Keyed]:
-        """Those of one split or pool, in their order."""
+        """The documents of one split or pool, in order."""
         return (document for document in documents if self.place(document.key) == place)
 
     def texts(self, source: Source, language: str, place: str) -> Iterator[str]:
-        """The texts of one split or pool, in the source's order."""
+        """The texts of one split or pool, in the order of the source."""
         return (document.text for document in self.choose(source.documents(language), place))

@@ -1,4 +1,4 @@
-"""Questions and answers to learn from: one's own files, or a dataset of the hub."""
+"""Questions and answers for fine-tuning: from files of the user, or from a dataset on the hub."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ from lightning_langcore.utils.progress import say
 
 
 class ConversationFiles:
-    """Conversations in ``<root>/<lang>.jsonl`` or ``<root>/<lang>/*.jsonl``, one a line, in either form.
+    """Conversations in ``<root>/<lang>.jsonl`` or ``<root>/<lang>/*.jsonl``, one per line, in one of two formats.
 
-    As::
+    Examples::
 
         {"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]}
         {"inputs": "Two and two?", "targets": "Four."}
 
-    Empty lines are left out. Memory: a line.
+    Empty lines are skipped. Memory: one line.
 
     Args:
         root: the folder.
@@ -29,8 +29,8 @@ class ConversationFiles:
         targets: column of the answer.
 
     Raises:
-        ValueError: no such folder, or no language in it. When read, with file and line: no JSON, neither form, or a
-            conversation without an answer; a file without a conversation.
+        ValueError: no such folder, or no language in it. When read, with file and line: a line that is not JSON or has
+            neither format, or a conversation without an answer; a file without a conversation.
     """
 
     def __init__(self, root: Path | str, inputs: str = "inputs", targets: str = "targets") -> None:
@@ -64,7 +64,7 @@ class ConversationFiles:
                 raise ValueError(f"{file} has no conversation: remove it or fill it")
 
     def digest(self) -> str:
-        """Of the files' names and bytes and of the columns; the files are read once for it."""
+        """SHA-256 of the names and bytes of the files and of the columns; the first call reads all files."""
         if self._digest is None:
             h = hashlib.sha256(json.dumps([self.inputs, self.targets]).encode())
             for file in (file for language in self.languages for file in self._files[language]):
@@ -86,42 +86,42 @@ class ConversationFiles:
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
         except ValueError as error:
-            raise ValueError(f"{where} is not JSON ({error}): mend or remove it") from error
+            raise ValueError(f"{where} is not JSON ({error}): fix or remove it") from error
         if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
             messages: Any = _messages(row[self.inputs], row[self.targets])
         elif isinstance(row, Mapping) and "messages" in row:
             messages = row["messages"]
         else:
-            about = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is no object"
+            found = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is not an object"
             raise ValueError(
                 f"{where} has neither messages nor data.inputs={self.inputs!r} with data.targets={self.targets!r},"
-                f" {about}"
+                f" {found}"
             )
         check_messages(messages, where)
         return _conversation([{"role": m["role"], "content": m["content"]} for m in messages], where)
 
 
 class HubConversations:
-    """Questions and answers of a dataset whose rows say their language, as ``CohereLabs/aya_dataset`` on the hub.
+    """Questions and answers of a dataset with a language column, such as ``CohereLabs/aya_dataset`` on the hub.
 
-    Rows without a question or an answer are left out, and their number said. The order is the dataset's own. For each
-    language all rows are read, a thousand at a time.
+    Rows without a question or an answer are left out, and their number is printed. Rows are read in the order of the
+    dataset. For each language all rows of the dataset are read.
 
     Args:
-        path: id on the hub, or a folder laid out as there.
-        codes: language -> what ``language_column`` holds for it, as ``{"zh": "zho"}``.
+        path: id on the hub, or a folder with the same layout.
+        codes: language -> value of ``language_column``, such as ``{"zh": "zho"}``.
         inputs: column of the question.
         targets: column of the answer.
-        language_column: see above.
-        split: of the dataset, all of whose rows are divided anew.
+        language_column: column of the language.
+        split: split of the dataset; all its rows are divided again into splits and pools.
         streaming: see :func:`lightning_langcore.data.sources.hub.open_dataset`.
-        cache_dir: of ``datasets``; by default its own.
-        config: of the dataset; ``None``: its default.
-        revision: branch, tag or commit on the hub; ``None``: its main branch.
+        cache_dir: cache folder of ``datasets``; ``None``: its default.
+        config: config of the dataset; ``None``: its default.
+        revision: branch, tag or commit on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: no codes. When read: what ``open_dataset`` refuses, no such column, one that holds no text, a
-            language that no row is in, or a stream that breaks off.
+        ValueError: no codes. When read: an error of ``open_dataset``, no such column, a column that does not hold
+            text, a language without rows, or a stream that fails.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class HubConversations:
         if not codes or not all(isinstance(part, str) for pair in codes.items() for part in pair):
             raise ValueError(
                 f"data.codes={dict(codes)} must say what data.language_column={language_column!r} holds for each"
-                " language, as {zh: zho}; put one that YAML reads as something else, as no, in quotes"
+                " language, as {zh: zho}; put a code that YAML reads as something else, such as no, in quotes"
             )
         self.path = str(path)
         self.codes = dict(codes)
@@ -150,11 +150,11 @@ class HubConversations:
         self.cache_dir = cache_dir
         self.config = config
         self.revision = revision
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def languages(self) -> list[str]:
-        """Those that ``codes`` names, in its order."""
+        """The languages of ``codes``, in its order."""
         return list(self.codes)
 
     def conversations(self, language: str) -> Iterator[Conversation]:
@@ -174,14 +174,14 @@ class HubConversations:
                 f"{self._what} has no conversation where data.language_column={self.columns['data.language_column']!r}"
                 f" is {self.codes[language]!r} (data.codes, for {language!r}); it has {', '.join(sorted(others)[:10])}"
             )
-        if num_empty and language not in self._told:
-            self._told.add(language)
+        if num_empty and language not in self._reported:
+            self._reported.add(language)
             say(f"{self._what}: left out {num_empty} {language!r} row(s) without a question or an answer")
 
     def digest(self) -> str:
-        """Of how the rows are read and of what they are: the version of the data set on the hub or on disk."""
-        about = [self.path, self.config, self.split, self.streaming, self.codes, self.columns, self.revision]
-        text = json.dumps([*about, dataset_version(self.path, self.revision)], ensure_ascii=False)
+        """SHA-256 of the settings and of the version of the dataset on the hub or on disk."""
+        settings = [self.path, self.config, self.split, self.streaming, self.codes, self.columns, self.revision]
+        text = json.dumps([*settings, dataset_version(self.path, self.revision)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -189,7 +189,7 @@ class HubConversations:
         return f"data.path={self.path} (split {self.split!r})"
 
     def _read(self) -> Iterator[tuple[str, str, str]]:
-        """Language code, question and answer of every row; nothing is an empty text."""
+        """Language code, question and answer of every row; a missing value is an empty string."""
         rows = open_dataset(self.path, self.config, self.split, self.streaming, self.cache_dir, revision=self.revision)
         for code, question, answer in read_columns(rows, self.columns, self._what):
             yield code or "", question or "", answer or ""
@@ -204,5 +204,5 @@ def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversa
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where} holds half a surrogate pair, which is no text: mend or remove it") from error
+        raise ValueError(f"{where} holds half a surrogate pair, which is not text: fix or remove it") from error
     return Conversation(key, messages)

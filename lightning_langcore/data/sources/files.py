@@ -1,4 +1,4 @@
-"""One's own text: a file or a folder of files per language."""
+"""Text from files of the user: a file or a folder of files per language."""
 
 import glob
 import hashlib
@@ -15,17 +15,18 @@ TEXT_TYPES = ("string", "large_string", "null")
 class FileSource(Source):
     """Text in ``<root>/<lang>.txt|.jsonl|.parquet`` or ``<root>/<lang>/*``, read through ``datasets``.
 
-    In ``.txt`` a document is a line (or a paragraph, or the file); elsewhere the column ``text``. Empty ones are left
-    out. ``datasets`` keeps a memory-mapped copy under ``cache_dir``.
+    In ``.txt`` a document is a line (or a paragraph, or the whole file); in other files it is a value of ``column``.
+    Empty documents are left out. ``datasets`` keeps a memory-mapped copy under ``cache_dir``.
 
     Args:
         root: the folder.
-        sample_by: what a document is in ``.txt``: ``line``, ``paragraph`` (blank lines between) or ``document``.
+        sample_by: unit of a document in ``.txt``: ``line``, ``paragraph`` (blank lines between) or ``document``.
         column: column of the text in ``.jsonl`` and ``.parquet``.
-        cache_dir: of ``datasets``; by default its own.
+        cache_dir: cache folder of ``datasets``; ``None``: its default.
 
     Raises:
-        ValueError: no such folder, no language in it, an empty or unreadable file (with the line that is not UTF-8).
+        ValueError: no such folder, or no language in it. When read: an empty or unreadable file (with the line that is
+            not UTF-8), or no column of text.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class FileSource(Source):
             yield from (Document(text, text) for text in self._texts(file) if text.strip())
 
     def digest(self) -> str:
-        """Of the files' names and bytes and of how they are read; the files are read once for it."""
+        """SHA-256 of the names and bytes of the files and of the settings; the first call reads all files."""
         if self._digest is None:
             self._digest = self._read_digest()
         return self._digest
@@ -74,7 +75,7 @@ class FileSource(Source):
         return h.hexdigest()
 
     def _texts(self, file: Path) -> Iterator[str]:
-        import datasets  # a second of import that only this source needs
+        import datasets  # imported here because it takes a second
 
         if file.stat().st_size == 0:
             raise ValueError(f"{file} is empty: remove it or fill it")
@@ -89,7 +90,7 @@ class FileSource(Source):
                 **options,
             )
         except Exception as error:
-            _refuse_bad_encoding(file)
+            _check_encoding(file)
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ValueError(f"{file} can't be read as {file.suffix}: {reason}") from error
         column = "text" if file.suffix == ".txt" else self.column
@@ -101,12 +102,12 @@ class FileSource(Source):
             for batch in rows.select_columns([column]).iter(batch_size=1000):
                 yield from (text for text in batch[column] if text is not None)
         except UnicodeDecodeError:
-            _refuse_bad_encoding(file)
+            _check_encoding(file)
             raise
 
 
 def files_by_language(root: Path) -> dict[str, list[Path]]:
-    """The text files of each language in a folder, sorted; hidden ones left out."""
+    """The text files of each language in a folder, sorted, without hidden files."""
     found: dict[str, list[Path]] = {}
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):
@@ -126,7 +127,7 @@ def _hidden(file: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
-def _refuse_bad_encoding(file: Path) -> None:
+def _check_encoding(file: Path) -> None:
     if file.suffix == ".parquet":
         return
     with file.open("rb") as handle:

@@ -1,4 +1,4 @@
-"""Text from the Hugging Face hub, or from a dataset folder on disk laid out as there, streamed or downloaded."""
+"""Text from the Hugging Face hub, or from a dataset folder on disk with the same layout, streamed or downloaded."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 _VAGUE = "An error occurred while generating the dataset"
-_PLAIN = {
+_EXPLANATIONS = {
     "BatchSize must be": "one of its parquet files has no rows: remove it",
     "Couldn't cast": "its files do not have the same columns: put those that differ into a config of their own",
 }
@@ -37,26 +37,26 @@ def open_dataset(
     """One split of a dataset, through ``datasets.load_dataset``.
 
     Args:
-        path: id on the hub, or a folder on disk with data files and, for several configs, a ``README.md`` that names
+        path: id on the hub, or a folder on disk with data files and, for several configs, a ``README.md`` that lists
             them as on the hub.
-        config: of the dataset; ``None``: its default.
-        split: of the config.
-        streaming: read while iterating, nothing is kept; else downloaded and converted first.
-        cache_dir: of ``datasets``; by default its own.
-        setting: what the user calls ``path``, for messages.
-        revision: branch, tag or commit of the dataset on the hub; ``None``: its main branch.
+        config: config of the dataset; ``None``: its default.
+        split: split of the config.
+        streaming: ``True``: read while iterating, without a copy on disk; ``False``: download and convert first.
+        cache_dir: cache folder of ``datasets``; ``None``: its default.
+        setting: name of the setting of ``path``, for messages.
+        revision: branch, tag or commit of the dataset on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: for whatever reason it can't be opened: it isn't there, can't be reached, asks for a login, holds a
-            script instead of data, or lacks the config or split.
+        ValueError: the dataset can't be opened: it does not exist, can't be reached, requires a login, holds a script
+            instead of data, or lacks the config or split.
     """
-    import datasets  # a second of import
+    import datasets  # imported here because it takes a second
 
-    silent = hub_probe.silence("datasets", path)
-    if silent is not None and not huggingface_hub.is_offline_mode():  # told to be offline, `datasets` is so at once
+    unreachable = hub_probe.why_unreachable("datasets", path)
+    if unreachable is not None and not huggingface_hub.is_offline_mode():  # in offline mode `datasets` needs no probe
         raise ValueError(
-            f"{setting}={path}: {silent}: try again later, set HF_HUB_OFFLINE=1 to use what was downloaded before, or"
-            " give the folder of a downloaded copy"
+            f"{setting}={path}: {unreachable}: try again later, set HF_HUB_OFFLINE=1 to use what was downloaded before,"
+            " or give the folder of a downloaded copy"
         )
 
     if not is_terminal():
@@ -72,13 +72,13 @@ def open_dataset(
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """The cause of an error, in one line."""
     lines = [line for line in str(error).splitlines() if line.strip() and line != _VAGUE]
     if not lines:
         return first_line(error.__cause__) if error.__cause__ else type(error).__name__
-    for cryptic, plain in _PLAIN.items():
+    for cryptic, explanation in _EXPLANATIONS.items():
         if cryptic in lines[0]:
-            return plain
+            return explanation
     return lines[0].strip()
 
 
@@ -101,14 +101,14 @@ def _reason(error: Exception, path: str) -> str | None:
         )
     if isinstance(error, FileNotFoundError) and not folder.is_dir() and "Revision" not in text:
         return (
-            "there is no such folder, and no such dataset on the hub that you may see: check the spelling, or log in"
+            "there is no such folder, and no such dataset on the hub that you can access: check the spelling, or log in"
             " with `hf auth login` if it is private"
         )
     return None
 
 
 def _missing(path: str, config: str | None, split: str, revision: str | None) -> str | None:
-    """Says that there is no such config or split, and which ones there are."""
+    """Message that the config or split does not exist, with those that exist; ``None`` if both exist."""
     import datasets
 
     try:
@@ -119,7 +119,7 @@ def _missing(path: str, config: str | None, split: str, revision: str | None) ->
             return f"it has no config {config!r}, only {', '.join(configs)}"
         splits = datasets.get_dataset_split_names(path, config, revision=revision)
     except Exception:
-        return None  # the first error says more
+        return None  # the caller's first error is more informative
     if split in splits:
         return None
     return f"the config {config or 'default'!r} has no split {split!r}, only {', '.join(splits)}"
@@ -130,16 +130,16 @@ def read_columns(rows: Any, columns: Mapping[str, str], what: str) -> Iterator[t
 
     Args:
         rows: a ``Dataset`` or an ``IterableDataset``.
-        columns: what the user calls it -> column, as ``{"data.column": "text"}``.
-        what: the dataset, for messages.
+        columns: name of the setting -> column, such as ``{"data.column": "text"}``.
+        what: description of the dataset, for messages.
 
     Raises:
-        ValueError: no such column, one that holds no text, or rows that can't be read on.
+        ValueError: no such column, a column that does not hold text, or an error while reading.
     """
-    if rows.column_names is not None:  # json does not know before it is read
+    if rows.column_names is not None:  # columns of a JSON file are unknown until it is read
         _check_columns(rows.column_names, columns, what)
         rows = rows.select_columns(list(columns.values()))
-    batches = rows.iter(_BATCH)  # not iter(rows): in a loader's worker that would divide the rows once more
+    batches = rows.iter(_BATCH)  # not iter(rows): in a loader's worker that would divide the rows again
     while (batch := _next(batches, what)) is not None:
         _check_columns(batch, columns, what)
         for row in zip(*(batch[column] for column in columns.values()), strict=True):
@@ -153,7 +153,7 @@ def _next(batches: Iterator[dict[str, Any]], what: str) -> dict[str, Any] | None
     try:
         return next(batches, None)
     except Exception as error:
-        raise ValueError(f"{what} broke off while it was read: {first_line(error)}") from error
+        raise ValueError(f"{what} failed while it was read: {first_line(error)}") from error
 
 
 def _check_columns(found: Iterable[str], columns: Mapping[str, str], what: str) -> None:
@@ -163,46 +163,46 @@ def _check_columns(found: Iterable[str], columns: Mapping[str, str], what: str) 
 
 
 def dataset_version(path: str, revision: str | None) -> Any:
-    """What tells a dataset from another state of it: on the hub the commit, in a folder its files' names and times.
+    """Version of a dataset: on the hub the commit, in a folder the names, sizes and modification times of its files.
 
-    A file in a folder that changes and keeps its size and time is not noticed; nor a change on the hub as long as it
-    can't be reached.
+    Two changes are not detected: a file in a folder that keeps its size and time, and a new commit while the hub can't
+    be reached.
     """
     folder = Path(path)
     if folder.is_dir():
         files = [(str(f.relative_to(folder)), f.stat()) for f in sorted(folder.rglob("*")) if f.is_file()]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files if not name.startswith(".")]
-    cached = hub_probe.silence("datasets", path) is not None
+    cached = hub_probe.why_unreachable("datasets", path) is not None
     try:
         card = huggingface_hub.hf_hub_download(
             path, "README.md", repo_type="dataset", revision=revision, local_files_only=cached
         )
     except Exception:
-        return None  # opening it will say what is wrong
-    return Path(card).parent.name  # the hub's cache keeps files in folders named by commit
+        return None  # opening the dataset will raise the error
+    return Path(card).parent.name  # the cache of the hub keeps files in folders named by commit
 
 
 class HubSource(Source):
-    """Text of a dataset on the hub, or of a folder laid out as there: a config of it for each language.
+    """Text of a dataset on the hub, or of a folder with the same layout: one config of the dataset for each language.
 
-    Hub text is often sorted, so its first documents are a biased sample. Streamed, the order of the shards (the
-    dataset's files) is shuffled, and the documents in chunks of ``shuffle_buffer``; downloaded, all documents are.
-    Empty ones are left out.
+    Datasets are often sorted, so their first documents are a biased sample. If streamed, the order of the shards (the
+    files of the dataset) is shuffled, and the documents are shuffled in chunks of ``shuffle_buffer``; if downloaded,
+    all documents are shuffled. Empty documents are left out.
 
     Args:
-        path: id on the hub, as ``wikimedia/wikipedia``, or a folder.
-        configs: language -> config, as ``{"zh": "20231101.zh"}``; ``None``: the dataset's default config.
+        path: id on the hub, such as ``wikimedia/wikipedia``, or a folder.
+        configs: language -> config, such as ``{"zh": "20231101.zh"}``; ``None``: the default config of the dataset.
         column: column of the text.
-        split: of the dataset, all of whose documents are divided anew.
+        split: split of the dataset; all its documents are divided again into splits and pools.
         streaming: see :func:`open_dataset`.
-        shuffle_buffer: documents that are held in memory to be shuffled; 0: the dataset's own order.
-        seed: of the order.
-        cache_dir: of ``datasets``; by default its own.
-        revision: branch, tag or commit on the hub; ``None``: its main branch.
+        shuffle_buffer: number of documents that are held in memory to be shuffled; 0: the order of the dataset.
+        seed: seed of the order.
+        cache_dir: cache folder of ``datasets``; ``None``: its default.
+        revision: branch, tag or commit on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: no configs, or a negative buffer. When read: what :func:`open_dataset` refuses, no such column, one
-            that holds no text, an empty dataset, or a stream that breaks off.
+        ValueError: no configs, or a negative buffer. When read: an error of :func:`open_dataset`, no such column, a
+            column that does not hold text, an empty dataset, or a stream that fails.
     """
 
     def __init__(
@@ -231,19 +231,19 @@ class HubSource(Source):
         if not self.configs or not all(isinstance(language, str) for language in self.configs):
             raise ValueError(
                 f"data.configs={self.configs} must name a config for each language, as {{zh: 20231101.zh}}; put a"
-                " language that YAML reads as something else, as no, in quotes"
+                " language that YAML reads as something else, such as no, in quotes"
             )
         if shuffle_buffer < 0:
             raise ValueError(f"data.shuffle_buffer={shuffle_buffer} must be a number of documents, 0 or more")
 
     @property
     def languages(self) -> list[str]:
-        """Those that ``configs`` names, in its order."""
+        """The languages of ``configs``, in its order."""
         return list(self.configs)
 
     def documents(self, language: str) -> Iterator[Document]:
-        """The key is the text: the content decides the split, so a duplicate never stands in two."""
-        size = self.shuffle_buffer if self.streaming else 0  # a downloaded one is shuffled as a whole
+        """The key is the text: the content decides the split, so duplicates are in the same split."""
+        size = self.shuffle_buffer if self.streaming else 0  # a downloaded dataset is shuffled as a whole
         found = False
         for _, chunk in shuffled_chunks(self.read(language), START, size, [self.seed]):
             found = True
@@ -254,16 +254,17 @@ class HubSource(Source):
     def read(
         self, language: str, epoch: int = 0, share: tuple[int, int] = (0, 1), start: Position = START
     ) -> Iterator[tuple[Position, Document]]:
-        """Documents of one reader among several, each with the position behind it; not yet shuffled in chunks.
+        """Documents of one reader among several, each with the position after it; not yet shuffled in chunks.
 
-        Where there are at least as many shards as readers each reads its own shards, else each all of them for its own
-        rows; downloaded, its own rows. Together they read every document once.
+        If there are at least as many shards as readers, each reader reads its own shards; otherwise each reader reads
+        all shards and keeps its own rows. If downloaded, each reader reads its own rows. Together the readers read
+        every document once.
 
         Args:
-            language: of the documents.
-            epoch: another has another order of shards, and of documents where they are downloaded.
-            share: number of the reader, and how many there are.
-            start: where to go on; the rows before, in the same shard, are read again and skipped.
+            language: language of the documents.
+            epoch: number of the epoch; each has its own order of shards, or of documents if they are downloaded.
+            share: index of the reader, and number of readers.
+            start: position to start from; earlier rows of the same shard are read again and skipped.
         """
         shards, (index, count) = self._shards(language, epoch, share)
         for number in range(start[0], len(shards)):
@@ -276,7 +277,12 @@ class HubSource(Source):
     def _shards(
         self, language: str, epoch: int, share: tuple[int, int]
     ) -> tuple[list[Callable[[int], Any]], tuple[int, int]]:
-        """What opens each of a reader's shards behind some rows, in its order, and which of their rows are its own."""
+        """Shards of a reader, and its share of the rows of these shards.
+
+        Returns:
+            A function for each shard, in order, which opens the shard after a number of rows; and index of the reader
+            and number of readers among which the rows of the shards are divided.
+        """
         rows, (index, count) = self._open(language), share
         rng = np.random.default_rng([self.seed, epoch])
         if not self.streaming:
@@ -290,10 +296,13 @@ class HubSource(Source):
         return [lambda first, i=int(i): rows.shard(len(order), i).skip(first) for i in own], rest  # type: ignore[misc]
 
     def digest(self) -> str:
-        """Of how the text is read and of what it is, see :func:`dataset_version`."""
+        """SHA-256 of the settings and of the version of the dataset, see :func:`dataset_version`."""
         if self._digest is None:
-            about = [self.path, self.configs, self.column, self.split, self.streaming, self.shuffle_buffer, self.seed]
-            text = json.dumps([*about, self.revision, dataset_version(self.path, self.revision)], ensure_ascii=False)
+            settings = [
+                self.path, self.configs, self.column, self.split, self.streaming, self.shuffle_buffer, self.seed,
+                self.revision, dataset_version(self.path, self.revision),
+            ]  # fmt: skip
+            text = json.dumps(settings, ensure_ascii=False)
             self._digest = hashlib.sha256(text.encode()).hexdigest()
         return self._digest
 

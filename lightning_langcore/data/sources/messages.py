@@ -1,4 +1,4 @@
-"""A conversation as a list of messages, and what makes it a valid one."""
+"""Validation of a conversation as a list of messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,14 @@ Messages = Sequence[Mapping[str, str]]
 
 
 def check_messages(messages: Any, where: str) -> None:
-    """Refuse what is not a conversation that ends in an answer; ``where`` says in the error which one it is.
+    """Check that messages form a conversation that ends in an answer.
+
+    Args:
+        messages: value to check.
+        where: place of the conversation, for error messages.
 
     Raises:
-        ValueError: no list of messages, an unknown role, content that is not text, or no answer.
+        ValueError: not a list of messages, an unknown role, content that is not text, or no answer.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise ValueError(f"{where}: messages must be a list of {{role, content}} with at least an answer in it")

@@ -1,4 +1,4 @@
-"""The embedded phrasebook as a source: unlimited, parallel, needs no download."""
+"""The embedded phrasebook as a source: unlimited, parallel, without a download."""
 
 import ast
 import hashlib
@@ -14,11 +14,11 @@ from lightning_langcore.data.sources.base import Conversation, Document, Source
 from lightning_langcore.data.sources.files import FileSource
 
 CONVERSATIONS_ONLY = ("question_grammars", "dialogue_planner.py", "dialogues.py", "questions.py")
-"""Files and folders of the phrasebook's code that make conversations, and no documents."""
+"""Files and folders of the phrasebook's code that are used for conversations only, not for documents."""
 
 
 class PhrasebookSource:
-    """Documents of :mod:`lightning_langcore.data.phrasebook`; the same key means the same in every language.
+    """Documents of :mod:`lightning_langcore.data.phrasebook`; documents with the same key are translations.
 
     Args:
         seed: another seed is another corpus.
@@ -35,25 +35,25 @@ class PhrasebookSource:
         return list(phrasebook.LANGUAGES)
 
     def documents(self, language: str) -> Iterator[Document]:
-        """Endless; the key is that of the meaning, the same in every language."""
+        """Endless; the key is the same for the translations of a document."""
         for index in count():
             yield Document(f"{self.seed}/{index}", phrasebook.document(language, index, self.seed))
 
     def digest(self) -> str:
-        """Of the seed and the phrasebook's own code, which is its text."""
+        """SHA-256 of the seed and of the phrasebook's code, which determine the text."""
         return code_digest(self.seed, leave_out=CONVERSATIONS_ONLY)
 
 
 def general_text(root: Path | str | None = None, cache_dir: Path | str | None = None) -> Source:
-    """The text beside conversations: that of a folder, as :class:`FileSource` reads it, else the phrasebook."""
+    """General text for runs on conversations: a :class:`FileSource` of ``root``; ``None``: the phrasebook."""
     return PhrasebookSource() if root is None else FileSource(root, cache_dir=cache_dir)
 
 
 def code_digest(seed: int, leave_out: tuple[str, ...] = ()) -> str:
-    """Of a seed and the code of the phrasebook, but for files and folders of these names.
+    """SHA-256 of a seed and of the code of the phrasebook, without files and folders named in ``leave_out``.
 
-    Of each file the statements count: not its name or place, its imports or its docstrings. So a file that is moved or
-    described anew keeps the digest, and with it the cached base models.
+    Only the statements of each file count: not its name or location, imports or docstrings. A file that is moved or
+    gets new docstrings keeps the digest, so that cached base models stay valid.
     """
     files = _python_files(resources.files(phrasebook), leave_out)
     digests = sorted(hashlib.sha256(statements(file.read_text(encoding="utf-8")).encode()).digest() for file in files)
@@ -61,7 +61,7 @@ def code_digest(seed: int, leave_out: tuple[str, ...] = ()) -> str:
 
 
 def statements(source: str) -> str:
-    """The lines of Python code without its imports, docstrings, comments that stand alone, and blank lines."""
+    """The lines of Python code without imports, docstrings, comments on lines of their own, and blank lines."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -84,7 +84,7 @@ def _python_files(folder: Traversable, leave_out: tuple[str, ...]) -> Iterator[T
 class PhrasebookConversations:
     """Questions about small scenes, translation, inflection and counting, in the phrasebook's eight languages.
 
-    The key is the talk in English: the same in every language, and a talk that comes again stays in its split.
+    The key is the English text of the conversation: translations share a key, and repeated conversations share a split.
 
     Args:
         seed: another seed is another corpus.
@@ -101,12 +101,12 @@ class PhrasebookConversations:
         return list(phrasebook.LANGUAGES)
 
     def conversations(self, language: str) -> Iterator[Conversation]:
-        """Endless; one question and its answer each."""
+        """Endless; each conversation has one question and its answer."""
         for index in count():
             english = conversation("en", index, self.seed)
-            talk = english if language == "en" else conversation(language, index, self.seed)
-            yield Conversation("\n".join(message["content"] for message in english), talk)
+            messages = english if language == "en" else conversation(language, index, self.seed)
+            yield Conversation("\n".join(message["content"] for message in english), messages)
 
     def digest(self) -> str:
-        """Of the seed and the phrasebook's own code, grammars included."""
+        """SHA-256 of the seed and of the phrasebook's code, grammars included."""
         return code_digest(self.seed)

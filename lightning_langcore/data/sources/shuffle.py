@@ -1,4 +1,4 @@
-"""Shuffle a stream of documents in chunks, from any position."""
+"""Shuffling of a stream of documents in chunks, from any position."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,16 +13,16 @@ _BATCH = 256
 def shuffled_chunks(
     reads: Iterable[tuple[Position, Document]], start: Position, size: int, seed: Sequence[int]
 ) -> Iterator[tuple[Position, list[Document]]]:
-    """Documents shuffled in chunks, so that the order after a chunk does not depend on what was before.
+    """Documents shuffled in chunks, so that the order after a chunk does not depend on earlier documents.
 
     Args:
-        reads: documents, each with the position behind it.
-        start: the position before the first.
-        size: documents a chunk, which are held in memory; 0 leaves them in their order.
-        seed: of the order, with the position where the chunk begins.
+        reads: documents, each with the position after it.
+        start: position before the first document.
+        size: number of documents per chunk, which are held in memory; 0: no shuffling.
+        seed: seed of the order, together with the position where the chunk begins.
 
     Yields:
-        Where each chunk begins, and its documents.
+        The position where a chunk begins, and the documents of the chunk.
     """
     reads = iter(reads)
     while chunk := list(islice(reads, size or _BATCH)):

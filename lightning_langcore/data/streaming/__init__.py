@@ -1,1 +1,1 @@
-"""Text that is read and packed while training goes on."""
+"""Text that is read and packed during training."""

@@ -1,8 +1,8 @@
-"""Training straight from a stream, without a packed copy on disk: for text that is larger than the disk.
+"""Training from a stream, without a packed copy on disk: for text that is larger than the disk.
 
-Each worker of each rank is a reader with documents of its own. Batch j of a rank comes from its worker j modulo their
-number, and its row i is block n = (j * world_size + rank) * batch_size + i of the run. A function of n alone says which
-part of the mix the block is filled from.
+Each worker of each rank is a reader that reads its own share of the documents. Batch j of a rank comes from its worker
+j % num_workers, and row i of that batch is block n = (j * world_size + rank) * batch_size + i of the run. The part of
+the mix that fills a block is a function of n alone.
 """
 
 import json
@@ -24,37 +24,37 @@ from lightning_langcore.data.streaming.reader import PartReader
 from lightning_langcore.utils.progress import say
 
 _GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 divided by the golden ratio: its multiples fill every part of 0..2^64 evenly."""
+"""2^64 divided by the golden ratio: its multiples modulo 2^64 are evenly distributed over 0..2^64."""
 
 
 class StreamedBlocks(IterableDataset[dict[str, Any]]):
     """Batches of blocks, filled with documents as they are read; for :class:`StreamedLoader`.
 
-    Items: ``input_ids`` and ``shift_labels`` (batch_size, block_size) int64, the labels one token further on;
-    ``num_documents`` (batch_size,) int64, how many documents' last token is among the labels; ``documents``: for each
-    row which ones it overlaps, as :class:`~lightning_langcore.data.packing.dataset.PackedRows` has it; ``state``: where
-    the worker stands after the batch.
+    Items: ``input_ids`` and ``shift_labels`` (batch_size, block_size) int64, the labels shifted by one token;
+    ``num_documents`` (batch_size,) int64, the number of documents whose last token is among the labels; ``documents``:
+    the documents that each row overlaps, in the format of
+    :class:`~lightning_langcore.data.packing.dataset.PackedRows`; ``state``: state of the worker after the batch.
 
     Memory: ``shuffle_buffer`` documents of each part, in each worker.
 
     Args:
-        parts: what is mixed. The share of a part is kept to within a few blocks at any time.
-        splitter: divides the documents.
-        pool: which ones count.
-        tokenizer: of the model; each document stands between its begin and end token.
-        block_size: tokens a block.
-        batch_size: blocks a batch and rank.
-        num_blocks: of a pass over the loader, all ranks together; rounded down to whole batches.
-        seed: of the order of parts and documents.
-        rank: of this process.
-        world_size: ranks.
-        max_epochs: how often the text of a part may be read, rounded up.
-        shuffle_buffer: documents that are shuffled at a time; 0: as they come.
-        keep: whether a document with these tokens is trained on; ``None``: all are.
+        parts: parts of the mix. At any time the share of a part is exact to within a few blocks.
+        splitter: assigns the documents to splits and pools.
+        pool: pool that is read.
+        tokenizer: tokenizer of the model; each document is put between its begin and end token.
+        block_size: tokens per block.
+        batch_size: blocks per batch and rank.
+        num_blocks: number of blocks of a pass over the loader, over all ranks; rounded down to whole batches.
+        seed: seed of the order of parts and documents.
+        rank: rank of this process.
+        world_size: number of ranks.
+        max_epochs: maximum number of times the text of a part may be read, rounded up.
+        shuffle_buffer: number of documents that are shuffled at a time; 0: no shuffling.
+        keep: whether to train on a document with these tokens; ``None``: keeps all documents.
 
     Raises:
-        ValueError: less than a batch for each rank. When read: a part that has no documents for a reader, or whose text
-            runs dry.
+        ValueError: less than a batch for each rank. When read: a part that has no documents for a reader, or a part
+            whose text is exhausted.
     """
 
     def __init__(
@@ -94,18 +94,19 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         if self.num_batches == 0:
             raise ValueError(
                 f"data.num_tokens makes {num_blocks} rows of {block_size} tokens, less than one batch of"
-                f" data.batch_size={batch_size} for each of {world_size} rank(s): raise the first or lower the last"
+                f" data.batch_size={batch_size} for each of {world_size} rank(s): raise data.num_tokens or lower"
+                " data.batch_size"
             )
 
     def __len__(self) -> int:
         return self.num_batches
 
     def part_of(self, block: int) -> int:
-        """Which part fills a block: point ``block`` of an evenly spread sequence, in the parts' shares of 0..1."""
+        """Index of the part that fills a block: element ``block`` of a low-discrepancy sequence in 0..1, by share."""
         return bisect(self._bounds, (block * _GOLDEN + self._offset) % 2**64 / 2**64)
 
-    def go_on(self, batches: Sequence[int], states: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Set which batches of this rank come next, and where each worker stands; empty where it begins."""
+    def resume(self, batches: Sequence[int], states: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Set the next batches of this rank, and the state of each worker; an empty state is the start."""
         self._batches, self._states = batches, states
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -113,11 +114,11 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         if worker is None:
             yield from self._read(0, 1)
             return
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a forked tokenizer warns
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise a forked tokenizer warns
         try:
             yield from self._read(worker.id, worker.num_workers)
         except ValueError as error:
-            yield {"error": str(error)}  # raised here it would reach the user as a traceback
+            yield {"error": str(error)}  # an error raised in a worker would reach the user as a traceback
 
     def _read(self, worker: int, num_workers: int) -> Iterator[dict[str, Any]]:
         batches = self._batches[worker::num_workers]
@@ -144,39 +145,39 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
 
 
 class StreamedLoader(DataLoader[dict[str, Any]]):
-    """A loader of :class:`StreamedBlocks` that remembers where every worker of every rank stands.
+    """A loader of :class:`StreamedBlocks` that tracks the state of every worker of every rank.
 
-    Lightning keeps that in its checkpoints, those of rank 0 alone; the states of all ranks are gathered for it. A
-    second pass goes on where the first ended.
+    Lightning saves the loader state of rank 0 alone in its checkpoints, so the states of all ranks are gathered. A
+    second pass continues where the first one ended.
     """
 
     dataset: StreamedBlocks
 
     def __init__(self, blocks: StreamedBlocks, num_workers: int = 0) -> None:
         super().__init__(blocks, batch_size=None, num_workers=num_workers)
-        self._handed_out = 0
+        self._num_returned = 0
         self._states: list[list[dict[str, Any]]] = [[] for _ in range(max(1, num_workers))]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        start = self._handed_out
+        start = self._num_returned
         if self.dataset.shuffle_buffer:
             say(
                 f"reading up to {self.dataset.shuffle_buffer:,} documents of each part to shuffle (data.shuffle_buffer)"
             )
-        self.dataset.go_on(range(start, (start // len(self) + 1) * len(self)), self._states)
+        self.dataset.resume(range(start, (start // len(self) + 1) * len(self)), self._states)
         for number, batch in enumerate(super().__iter__(), start):
             if "error" in batch:
                 raise ValueError(batch["error"])
             self._states[number % len(self._states)] = batch.pop("state")
-            self._handed_out = number + 1
+            self._num_returned = number + 1
             yield batch
 
     def used(self) -> list[dict[str, Any]]:
-        """What was read of each part until now by all ranks; every rank must call it.
+        """How much of each part all ranks have read so far. Collective: every rank must call it.
 
         Returns:
             Dicts of ``source``, ``language``, ``kind``, ``tokens``, ``documents``, ``filtered`` (documents that were
-            not kept) and ``epochs``, 0 until a reader has come to the end of the text, for its length is not known.
+            not kept) and ``epochs``, which is 0 until a reader reaches the end of the text, whose length is unknown.
         """
         states = [state for rank in self._gathered() for state in rank if state]
         found = []
@@ -188,24 +189,24 @@ class StreamedLoader(DataLoader[dict[str, Any]]):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Where all ranks stand; every rank must call it."""
-        return {"streamed_batches": self._handed_out, "settings": self._settings(), "ranks": self._gathered()}
+        """State of all ranks. Collective: every rank must call it."""
+        return {"streamed_batches": self._num_returned, "settings": self._settings(), "ranks": self._gathered()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on there.
+        """Continue from a state of :meth:`state_dict`.
 
         Raises:
-            ValueError: the checkpoint is not of a stream, or of one with other settings.
+            ValueError: the checkpoint was written by a run on packed text, or on a stream with other settings.
         """
         if "streamed_batches" not in state:
-            raise ValueError("this checkpoint was written by a run on packed text: go on with data.on_the_fly=false")
+            raise ValueError("this checkpoint was written by a run on packed text: resume with data.on_the_fly=false")
         for name, value in self._settings().items():
             if state["settings"][name] != value:
                 raise ValueError(
                     f"this checkpoint was written with {name}={state['settings'][name]}, now it is {value}: a stream"
-                    " goes on only with the same"
+                    " can be resumed only with the same settings"
                 )
-        self._handed_out = state["streamed_batches"]
+        self._num_returned = state["streamed_batches"]
         self._states = list(state["ranks"][self.dataset.rank])
 
     def _settings(self) -> dict[str, Any]:

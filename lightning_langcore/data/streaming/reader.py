@@ -1,4 +1,4 @@
-"""Documents of one part of a stream, tokenized and cut into blocks, from any place on."""
+"""Documents of one part of a stream, tokenized and cut into blocks, from any position."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from lightning_langcore.data.tokenization import encode
 
 
 class Stream(Protocol):
-    """What a reader needs to know; see :class:`lightning_langcore.data.streaming.blocks.StreamedBlocks`."""
+    """Settings of a reader; see :class:`lightning_langcore.data.streaming.blocks.StreamedBlocks`."""
 
     parts: Sequence[Part]
     splitter: Splitter
@@ -29,7 +29,13 @@ class Stream(Protocol):
 
 
 class Block(NamedTuple):
-    """Tokens of a row and the label of its last, what is known of the documents in it, and how many end in it."""
+    """One row.
+
+    Attributes:
+        tokens: (block_size + 1,) token ids; the last one is the label of the last position.
+        documents: ``source``, ``language``, ``document`` and possibly ``tag`` of each document in the row.
+        num_documents: number of documents that end in the row.
+    """
 
     tokens: list[int]
     documents: list[dict[str, str]]
@@ -37,7 +43,7 @@ class Block(NamedTuple):
 
 
 class _Framed(NamedTuple):
-    """A document's tokens, and where it was: number ``number`` of the shuffled chunk that begins at ``chunk``."""
+    """Tokens of a document, and its position: number ``number`` of the shuffled chunk that begins at ``chunk``."""
 
     tokens: list[int]
     document: Document
@@ -53,33 +59,37 @@ class _Span(NamedTuple):
 
 
 class PartReader:
-    """One part of the mix as one of ``share[1]`` readers reads it, epoch after epoch.
+    """Reader ``share[0]`` of the ``share[1]`` readers of one part of the mix; reads epoch after epoch.
 
-    After a block the tokens that are left belong to one document, so that the document and the tokens of it that are
-    used up say where the reader stands.
+    After each block the remaining tokens belong to one document. The state of the reader is therefore that document and
+    the number of its tokens that were used.
     """
 
-    def __init__(self, about: Stream, number: int, share: tuple[int, int], state: Mapping[str, Any]) -> None:
-        self.stream = about
-        self.part = about.parts[number]
+    def __init__(self, stream: Stream, number: int, share: tuple[int, int], state: Mapping[str, Any]) -> None:
+        self.stream = stream
+        self.part = stream.parts[number]
         self.number = number
         self.share = share
         self.state: dict[str, Any] = {"epoch": 0, "tokens": 0, "documents": 0, "filtered": 0, **state}
         self._about = {"source": self.part.name, "language": self.part.language}
         self._tokens: list[int] = []
-        self._first = 0  # position of the first of these tokens
-        self._next = 0  # position of the next token to use; both are counted from the document where this reader began
+        self._first = 0  # position of the first of these tokens, counted from the document where this reader began
+        self._next = 0  # position of the next token to use, counted from the same document
         self._spans: deque[_Span] = deque()
         self._framed = self._frame()
 
     def block(self) -> Block:
-        """The next tokens, with one more for the last label, which is the first token of the block after."""
+        """The next block; its last token, the label of the last position, is also the first token of the block after.
+
+        Raises:
+            ValueError: the text has changed since the checkpoint, or the text is exhausted.
+        """
         if not self._spans and "identity" in self.state:
             self._add()
             if self._spans[0].framed.document.identity != self.state["identity"]:
                 raise ValueError(
-                    f"data: the text of {self.part.label!r} is not what it was when the checkpoint was written: bring"
-                    " it back, or begin a new run"
+                    f"data: the text of {self.part.label!r} has changed since the checkpoint was written: restore it,"
+                    " or start a new run"
                 )
             self._next = self.state["offset"]
         size = self.stream.block_size
@@ -153,10 +163,10 @@ class PartReader:
         what, (index, count) = f"{self.part.label!r} (pool {self.stream.pool})", self.share
         who = f"reader {index + 1} of {count} (ranks x data.num_workers)"
         if empty:
-            raise ValueError(f"data: {who} finds no document of {what}: bring more text, or use fewer data.num_workers")
+            raise ValueError(f"data: {who} finds no document of {what}: provide more text or lower data.num_workers")
         if epoch >= self.stream.max_epochs:
             raise ValueError(
-                f"data: {what} ran dry: {who} has read its share of the text {epoch} time(s),"
-                f" {self.state['tokens']} tokens of it in whole rows: lower data.num_tokens, bring more text, or allow"
-                f" it with data.max_epochs={epoch + 1}"
+                f"data: the text of {what} is exhausted: {who} has read its share of the text {epoch} time(s),"
+                f" {self.state['tokens']} tokens of it in whole rows: lower data.num_tokens, provide more text, or"
+                f" allow it with data.max_epochs={epoch + 1}"
             )

@@ -138,8 +138,8 @@ def test_special_tokens_that_stand_in_the_text_are_text(template):
 @pytest.mark.parametrize(
     ("template", "messages", "reason"),
     [
-        (FORGETFUL, LONG[1:], "renders it so that its answers can't be told from the rest"),
-        (MERGING, SHORT, "renders it so that its answers can't be told from the rest"),
+        (FORGETFUL, LONG[1:], "renders it so that its answers can't be distinguished from the rest"),
+        (MERGING, SHORT, "renders it so that its answers can't be distinguished from the rest"),
         (INST, LONG, r"can't render it \(no system here\)"),
         (CHATML, [answer("First.")], r"can't render it \("),
         (

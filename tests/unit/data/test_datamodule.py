@@ -72,10 +72,10 @@ def test_too_many_tokens_are_refused_with_a_way_out_that_works(tmp_path, tokeniz
         ({"languages": ["zh", "zh"]}, r"data\.languages=.* must name each language once"),
         ({"languages": "zh"}, r"data\.languages=zh must be a list"),
         ({"mix_unit": 100}, r"data\.mix_unit=100 .* there is none"),
-        ({"mix": {"zh": 1}, "epochs": 2}, r"data\.epochs=2 goes through one text"),
+        ({"mix": {"zh": 1}, "epochs": 2}, r"data\.epochs=2 counts passes over one text"),
         ({"epochs": 2, "window": (0.2, 0.4)}, r"noise\.window=\[0\.2, 0\.4\] needs data\.num_tokens"),
-        ({"on_the_fly": True, "noise": RepeatNoise(1.0, 4)}, r"data\.on_the_fly=true .* can't honour noise"),
-        ({"on_the_fly": True, "epochs": 1}, r"data\.on_the_fly=true .* can't honour data\.epochs"),
+        ({"on_the_fly": True, "noise": RepeatNoise(1.0, 4)}, r"data\.on_the_fly=true .* does not support noise"),
+        ({"on_the_fly": True, "epochs": 1}, r"data\.on_the_fly=true .* does not support data\.epochs"),
         ({"num_tokens": 40}, r"data\.num_tokens=40 leaves less than a row of 20 tokens for 'zh'"),
         ({"num_tokens": 60}, r"makes 3 rows of 20 tokens, less than one batch of data\.batch_size=4"),
         ({"block_size": 50_000, "num_tokens": 150_000}, r"do not fill one row of data\.block_size=50000"),
@@ -182,5 +182,5 @@ def test_a_run_resumed_within_or_between_epochs_equals_one_that_was_not_interrup
 def test_scoring_all_of_a_text_without_end_is_refused(tokenizer, tmp_path):
     splitter = Splitter(test=0.05, validation=0.05, pools={"run": 1})
     data = TextDataModule(PhrasebookSource(), splitter, tokenizer, tmp_path, num_eval_tokens={"validation": 100})
-    with pytest.raises(ValueError, match=r"data\.num_eval_tokens\.test=null scores all the text, .* has no end"):
+    with pytest.raises(ValueError, match=r"data\.num_eval_tokens\.test=null evaluates all the text, .* has no end"):
         data.eval_loaders()

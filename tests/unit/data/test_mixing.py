@@ -68,14 +68,18 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
 @pytest.mark.parametrize(
     ("mix", "available", "message"),
     [
-        ({"xx": 1}, {}, r"data\.mix names 'xx', which is no source: it can name ar, ru, zh, target, general$"),
-        ({"conversations": 1}, {}, r"data\.mix names 'conversations', which is no source"),
+        (
+            {"xx": 1},
+            {},
+            r"data\.mix names 'xx', which is not a source; available sources: ar, ru, zh, target, general$",
+        ),
+        ({"conversations": 1}, {}, r"data\.mix names 'conversations', which is not a source"),
         ({"zh": -1, "general": 5}, {}, r"data\.mix\.zh=-1 must be a number .* 0 or more"),
         ({"zh": "a"}, {}, r"data\.mix\.zh=a must be a number"),
         ({"zh": float("inf")}, {}, r"data\.mix\.zh=inf must be a number"),
         ({"zh": 0, "general": 0}, {}, r"leaves nothing to train on"),
         ({"zh": 1, "ar": 1, "ru": 1, "general": 1}, {}, r"data\.mix\.general: the mix names every language"),
-        ({"zh": 1}, {"languages": ["zh"]}, r"data\.languages=\['zh'\] has no meaning beside this data\.mix"),
+        ({"zh": 1}, {"languages": ["zh"]}, r"data\.languages=\['zh'\] has no effect with this data\.mix"),
     ],
 )
 def test_a_mix_that_can_not_be_honoured_is_refused(mix, available, message):

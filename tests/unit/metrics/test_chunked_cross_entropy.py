@@ -83,7 +83,7 @@ def by_hand(head, states, labels):
 
 def through(head, states, labels):
     loss = LossHead(head)
-    with loss.lent(labels):
+    with loss.installed(labels):
         total = head(states)
     return total, loss.nats
 
@@ -211,7 +211,7 @@ def test_the_head_gets_its_own_forward_back_and_misfits_are_refused():
 def test_one_loss_goes_backward_once():
     total, _ = through(*a_head())
     total.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match=r"task\.chunked_loss=true: one loss can't go backward twice"):
+    with pytest.raises(RuntimeError, match=r"task\.chunked_loss=true: backward can't run twice on one loss"):
         total.backward()
 
 

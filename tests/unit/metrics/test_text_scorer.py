@@ -138,7 +138,7 @@ def test_a_batch_without_labels_adds_nothing():
 
 def test_a_batch_that_does_not_fit_is_refused():
     model, batch = tiny_llama().eval(), a_batch()
-    with pytest.raises(ValueError, match="a batch to score needs shift_labels or labels; it has"):
+    with pytest.raises(ValueError, match="a batch to evaluate needs shift_labels or labels; it has"):
         scored(model, {"input_ids": batch["input_ids"]})
     with pytest.raises(ValueError, match=r"hidden states \(3, 20, 32\) do not fit labels \(3, 19\)"):
         scored(model, {**batch, "shift_labels": batch["shift_labels"][:, 1:]})

@@ -15,7 +15,9 @@ from tests.support.hub_cache import keep
 )
 def test_offline_a_model_is_refused_at_once_with_the_reason(load, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: pytest.fail("it asks the hub"))
-    with pytest.raises(ValueError, match=r"^model\.path=some/model: .*HF_HUB_OFFLINE=1 forbids asking the hub") as info:
+    with pytest.raises(
+        ValueError, match=r"^model\.path=some/model: .*HF_HUB_OFFLINE=1 forbids requests to the hub"
+    ) as info:
         load("some/model")
     assert "\n" not in str(info.value)
 
@@ -49,14 +51,14 @@ def test_any_answer_is_an_answer_and_a_folder_needs_none(tmp_path, monkeypatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 7)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
-    monkeypatch.setattr(hub_probe, "_silent", {})
-    said = hub_probe.silence("datasets", "some/text")
+    monkeypatch.setattr(hub_probe, "_unreachable", {})
+    said = hub_probe.why_unreachable("datasets", "some/text")
     assert session.asked == [(f"{constants.ENDPOINT}/api/datasets/some/text", 7)]
     if answer == 401:
         assert said is None
     else:
         assert f"does not answer within 7 s ({type(answer).__name__}" in said
-    assert hub_probe.silence("models", tmp_path) is None
+    assert hub_probe.why_unreachable("models", tmp_path) is None
     assert len(session.asked) == 1
 
 
@@ -64,15 +66,15 @@ def test_a_hub_that_was_silent_is_asked_again_after_a_minute_only(monkeypatch):
     session, now = Session(TimeoutError("slow")), [1000.0]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
-    monkeypatch.setattr(hub_probe, "_silent", {})
+    monkeypatch.setattr(hub_probe, "_unreachable", {})
     monkeypatch.setattr(hub_probe.time, "monotonic", lambda: now[0])
-    first = hub_probe.silence("models", "some/model")
+    first = hub_probe.why_unreachable("models", "some/model")
     now[0] += 59
-    assert hub_probe.silence("datasets", "some/text") == first
+    assert hub_probe.why_unreachable("datasets", "some/text") == first
     monkeypatch.setattr(constants, "ENDPOINT", "http://elsewhere")
-    assert "http://elsewhere" in hub_probe.silence("datasets", "some/text")
+    assert "http://elsewhere" in hub_probe.why_unreachable("datasets", "some/text")
     assert len(session.asked) == 2
     now[0] += 61
     session.answer = 200
-    assert hub_probe.silence("datasets", "some/text") is None
+    assert hub_probe.why_unreachable("datasets", "some/text") is None
     assert len(session.asked) == 3

@@ -1,1 +1,1 @@
-"""One grammar for each language, all with the same interface (``base.Grammar``)."""
+"""One grammar per language, all with the same interface (``base.Grammar``)."""

@@ -1,4 +1,4 @@
-"""What every language's grammar offers, whatever goes on inside it."""
+"""Interface of the grammars of all languages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Words = Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
 class Grammar:
-    """Says propositions in one language: one method for each kind of proposition (``meaning.METHODS``).
+    """Realises propositions in one language: one method for each type of proposition (``propositions.METHODS``).
 
     Attributes:
-        joiner: What stands between two sentences of a document.
-        words: Part of speech -> concept -> every surface form in use, the citation form first.
+        joiner: separator of two sentences of a document.
+        words: part of speech -> concept -> all surface forms in use, the citation form first.
     """
 
     joiner: str = " "
@@ -27,16 +27,16 @@ class Grammar:
             raise TypeError(f"{cls.__name__} has no method for {', '.join(missing)}")
 
     def say(self, proposition: Proposition) -> str:
-        """One whole sentence, with its capital letter and its final punctuation."""
+        """One complete sentence, with initial capital letter and final punctuation."""
         text: str = getattr(self, METHODS[type(proposition)])(proposition)
         return text
 
 
 def capital(text: str) -> str:
-    """The text with its first letter in upper case, past an opening mark such as the Spanish one."""
+    """The text with its first letter in upper case, after an opening punctuation mark as in Spanish."""
     return text[0] + text[1].upper() + text[2:] if text[0] in "¿¡" else text[0].upper() + text[1:]
 
 
 def forms(*texts: str) -> tuple[str, ...]:
-    """The texts in order, each once: how ``words`` lists a word's surface forms."""
+    """The non-empty texts in order, without duplicates: the surface forms of a word in ``words``."""
     return tuple(dict.fromkeys(t for t in texts if t))

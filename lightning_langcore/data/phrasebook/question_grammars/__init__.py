@@ -1,1 +1,1 @@
-"""Questions and exercises about the phrasebook: their meanings, their plan, and one module of words a language."""
+"""Questions and exercises in the languages of the phrasebook: one module per language."""

@@ -1,4 +1,4 @@
-"""What every language offers to ask with, whatever goes on inside it."""
+"""Interface of the question grammars of all languages."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import ClassVar
 
 from lightning_langcore.data.phrasebook.questions import METHODS, Exercise, Numbers, Question
 
-Asked = tuple[str, str]  # a question and its answer; of an exercise what ``wordings`` put into words, and its answer
+QuestionAndAnswer = tuple[str, str]  # for an exercise the first text is inserted into a template of ``wordings``
 
 
-class Asking(ABC):
-    """Asks in one language: one method for each kind of question (``questions.METHODS``).
+class QuestionGrammar(ABC):
+    """Realises questions in one language: one method for each type of question (``questions.METHODS``).
 
     Attributes:
-        wordings: How an instruction is worded, three or two ways each: ``scene`` of a ``{scene}`` and a
-            ``{question}``, ``translation`` of a ``{sentence}`` and a ``{language}``, and ``numbers``, ``phrase`` and
-            ``form`` of what an exercise asks for, ``{question}``.
-        languages: How the eight languages are called after a wording of ``translation``.
-        comma: What stands between two parts of a list.
+        wordings: two or three templates for each kind of instruction: ``scene`` with ``{scene}`` and ``{question}``,
+            ``translation`` with ``{sentence}`` and ``{language}``; ``numbers``, ``phrase`` and ``form`` with
+            ``{question}``, the task of an exercise.
+        languages: names of the eight languages in the form that the templates of ``translation`` need.
+        comma: separator of the items of a list.
     """
 
     wordings: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -31,23 +31,23 @@ class Asking(ABC):
         if missing:
             raise TypeError(f"{cls.__name__} has no method for {', '.join(missing)}")
 
-    def ask(self, question: Question | Exercise) -> Asked:
-        """The question, or what an exercise asks for, and the answer."""
-        asked: Asked = getattr(self, METHODS[type(question)])(question)
-        return asked
+    def ask(self, question: Question | Exercise) -> QuestionAndAnswer:
+        """The question, or the task of an exercise, and the answer."""
+        pair: QuestionAndAnswer = getattr(self, METHODS[type(question)])(question)
+        return pair
 
     @abstractmethod
     def numeral(self, number: int) -> str:
-        """The number's name by itself, 3 to 10."""
+        """The name of a number, 3 to 10, without a noun."""
 
     @abstractmethod
     def noun(self, noun: str) -> str:
-        """The citation form."""
+        """The citation form of a noun."""
 
     @abstractmethod
     def counted(self, number: int, noun: str) -> str:
-        """So many of it, 3 to 20."""
+        """A number, 3 to 20, with the noun that it counts."""
 
-    def numbers(self, q: Numbers) -> Asked:
+    def numbers(self, q: Numbers) -> QuestionAndAnswer:
         asked = self.comma.join(f"{self.numeral(number)} + {self.noun(noun)}" for number, noun in q.pairs)
         return asked, self.comma.join(self.counted(number, noun) for number, noun in q.pairs)

@@ -8,7 +8,7 @@ from lightning_langcore.data.phrasebook import propositions as m
 from lightning_langcore.data.phrasebook import questions as q
 from lightning_langcore.data.phrasebook.grammars import vi
 from lightning_langcore.data.phrasebook.grammars.base import capital
-from lightning_langcore.data.phrasebook.question_grammars.base import Asked, Asking
+from lightning_langcore.data.phrasebook.question_grammars.base import QuestionAndAnswer, QuestionGrammar
 
 NUMERALS = vi.NUMERALS | {
     11: "mười một", 12: "mười hai", 13: "mười ba", 14: "mười bốn", 15: "mười lăm", 16: "mười sáu", 17: "mười bảy",
@@ -16,7 +16,7 @@ NUMERALS = vi.NUMERALS | {
 }  # fmt: skip
 
 
-class VietnameseAsking(Asking):
+class VietnameseQuestions(QuestionGrammar):
     """Vietnamese."""
 
     wordings: ClassVar = {
@@ -45,56 +45,56 @@ class VietnameseAsking(Asking):
         "fr": "Pháp",
     }  # fmt: skip
 
-    def who(self, q: q.Who) -> Asked:
+    def who(self, q: q.Who) -> QuestionAndAnswer:
         act = q.act
         question = vi.GRAMMAR.say(m.WhoDid(act.verb, act.what, act.place, act.time))
         return question, f"{vi._name(act.who)} đã {vi._do(act.verb, act.what.thing.noun, vi._np(act.what))}."
 
-    def where_did(self, q: q.WhereDid) -> Asked:
+    def where_did(self, q: q.WhereDid) -> QuestionAndAnswer:
         act = q.act
         did = f"{vi._name(act.who)} đã {vi._do(act.verb, act.what.thing.noun, vi._np(act.what))}"
         return f"{did} ở đâu?", f"{did} {vi._at(act.place)}."
 
-    def where(self, q: q.Where) -> Asked:
+    def where(self, q: q.Where) -> QuestionAndAnswer:
         return f"{capital(vi._np(q.fact.what))} ở đâu?", vi.GRAMMAR.say(q.fact)
 
-    def inside(self, q: q.Inside) -> Asked:
+    def inside(self, q: q.Inside) -> QuestionAndAnswer:
         what = vi._np(q.what)
         right = "Có" if q.asked == q.place else "Không"
         return f"{capital(what)} có {vi._is_at(q.asked)} không?", f"{right}, {what} {vi._is_at(q.place)}."
 
-    def colour(self, q: q.Colour) -> Asked:
+    def colour(self, q: q.Colour) -> QuestionAndAnswer:
         what = capital(vi._np(q.what))
         return f"{what} có màu gì?", f"{what} có màu {vi.ADJECTIVES[q.what.thing.colour]}."
 
-    def belongings(self, q: q.Belongings) -> Asked:
+    def belongings(self, q: q.Belongings) -> QuestionAndAnswer:
         return f"{vi._name(q.fact.who)} có những gì?", vi.GRAMMAR.say(q.fact)
 
-    def owns(self, q: q.Owns) -> Asked:
+    def owns(self, q: q.Owns) -> QuestionAndAnswer:
         who, noun = vi._name(q.who), vi.NOUNS[q.noun][0]
         answer = f"Không, {who} không có {noun}." if q.what is None else f"Có, {who} có {vi._np(q.what)}."
         return f"{who} có {noun} không?", answer
 
-    def work(self, q: q.Work) -> Asked:
+    def work(self, q: q.Work) -> QuestionAndAnswer:
         who = vi._name(q.who)
         first, second = (vi.JOBS[job] for job in q.jobs)
         return f"{who} là {first} hay {second}?", f"{who} là {vi.JOBS[q.who.job]}."
 
-    def consumes(self, q: q.Consumes) -> Asked:
+    def consumes(self, q: q.Consumes) -> QuestionAndAnswer:
         act = f"{vi._name(q.who)} {vi.VERBS[q.verb][0]}"
         return f"{act} gì?", f"{act} {vi.MASS[q.what]}."
 
-    def recipient(self, q: q.Recipient) -> Asked:
+    def recipient(self, q: q.Recipient) -> QuestionAndAnswer:
         p = q.fact
         act = vi.VERBS[p.verb][1].format(what=vi._np(p.what), who="{}", place=vi.PLACES[p.place][0])
         did = f"{vi._name(p.who)} đã {act}"
         return did.format("ai") + "?", did.format(vi._name(p.recipient)) + "."
 
-    def total(self, q: q.Total) -> Asked:
+    def total(self, q: q.Total) -> QuestionAndAnswer:
         act = f"{vi._name(q.who)} đã mua tất cả {{}} món đồ"
         return act.format("bao nhiêu") + "?", act.format(NUMERALS[q.number]) + "."
 
-    def together(self, q: q.Together) -> Asked:
+    def together(self, q: q.Together) -> QuestionAndAnswer:
         act = f"{vi._name(q.who)} và {vi._name(q.other)} đã mua tất cả"
         return f"{act} {vi._counted('bao nhiêu', q.noun)}?", f"{act} {self.counted(q.number, q.noun)}."
 
@@ -107,12 +107,12 @@ class VietnameseAsking(Asking):
     def counted(self, number: int, noun: str) -> str:
         return vi._counted(NUMERALS[number], noun)
 
-    def phrase(self, q: q.Phrase) -> Asked:
+    def phrase(self, q: q.Phrase) -> QuestionAndAnswer:
         colour = "màu " + vi.ADJECTIVES[q.thing.colour]
         words = (vi.NOUNS[q.thing.noun][0], colour, vi._quality(q.thing))
         return " + ".join(words), vi._np(m.NP(q.thing, definite=False))
 
-    def form(self, q: q.Form) -> Asked:
+    def form(self, q: q.Form) -> QuestionAndAnswer:
         if q.topic == "verb":
             word = vi.VERBS[q.verb][0]
             form = f"đã {word}"
@@ -123,4 +123,4 @@ class VietnameseAsking(Asking):
         return asked, f"{capital(asked)} là “{form}”."
 
 
-ASKING = VietnameseAsking()
+QUESTION_GRAMMAR = VietnameseQuestions()

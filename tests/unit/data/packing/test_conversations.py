@@ -36,7 +36,7 @@ def test_every_conversation_stands_whole_in_one_row(tmp_path, count, longest, bl
     seen = []
     for number in range(packed.num_rows(block_size)):
         row = packed.row(number, block_size)
-        about = [packed.about(i) for i in row["documents"]]
+        about = [packed.describe(i) for i in row["documents"]]
         inside = [by_identity[one["document"]] for one in about]
         assert [one.get("tag") for one in about] == [talk.tag for talk in inside]
         ids, positions, labels = plain_row(made, [talk.key for talk in inside], block_size)
@@ -53,7 +53,7 @@ def test_every_conversation_stands_whole_in_one_row(tmp_path, count, longest, bl
     assert packed.num_cut == sum(encoded.num_cut > 0 for encoded in made.values())
     assert packed.num_cut_tokens == sum(encoded.num_cut for encoded in made.values())
     assert packed.padding == pytest.approx(1 - total / (len(packed) * block_size))
-    assert packed.tokens_a_row(block_size) == pytest.approx(total / len(packed))
+    assert packed.tokens_per_row(block_size) == pytest.approx(total / len(packed))
     assert packed.num_documents(np.array([0, 0]), block_size) == 2 * int(packed.row(0, block_size)["num_documents"])
 
 
@@ -62,7 +62,7 @@ def test_little_is_padded_and_conversations_stay_near_their_place(tmp_path):
     packed = pack(tmp_path / "p", found, made, 128)
     assert packed.padding < 0.01
     place = {identity(talk.key): number for number, talk in enumerate(found)}
-    order = [place[packed.about(i)["document"]] for i in range(len(found))]
+    order = [place[packed.describe(i)["document"]] for i in range(len(found))]
     assert max(abs(number - i) for i, number in enumerate(order)) < 300
     assert abs(np.mean([number - i for i, number in enumerate(order)])) < 1
 

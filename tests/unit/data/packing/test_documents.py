@@ -101,7 +101,7 @@ def test_noise_hits_the_documents_of_its_window_and_they_are_tagged(tmp_path):
     size = len(clean.tokens)
     noise = RepeatNoise(1.0, 5)
     packed = pack(docs(texts), chars(), tmp_path / "noisy", size, Repetition(), noise, (0.25, 0.5))
-    tagged = [number for number in range(len(packed.ends)) if "tag" in packed.about(number)]
+    tagged = [number for number in range(len(packed.ends)) if "tag" in packed.describe(number)]
     assert tagged == list(range(tagged[0], tagged[-1] + 1))
     starts = np.concatenate([[0], packed.ends[:-1] + 1])
     assert starts[tagged[0] - 1] < size / 4 <= starts[tagged[0]]
@@ -110,4 +110,4 @@ def test_noise_hits_the_documents_of_its_window_and_they_are_tagged(tmp_path):
         text = "".join(map(chr, packed.tokens[starts[number] + 1 : packed.ends[number]]))
         expected = noise.document(docs(texts)[number]).text if number in tagged else texts[number]
         assert text == expected
-        assert packed.about(number).get("tag") == ("repeat:5" if number in tagged else None)
+        assert packed.describe(number).get("tag") == ("repeat:5" if number in tagged else None)

@@ -57,7 +57,7 @@ GOOD = lines({"inputs": "a", "targets": "b"})
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (GOOD + '{"inputs": "a", "targ', r"en\.jsonl, line 2 is not JSON \(Unterminated string.*\): mend or remove it"),
+        (GOOD + '{"inputs": "a", "targ', r"en\.jsonl, line 2 is not JSON \(Unterminated string.*\): fix or remove it"),
         (GOOD.encode() + b'\n{"inputs": "\xff"}\n', r"en\.jsonl, line 3 is not UTF-8 \(byte 13\): convert it"),
         (GOOD + lines({"inputs": "a", "targets": " "}), r"en\.jsonl, line 2: message 2, an answer, is empty"),
         (GOOD + lines({"inputs": "a", "targets": None}), r"en\.jsonl, line 2: the content of message 2 is not text"),
@@ -67,7 +67,7 @@ GOOD = lines({"inputs": "a", "targets": "b"})
             lines({"q": "a", "targets": "b"}),
             r"line 1 has neither messages nor data\.inputs='inputs' .*, only q, targets",
         ),
-        (lines(["a", "b"]), r"line 1 has neither messages nor .*, it is no object"),
+        (lines(["a", "b"]), r"line 1 has neither messages nor .*, it is not an object"),
         ('{"inputs": "a", "targets": "\\ud800"}\n', r"en\.jsonl, line 1 holds half a surrogate pair"),
         ("", r"en\.jsonl has no conversation: remove it or fill it"),
         ("\n\n", r"en\.jsonl has no conversation"),

@@ -276,7 +276,7 @@ def test_a_stream_that_breaks_off_says_so_after_what_it_gave(tmp_path):
     file.write_bytes(file.read_bytes()[:-20])
     documents = (document for _, document in source.read("zh"))
     assert numbers([next(documents) for _ in range(30)]) == list(range(30))
-    with pytest.raises(ValueError, match=r"data\.path=.*'20231101\.zh'.* broke off while it was read: .+") as info:
+    with pytest.raises(ValueError, match=r"data\.path=.*'20231101\.zh'.* failed while it was read: .+") as info:
         next(documents)
     assert "\n" not in str(info.value)
 
@@ -333,7 +333,10 @@ def answer(status):
     [
         (errors.GatedRepoError("gated", response=answer(401)), r"it is gated: accept its terms .* `hf auth login`"),
         (errors.GatedRepoError("gated", response=answer(403)), r"it is gated: accept its terms .* `hf auth login`"),
-        (errors.RepositoryNotFoundError("none", response=answer(404)), r"no such dataset on the hub that you may see"),
+        (
+            errors.RepositoryNotFoundError("none", response=answer(404)),
+            r"no such dataset on the hub that you can access",
+        ),
         (errors.RevisionNotFoundError("none", response=answer(404)), r"Revision 'v9' doesn't exist"),
         (httpx.ConnectError("no route"), r"the hub can't be reached: there is no network"),
         (httpx.ReadTimeout("slow"), r"the hub can't be reached: there is no network"),

@@ -141,7 +141,7 @@ def test_a_stream_that_runs_dry_says_which_and_the_way_out_works(num_workers):
 
     batches = iter(loader(1))
     with pytest.raises(
-        ValueError, match=r"^data: 'zh' \(pool run\) ran dry: reader \d of \d .*data\.max_epochs=2"
+        ValueError, match=r"^data: the text of 'zh' \(pool run\) is exhausted: reader \d of \d .*data\.max_epochs=2"
     ) as e:
         list(batches)
     assert "\n" not in str(e.value)

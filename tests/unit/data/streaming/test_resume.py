@@ -109,7 +109,10 @@ def test_a_checkpoint_of_other_settings_or_another_text_is_refused(tmp_path):
     next(iter(loader))
     state = loader.state_dict()
     for changes, message in [
-        ({"num_workers": 2}, r"written with data\.num_workers=0, now it is 2: a stream goes on only with the same"),
+        (
+            {"num_workers": 2},
+            r"written with data\.num_workers=0, now it is 2: a stream can be resumed only with the same",
+        ),
         ({"world_size": 2}, r"written with world size=1, now it is 2"),
         ({"batch_size": 3}, r"written with data\.batch_size=2, now it is 3"),
         ({"shuffle_buffer": 8}, r"written with data\.shuffle_buffer=7, now it is 8"),
@@ -117,11 +120,11 @@ def test_a_checkpoint_of_other_settings_or_another_text_is_refused(tmp_path):
         other = mixture(tmp_path, "plain", **({"num_workers": 0} | changes))
         with pytest.raises(ValueError, match=message):
             other.load_state_dict(state)
-    with pytest.raises(ValueError, match=r"a run on packed text: go on with data\.on_the_fly=false"):
+    with pytest.raises(ValueError, match=r"a run on packed text: resume with data\.on_the_fly=false"):
         loader.load_state_dict({"num_batches": 3})
     changed = StreamedLoader(blocks(part(Short(mark="x")), num_blocks=60))
     kept = StreamedLoader(blocks(part(Short()), num_blocks=60))
     next(iter(kept))
     changed.load_state_dict(kept.state_dict())
-    with pytest.raises(ValueError, match=r"the text of 'zh' is not what it was when the checkpoint was written"):
+    with pytest.raises(ValueError, match=r"the text of 'zh' has changed since the checkpoint was written"):
         next(iter(changed))
