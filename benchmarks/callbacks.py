@@ -1,13 +1,13 @@
-"""What each callback costs a step, attached.
+"""Cost of each callback per training step.
 
     python benchmarks/callbacks.py                  one thread; 24 M weights at 256 tokens, and the tiny default's model
     python benchmarks/callbacks.py --device cuda
 
-Two trainings under Lightning, one with the callback and one without, take turns in one process, a step each. Printed
-are the median over rounds of (step with it) / (plain step of the same round), the mean time in the callback's hooks,
-and 1 + the share of that in the mean plain step. The mean holds what happens in some steps only: WeightDiff compares
-in each 50th, so let the rounds be a multiple of 50. On a GPU the time in hooks holds what they wait for, not what they
-start.
+Two trainings under Lightning, one with the callback and one without, alternate in one process, a step each. The table
+shows the median over rounds of (step with the callback) / (plain step of the same round), the mean time in the
+callback's hooks, and 1 + that time divided by the mean plain step. The mean includes work that happens in some steps
+only: WeightDiff compares in every 50th step, so choose a multiple of 50 as the number of rounds. On a GPU the time in
+hooks includes waiting for the device, not the kernels that the hooks launch.
 """
 
 import argparse
@@ -35,7 +35,7 @@ HOOKS = ("on_train_batch_start", "on_before_backward", "on_before_optimizer_step
 
 
 class Clock:
-    """Adds up the time inside the hooks of a callback that run at each step."""
+    """Sum of the time inside the hooks of a callback that run at each step, in seconds."""
 
     def __init__(self, callback: Callback) -> None:
         self.seconds = 0.0
@@ -54,7 +54,7 @@ class Clock:
 
 
 def make_callbacks(shapes: dict[str, tuple[int, ...]], batch: dict[str, Any], folder: Path) -> dict[str, Callback]:
-    """Each with its defaults."""
+    """Callbacks with their default settings, by the name in the table."""
 
     def region(fraction: float) -> Region:
         return random_region(candidates(shapes), fraction, 0)
@@ -70,7 +70,7 @@ def make_callbacks(shapes: dict[str, tuple[int, ...]], batch: dict[str, Any], fo
 
 
 def measure(model: str, name: str, options: argparse.Namespace, folder: Path) -> str:
-    """A line of the table."""
+    """One row of the table."""
     make, rows, tokens = CASES[model]
     document = json.dumps([{"source": "a", "language": "en", "document": "0123456789abcdef"}] * 2)
     example = make("cpu")
@@ -84,7 +84,7 @@ def measure(model: str, name: str, options: argparse.Namespace, folder: Path) ->
     for number in range(options.rounds + WARM_UP):
         if number == WARM_UP:
             clock.seconds = 0.0
-        for run in runs[number % 2 :] + runs[: number % 2]:  # nobody always goes first
+        for run in runs[number % 2 :] + runs[: number % 2]:  # neither is always the first
             run.step()
     own = clock.seconds / options.rounds
     for run in runs:

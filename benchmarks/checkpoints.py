@@ -1,13 +1,13 @@
-"""Locating from checkpoints on disk: seconds and memory beside the plain way, and beside reading the bytes alone.
+"""Locating from checkpoints on disk: time and memory, compared with the plain way and with reading the bytes only.
 
     python benchmarks/checkpoints.py WORK_FOLDER                    two true-width 7B layers, float32, six languages
     python benchmarks/checkpoints.py WORK_FOLDER --layers 32 --dtype bfloat16 --languages 2 --no-plain
 
-Random models of LLaMA 2 7B's shapes are written to WORK_FOLDER in shards (kept for the next call; remove it yourself):
-bfloat16 changes are of at least one step. Then, each in a process of its own, in turns: reading all bytes; this
-project's `locate` (core, peripheral and random of the sum, a core of each language, the union table); and the plain way
-of the paper's released code, which loads everything and calls `topk` on each tensor of the sum. Peak memory is that of
-anonymous pages: pages of files that are mapped can be dropped at any time.
+Random models with the shapes of LLaMA 2 7B are written to WORK_FOLDER in shards (kept for the next call; remove the
+folder yourself). In bfloat16 every weight changes by at least one step. Then the ways run alternately, each in its own
+process: reading all bytes; this project's `locate` (core, peripheral and random of the sum, a core of each language,
+the union table); and the plain way of the paper's released code, which loads everything and calls `topk` on each tensor
+of the sum. Peak memory counts anonymous pages, because pages of mapped files can be dropped at any time.
 """
 
 import argparse
@@ -36,7 +36,7 @@ FRACTION = 0.05
 
 
 def shapes_of(num_layers: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of LLaMA 2 7B, with so many layers; with less than all of them a small vocabulary."""
+    """Names and shapes of LLaMA 2 7B with ``num_layers`` layers; below 32 layers the vocabulary has 1000 tokens."""
     vocab = VOCAB if num_layers == NUM_LAYERS else 1000
     square, wide, tall = (HIDDEN, HIDDEN), (INNER, HIDDEN), (HIDDEN, INNER)
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, HIDDEN)}
@@ -50,7 +50,7 @@ def shapes_of(num_layers: int) -> dict[str, tuple[int, ...]]:
 
 
 def tensors(num_layers: int, dtype: torch.dtype, language: int | None) -> Iterator[tuple[str, Tensor]]:
-    """The base, or what a language makes of it, a tensor at a time."""
+    """Tensors of the base (``language=None``) or of the base after training on a language, one at a time."""
     for number, (name, shape) in enumerate(shapes_of(num_layers).items()):
         base = torch.randn(shape, generator=torch.Generator().manual_seed(number)).mul_(0.02).to(dtype)
         if language is None:
@@ -65,7 +65,7 @@ def tensors(num_layers: int, dtype: torch.dtype, language: int | None) -> Iterat
 
 
 def write(folder: Path, num_layers: int, dtype: torch.dtype, language: int | None) -> None:
-    """A model in shards with their index, unless it is there."""
+    """Write a model in shards with their index, unless it exists."""
     if (folder / "model.safetensors.index.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def write(folder: Path, num_layers: int, dtype: torch.dtype, language: int | Non
 
 
 class Peak(threading.Thread):
-    """The largest number of bytes in anonymous pages while it runs."""
+    """Peak number of bytes in anonymous pages while the thread runs."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -95,7 +95,7 @@ class Peak(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Look every 20 ms."""
+        """Sample every 20 ms."""
         while not self.stop.wait(0.02):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("RssAnon"):
@@ -103,7 +103,7 @@ class Peak(threading.Thread):
 
 
 def read_only(folders: list[Path]) -> None:
-    """Every byte of every model, once."""
+    """Read every byte of every model once."""
     buffer = bytearray(1 << 24)
     for folder in folders:
         for file in sorted(folder.glob("*.safetensors")):
@@ -113,34 +113,34 @@ def read_only(folders: list[Path]) -> None:
 
 
 def ours(folders: list[Path], scope: str) -> None:
-    """Core, peripheral and random, a core of each language, and the union table."""
+    """Locate core, peripheral and random, a core of each language, and the union table."""
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
-    known = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
+    statistics = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
     queries = {
         "core": Query("relative_change", SelectionSpec(FRACTION, "lowest", scope=scope)),
         "peripheral": Query("relative_change", SelectionSpec(FRACTION, "highest", scope=scope)),
         "random": Query("random", SelectionSpec(FRACTION, "lowest", scope=scope)),
         **{
             lang: Query("relative_change", SelectionSpec(FRACTION, "lowest", scope=scope), lang)
-            for lang in known.languages
+            for lang in statistics.languages
         },
     }
     others = [name for name in base.shapes if name not in shapes]
-    found = locate(base, known, shapes, queries, [0.01, 0.03, 0.05], others)
-    print({key: len(region) for key, region in found.regions.items()}, file=sys.stderr)
+    result = locate(base, statistics, shapes, queries, [0.01, 0.03, 0.05], others)
+    print({key: len(region) for key, region in result.regions.items()}, file=sys.stderr)
 
 
 def core_alone(folders: list[Path]) -> None:
-    """What the plain way makes, and nothing else: the core of the sum."""
+    """Locate only the core of the sum, as the plain way does."""
     base = Weights(folders[0])
     shapes = candidates(base.shapes)
-    known = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
-    locate(base, known, shapes, {"core": Query("weight_change", SelectionSpec(FRACTION, "lowest"))})
+    statistics = CheckpointChanges(base, {folder.name: Weights(folder) for folder in folders[1:]}, shapes)
+    locate(base, statistics, shapes, {"core": Query("weight_change", SelectionSpec(FRACTION, "lowest"))})
 
 
 def plain(folders: list[Path]) -> None:
-    """Load all, add up, ``topk`` per tensor into a dense mask."""
+    """Load everything, add up, ``topk`` per tensor into a dense mask."""
     models = [
         {name: t.clone() for file in sorted(folder.glob("*.safetensors")) for name, t in load_file(file).items()}
         for folder in folders
@@ -165,15 +165,15 @@ WAYS = {
 
 
 def main() -> None:
-    """Write the models if they are missing, run each way in turn, print a table in Markdown."""
+    """Write the models if they are missing, run the ways alternately, print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--languages", type=int, default=6)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-plain", action="store_true", help="leave out the way that holds everything in memory")
-    parser.add_argument("--way", choices=WAYS, help="(used by itself) run one way and print seconds and bytes")
+    parser.add_argument("--no-plain", action="store_true", help="skip the way that holds everything in memory")
+    parser.add_argument("--way", choices=WAYS, help="(for the script itself) run one way, print seconds and bytes")
     options = parser.parse_args()
     names = ["base", *(f"language_{number}" for number in range(options.languages))]
     folders = [options.folder / f"{options.dtype}-{options.layers}" / name for name in names]

@@ -1,13 +1,13 @@
-"""Run the experiments behind the README's tables and print them, whichever way they fall.
+"""Run the experiments of the README's tables and print the tables, whether or not the claims hold.
 
     python benchmarks/claims.py --seeds 0 1 2
-    python benchmarks/claims.py --seeds 0 1 2 --claim scores         damage by every score, nothing trained after it
-    python benchmarks/claims.py --seeds 0 1 2 --text FOLDER          one's own text instead of the phrasebook
+    python benchmarks/claims.py --seeds 0 1 2 --claim scores         perturbation by every score, without training
+    python benchmarks/claims.py --seeds 0 1 2 --text FOLDER          your own text instead of the phrasebook
 
-For each seed (of the run, the base and the locating together). recovery: core, random and peripheral damaged; core and
-random recovered frozen and free. scores: for every score with a core end, core, random, peripheral and the control for
-size (random weights as large as the core's) damaged at 5 %, re-initialised at strength 2. Further words go to every
-command, as in `-- perturbation.strength=3`.
+Each seed is that of the run, the base and the locating together. recovery: core, random and peripheral are perturbed;
+core and random recover frozen and free. scores: for every score with a core end, 5 % of the weights are re-initialised
+at strength 2 in core, random, peripheral and the magnitude-matched control (random weights of the core's magnitudes).
+Further overrides are passed to every command, as in `-- perturbation.strength=3`.
 """
 
 import argparse
@@ -30,15 +30,15 @@ ORDERINGS = (("core", "random"), ("random", "peripheral"), ("core", "matched"))
 
 
 def finished(sweep: Path) -> bool:
-    """Whether the sweep is there and every run of it came to its end."""
+    """Whether the sweep exists and every run of it is completed."""
     if not (sweep / "report.html").exists():
         return False
     return all(Results.load(path).status == "completed" for path in find_runs([sweep]))
 
 
-def run(seed: int, folder: Path, words: Sequence[str]) -> None:
-    """The five runs of one seed, unless they are there."""
-    common = [f"seed={seed}", f"model.base.seed={seed}", *words]
+def run(seed: int, folder: Path, overrides: Sequence[str]) -> None:
+    """Make the five runs of one seed, unless they exist."""
+    common = [f"seed={seed}", f"model.base.seed={seed}", *overrides]
     conditions = [("recovery_frozen,recovery_unfrozen", "core,random"), ("recovery_unfrozen", "peripheral")]
     for number, (experiments, kinds) in enumerate(conditions):
         target = folder / f"seed{seed}-{number}"
@@ -47,19 +47,19 @@ def run(seed: int, folder: Path, words: Sequence[str]) -> None:
             subprocess.run([*command, f"hydra.sweep.dir={target}", "job.save_model=false", *common], check=True)
 
 
-def run_scores(seed: int, folder: Path, words: Sequence[str]) -> Path:
-    """One sweep over all scores for one seed, unless it is there; its folder."""
+def run_scores(seed: int, folder: Path, overrides: Sequence[str]) -> Path:
+    """Make one sweep over all scores for one seed, unless it exists, and return its folder."""
     target = folder / f"scores-seed{seed}"
     if not finished(target):
         command = [sys.executable, str(ROOT / "train.py"), "-m", "+experiment=perturb_core"]
         grid = [f"region.score={','.join(SCORES)}", "job.variants=[core,random,peripheral,matched]"]
         fixed = ["job.fractions=[0.05]", f"hydra.sweep.dir={target}", f"seed={seed}", f"model.base.seed={seed}"]
-        subprocess.run([*command, *grid, *fixed, *words], check=True)
+        subprocess.run([*command, *grid, *fixed, *overrides], check=True)
     return target
 
 
 def scores(runs: Sequence[Results]) -> None:
-    """Claim 3: for each score the orderings in every language and seed, and the pairs that break one."""
+    """Claim 3: for each score, the orderings in every language and seed, and the pairs in which one fails."""
     heads = [*(f"{a} > {b}" for a, b in ORDERINGS)]
     print(f"\n| score | intact | core | matched | random | peripheral | {' | '.join(heads)} |\n" + "|---" * 9 + "|")
     broken = []
@@ -78,11 +78,11 @@ def scores(runs: Sequence[Results]) -> None:
     print("\n".join(["", *broken]))
 
 
-def damage(found: Sequence[Point]) -> None:
-    """Claim 1: damage, core against random and peripheral."""
-    languages = list(dict.fromkeys(p.lang for p in found))
+def damage(measured: Sequence[Point]) -> None:
+    """Claim 1: perplexity after the perturbation, core compared with random and peripheral."""
+    languages = list(dict.fromkeys(p.lang for p in measured))
     values: dict[tuple[str, str], dict[int, float]] = {}
-    for p in found:
+    for p in measured:
         if p.stage in ("base", "perturbed"):
             values.setdefault((p.lang, "base" if p.stage == "base" else p.condition.kind), {})[p.seed] = p.nats
     print("\n| language | intact | core | random | peripheral | core / random, by seed |\n|---|---|---|---|---|---|")
@@ -90,49 +90,49 @@ def damage(found: Sequence[Point]) -> None:
     for lang in languages:
         cells = [f"{math.exp(statistics.fmean(values[lang, kind].values())):.4g}" for kind in ("base", *KINDS)]
         ratios = [math.exp(nats - values[lang, "random"][seed]) for seed, nats in sorted(values[lang, "core"].items())]
-        for kind, score in wins.items():
+        for kind, count in wins.items():
             for seed, nats in values[lang, "core"].items():
-                score[0] += nats > values[lang, kind][seed]
-                score[1] += 1
+                count[0] += nats > values[lang, kind][seed]
+                count[1] += 1
         print(f"| {lang} | {' | '.join(cells)} | {', '.join(f'{r:.2f}' for r in ratios)} |")
     for kind, (won, of) in wins.items():
         print(f"\ncore > {kind} in {won} of {of} (language, seed) pairs")
 
 
 def cost(runs: Sequence[Results]) -> None:
-    """Claim 2: the price of freezing, perplexity frozen / free, core and random and their ratio, by seed."""
+    """Claim 2: cost of freezing (perplexity frozen / free) of core and random, and their ratio by seed."""
     costs = cost_of_freezing(runs)
     print("\n| language | core, frozen / free | random, frozen / free | core / random (by seed) |\n|---|---|---|---|")
     trained = {"zh": "zh (trained)"}
     for lang in dict.fromkeys(p.lang for p in costs):
-        here = [p for p in costs if p.lang == lang]
+        of_language = [p for p in costs if p.lang == lang]
         core, random = (
-            next(p for p in here if p.control is None and p.region.startswith(k)) for k in ("core", "random")
+            next(p for p in of_language if p.control is None and p.region.startswith(k)) for k in ("core", "random")
         )
-        against = next(p for p in here if p.control is not None)
+        against = next(p for p in of_language if p.control is not None)
         seeds = ", ".join(f"{math.exp(n):.3f}" for _, n in sorted(against.nats.items()))
         cells = [f"{p.ratio:.3f} ({math.exp(p.low):.3f}-{math.exp(p.high):.3f})" for p in (core, random)]
         print(f"| {trained.get(lang, lang)} | {cells[0]} | {cells[1]} | {against.ratio:.3f} ({seeds}) |")
 
 
 def main() -> None:
-    """Run what is missing, print both tables in Markdown, and draw them beside the runs."""
+    """Run what is missing, print both tables in Markdown, and draw the figures into the folder of the runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--claim", choices=("recovery", "scores"), default="recovery")
     parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
     parser.add_argument("--out", type=Path, default=Path("outputs/claims"))
-    parser.add_argument("words", nargs="*", help="further overrides for every command")
+    parser.add_argument("overrides", nargs="*", help="further overrides for every command")
     options = parser.parse_args()
-    words = list(options.words)
+    overrides = list(options.overrides)
     if options.text:
-        words += ["data=files", f"data.root={options.text}", "data.num_tokens=40000", "region.recipe.tokens=20000"]
+        overrides += ["data=files", f"data.root={options.text}", "data.num_tokens=40000", "region.recipe.tokens=20000"]
     if options.claim == "scores":
-        sweeps = [run_scores(seed, options.out, words) for seed in options.seeds]
+        sweeps = [run_scores(seed, options.out, overrides) for seed in options.seeds]
         scores([Results.load(path) for path in find_runs(sweeps)])
         return
     for seed in options.seeds:
-        run(seed, options.out, words)
+        run(seed, options.out, overrides)
     folders = [options.out / f"seed{seed}-{number}" for seed in options.seeds for number in (0, 1)]
     runs = [Results.load(path) for path in find_runs(folders)]
     damage(points(runs))

@@ -1,17 +1,18 @@
-"""What the guard keeps under each optimizer, precision and strategy, what a weight costs, and what bfloat16 loses.
+"""Exactness of the guard under each optimizer, precision and strategy, bytes per weight, and updates lost in bfloat16.
 
-    python benchmarks/exactness.py                    one device, DDP and FSDP2 in two processes; on GPUs if it can
+    python benchmarks/exactness.py                    one device, DDP and FSDP2 in two processes; on GPUs if possible
     python benchmarks/exactness.py --strategies one --steps 200
 
-A LLaMA of 0.4 M weights is trained on random tokens under Lightning, 5 % of its candidates guarded. After each step a
-callback that knows nothing of the guard looks at the tensors themselves. Over all ranks are counted
+A LLaMA of 0.4 M weights is trained on random tokens under Lightning, with 5 % of its candidates guarded. After each
+step a callback that is independent of the guard reads the tensors and counts over all ranks:
 
-- frozen bits changed: of the guarded weights, against the weights before Lightning saw them
-- bytes a weight, on each rank: weights + gradients + optimizer state, and the guard's own (DDP's buckets not counted)
+- frozen bits changed: bits of the guarded weights that differ from the weights before Lightning set up the model
+- bytes a weight, on each rank: weights + gradients + optimizer state, and the guard's bytes (without DDP's buckets)
 - lost: the share of (free candidate weight, step) pairs in which the weight did not move
 - never moved: the share of free candidate weights that moved in no step
 
-A combination that is refused is listed with the sentence; the second table has bfloat16 weights at several rates.
+A combination that is refused is listed with the message. The second table has bfloat16 weights at several learning
+rates.
 """
 
 import argparse
@@ -53,7 +54,7 @@ BITS = {2: torch.int16, 4: torch.int32}
 
 
 def build(name: str, lr: float) -> partial[Optimizer]:
-    """What makes the optimizer from parameter groups."""
+    """Factory of the optimizer, to be called with parameter groups."""
     if name == "sgd":
         return partial(torch.optim.SGD, lr=lr, momentum=0.9)
     if name.endswith("8bit"):
@@ -65,7 +66,7 @@ def build(name: str, lr: float) -> partial[Optimizer]:
 
 
 def small_model(precision: str) -> LlamaForCausalLM:
-    """The same weights in every process."""
+    """Model of 0.4 M weights, the same in every process."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCAB, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
@@ -75,7 +76,7 @@ def small_model(precision: str) -> LlamaForCausalLM:
 
 
 class Count(Callback):
-    """Looks at this rank's part of each candidate after each step; no use is made of what the guard knows."""
+    """Counts moves of the local part of each candidate after each step, without using the guard's state."""
 
     def __init__(self, region: Region, start: dict[str, Tensor]) -> None:
         self.region = region
@@ -84,21 +85,21 @@ class Count(Callback):
         self.bytes: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cut out what is here."""
+        """Cut out the local part of each candidate."""
         self.frozen, self.free, self.before, self.moved, self.unchanged = {}, {}, {}, {}, 0
         self.parameters = saved_parameters(pl_module)
         for name, indices in self.region:
-            here = sharding.box(self.parameters[name])
+            local_box = sharding.box(self.parameters[name])
             mask = torch.zeros(self.start[name].numel(), dtype=torch.bool)
             mask[indices] = True
             device = sharding.local(self.parameters[name]).device
-            self.frozen[name] = here.of(mask.view_as(self.start[name])).to(device)
-            self.before[name] = here.of(self.start[name]).to(device, copy=True)
+            self.frozen[name] = local_box.of(mask.view_as(self.start[name])).to(device)
+            self.before[name] = local_box.of(self.start[name]).to(device, copy=True)
             self.moved[name] = torch.zeros_like(self.frozen[name])
         self.cache = copy.deepcopy(self.before)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Who has moved."""
+        """Count the weights that have moved in this step."""
         for name, before in self.before.items():
             now = sharding.local(self.parameters[name])
             moves = now != before
@@ -107,14 +108,14 @@ class Count(Callback):
             before.copy_(now)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add up over ranks while they are there."""
+        """Sum over ranks while the process group exists."""
         counts = torch.zeros(4, dtype=torch.float64)
         for name, frozen in self.frozen.items():
             now, cache = sharding.local(self.parameters[name])[frozen], self.cache[name][frozen]
             bits = BITS[now.element_size()]
             flipped = (now.view(bits) ^ cache.view(bits)).cpu().numpy()
-            here = [np.unpackbits(flipped.view(np.uint8)).sum(), (~frozen).sum(), (~frozen & ~self.moved[name]).sum()]
-            counts[:3] += torch.tensor([float(count) for count in here])
+            own = [np.unpackbits(flipped.view(np.uint8)).sum(), (~frozen).sum(), (~frozen & ~self.moved[name]).sum()]
+            counts[:3] += torch.tensor([float(count) for count in own])
         counts[3] = self.unchanged
         flips, free, never, unchanged = trainer.strategy.reduce(counts.to(pl_module.device), reduce_op="sum").tolist()
         lost = unchanged / (free * trainer.global_step)
@@ -123,7 +124,7 @@ class Count(Callback):
 
 
 def bytes_a_weight(module: nn.Module, optimizers: Iterable[Optimizer]) -> dict[str, float]:
-    """What this rank holds, over the number of all weights; a table that several states share counts once."""
+    """Bytes on this rank divided by the number of all weights; a tensor that several states share counts once."""
     parameters = list(module.parameters())
     states = [v for o in optimizers for state in o.state.values() for v in state.values() if isinstance(v, Tensor)]
     groups = {"weights": parameters, "gradients": [p.grad for p in parameters if p.grad is not None], "state": states}
@@ -136,7 +137,7 @@ def bytes_a_weight(module: nn.Module, optimizers: Iterable[Optimizer]) -> dict[s
 
 
 def train(strategy: str, case: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Train one combination and look at it."""
+    """Train one combination and return its counts and bytes."""
     model = small_model(case["precision"])
     region = random_region(candidates(named_shapes(model)), 0.05, 0)
     count = Count(region, {n: p.detach().clone() for n, p in saved_parameters(model).items()})
@@ -159,7 +160,7 @@ def train(strategy: str, case: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def work(strategy: str, cases: list[dict[str, Any]], steps: int) -> None:
-    """What each rank does: all cases, one after the other; the first rank answers."""
+    """Program of each rank: train all cases in turn; rank 0 prints the results."""
     torch.set_num_threads(1)
     quiet()
     for case in cases:
@@ -172,22 +173,22 @@ def work(strategy: str, cases: list[dict[str, Any]], steps: int) -> None:
 
 
 def launch(strategy: str, cases: list[dict[str, Any]], steps: int, limit: float) -> list[dict[str, Any]]:
-    """Start the ranks and collect the answers; a case without one has failed."""
+    """Start the ranks and collect the results; a case without a result has failed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS[strategy]}"]
     command += [str(Path(__file__)), "--steps", str(steps), "--work", strategy, json.dumps(cases)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment, check=False)
-        errors = [told for told in done.stderr.splitlines() if "Error: " in told]
-        out, told = done.stdout, (errors or ["no answer"])[0]
+        errors = [line for line in done.stderr.splitlines() if "Error: " in line]
+        out, message = done.stdout, (errors or ["no answer"])[0]
     except subprocess.TimeoutExpired as error:
-        out, told = (error.stdout or b"").decode(), f"no answer within {limit:.0f} s"
+        out, message = (error.stdout or b"").decode(), f"no answer within {limit:.0f} s"
     found = [json.loads(line.removeprefix(ANSWER)) for line in out.splitlines() if line.startswith(ANSWER)]
-    return found + [{**case, "failed": told} for case in cases[len(found) :]]
+    return found + [{**case, "failed": message} for case in cases[len(found) :]]
 
 
-def line(strategy: str, found: dict[str, Any]) -> str:
-    """One combination."""
+def row(strategy: str, found: dict[str, Any]) -> str:
+    """One row of the table."""
     head = f"| {strategy} | {found['optimizer']} | {found['precision']} |"
     for word in ("refused", "failed"):
         if word in found:
@@ -203,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", nargs="+", default=list(RANKS), choices=list(RANKS))
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--limit", type=float, default=900, help="seconds that a strategy may take")
+    parser.add_argument("--limit", type=float, default=900, help="seconds that each strategy may take")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
@@ -215,11 +216,11 @@ def main() -> None:
     print(HEAD)
     for strategy in options.strategies:
         for found in launch(strategy, cases, options.steps, options.limit):
-            print(line(f"{strategy}, {RANKS[strategy]}", found), flush=True)
+            print(row(f"{strategy}, {RANKS[strategy]}", found), flush=True)
     cases = [{"optimizer": "adamw", "precision": "bf16-true", "lr": lr} for lr in RATES]
     print(f"\n{HEAD}")
     for found in launch("one", cases, options.steps, options.limit):
-        print(line(f"one, lr {found['lr']:g}", found), flush=True)
+        print(row(f"one, lr {found['lr']:g}", found), flush=True)
 
 
 if __name__ == "__main__":

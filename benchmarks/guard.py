@@ -1,13 +1,13 @@
-"""What a guard costs a step and what it keeps: this project's, the dense way, and two ways of masking gradients alone.
+"""Cost per step and exactness of a guard: this project's, dense write-back, and two ways of masking gradients only.
 
     python benchmarks/guard.py                      24 M weights, one thread, 256 and 1024 tokens a step
     python benchmarks/guard.py --device cuda
-    python benchmarks/guard.py --parts drift        what each leaves after 1000 steps, on a small model
+    python benchmarks/guard.py --parts drift        drift after 1000 steps, on a small model
 
-All ways take turns in one process, a step each, so that a machine that speeds up or slows down does so for all. Printed
-are the median over rounds of (step with it) / (plain step of the same round), the frozen weights that changed, and the
-extra bytes per weight of the model's candidates; in the second table the largest distance of a frozen weight from what
-it was, by itself and over the root mean square of its matrix.
+All ways alternate in one process, a step each, so that changes in the speed of the machine affect all of them. The
+first table shows the median over rounds of (step with the guard) / (plain step of the same round), the number of frozen
+weights that changed, and the extra bytes per candidate weight. The second table shows the largest distance of a frozen
+weight from its start, absolute and divided by the root mean square of its matrix.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def small_model(device: str) -> LlamaForCausalLM:
 
 
 class Way:
-    """A model, its optimizer, and what is done before and after the optimizer's update."""
+    """A model, its optimizer, and hooks before and after the update of the optimizer."""
 
     def __init__(self, name: str, model: LlamaForCausalLM, region: Region | None) -> None:
         self.name = name
@@ -72,11 +72,11 @@ class Way:
         return {n: parameters[n].detach().view(-1)[i.to(parameters[n].device)].clone() for n, i in self.region}
 
     def num_changed(self) -> int:
-        """Weights of the region that are no longer what they were."""
+        """Number of weights of the region that differ from their start."""
         return sum(int((now != self.start[name]).sum()) for name, now in self._values().items())
 
     def drift(self) -> tuple[float, float]:
-        """The largest distance of a frozen weight from its start, and the same over the rms of its matrix's start."""
+        """Largest distance of a frozen weight from its start, absolute and over the rms of its matrix at the start."""
         far = {name: (now - self.start[name]).abs().max().item() for name, now in self._values().items()}
         return max(far.values()), max(distance / self.rms[name] for name, distance in far.items())
 
@@ -101,7 +101,7 @@ def synchronize(tensor: Tensor) -> None:
 
 
 def sparse(model: LlamaForCausalLM, region: Region) -> Way:
-    """This project's guard, its own hooks."""
+    """This project's guard, called through its hooks."""
     way = Way("guard", model, region)
     guard = CoreGuard(region)
     guard.on_train_start(SimpleNamespace(optimizers=[way.optimizer], strategy=None, global_step=0), way.model)  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def masks_of(way: Way) -> dict[nn.Parameter, Tensor]:
 
 
 def masked_gradients(model: LlamaForCausalLM, region: Region) -> Way:
-    """Gradients multiplied by a dense mask, nothing written back."""
+    """Gradients multiplied by a dense mask; no write-back."""
     way = Way("gradient mask alone", model, region)
     masks = masks_of(way)
 
@@ -138,7 +138,7 @@ def masked_gradients(model: LlamaForCausalLM, region: Region) -> Way:
 
 
 def hooked_gradients(model: LlamaForCausalLM, region: Region) -> Way:
-    """``parameter.register_hook`` with a dense float mask, as in many scripts; nothing written back."""
+    """``parameter.register_hook`` with a dense float mask, as in many scripts; no write-back."""
     way = Way("masked gradient hooks", model, region)
     masks = {parameter: (~mask).to(parameter.dtype) for parameter, mask in masks_of(way).items()}
     for parameter, mask in masks.items():
@@ -190,7 +190,7 @@ def cost(options: argparse.Namespace) -> None:
         for tokens in options.tokens:
             for number, ids in enumerate(batches(16384, tokens, options.rounds + 2)):
                 first = number % len(ways)
-                for way in ways[first:] + ways[:first]:  # nobody always goes first
+                for way in ways[first:] + ways[:first]:  # no way is always the first
                     way.step(ids.to(options.device))
             for way in ways:
                 pairs = zip(way.seconds[2:], ways[0].seconds[2:], strict=True)

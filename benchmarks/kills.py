@@ -1,12 +1,12 @@
-"""Kill one run many times at random moments, let it go on each time, and compare it with the run that was not killed.
+"""Kill one run many times at random moments, resume it each time, and compare it with an uninterrupted run.
 
     python benchmarks/kills.py WORK_FOLDER                     20 kills, a LLaMA of 20 000 weights, some minutes
     python benchmarks/kills.py WORK_FOLDER --kills 50 --seed 1
 
-All kills are SIGKILL. A third of them come while a checkpoint is being written (its temporary is seen on the disk), a
-third some checkpoints and a random while later, a third at any moment after the start: during imports, too, or while
-the run is being taken up. The run trains with the guard, running diffs, the noise monitor and the CSV log. At the end
-weights, optimizer, rows, flagged steps and log must be equal to the last bit and byte; the exit status says so.
+All kills are SIGKILL. A third of them happen while a checkpoint is being written (its temporary file exists), a third a
+random time after some further checkpoints, and a third at any moment after the start, including imports and the
+restoration of the state. The run trains with the guard, running diffs, the noise monitor and the CSV log. At the end
+the weights, optimizer, rows, flagged steps and log must be equal bit for bit. The exit status is 0 if they are, else 1.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from lightning_langcore.results.record import Results
 from lightning_langcore.training.checkpointing import step_of
 
 ROOT = Path(__file__).parents[1]
-WORDS = [
+OVERRIDES = [
     "+experiment=recovery_frozen", "region=random", "job.milestones=[0,50,150]",
     "callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]",
     "callbacks.checkpoint.every_n_train_steps=4", "callbacks.weight_diff.every_n_steps=6",
@@ -40,68 +40,68 @@ WORDS = [
 
 
 def start(work: Path, name: str, num_steps: int) -> subprocess.Popen[str]:
-    """The run in a process of its own; the same command every time."""
-    words = [*WORDS, f"data.num_tokens={num_steps * 128}", f"hydra.run.dir={name}"]
+    """Start the run in its own process, always with the same command."""
+    overrides = [*OVERRIDES, f"data.num_tokens={num_steps * 128}", f"hydra.run.dir={name}"]
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *words],
+        [sys.executable, str(ROOT / "train.py"), *overrides],
         cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """What it said.
+    """Wait for the end of the run and return its stderr.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: The run failed.
     """
-    _, said = process.communicate()
+    _, output = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"exit status {process.returncode}: {said[-3000:]}")
-    return said
+        raise RuntimeError(f"exit status {process.returncode}: {output[-3000:]}")
+    return output
 
 
 def last_step(folder: Path) -> int:
-    """Of the checkpoints on the disk; 0 if there is none."""
+    """Step of the last checkpoint on disk; 0 if there is none."""
     return max((step_of(path) or 0 for path in folder.glob("checkpoints/step=*.ckpt")), default=0)
 
 
 def wait_until(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
-    """Look often, for a checkpoint of this size is written in milliseconds."""
+    """Poll twice per millisecond, because a checkpoint of this size is written in milliseconds."""
     while process.poll() is None and not happened():
         time.sleep(0.0005)
 
 
-def kill_once(process: subprocess.Popen[str], folder: Path, chance: random.Random, usual_seconds: float) -> str:
-    """Kill it at a moment of a random kind.
+def kill_once(process: subprocess.Popen[str], folder: Path, rng: random.Random, usual_seconds: float) -> str:
+    """Kill the run at a moment of a random kind.
 
     Args:
-        process: that has just been started.
-        folder: of the run.
-        chance: decides.
-        usual_seconds: from the start of a process to its first checkpoint.
+        process: A run that has just been started.
+        folder: The run folder.
+        rng: The source of the kind and the moment.
+        usual_seconds: Usual time from the start of the process to its first checkpoint.
 
     Returns:
-        Which moment it was.
+        The kind of the moment and the seconds after the start.
     """
     begun, before = time.monotonic(), last_step(folder)
-    kind = chance.spec(["while writing", "between", "any moment"])
+    kind = rng.choice(["while writing", "between", "any moment"])
     if kind == "any moment":
-        deadline = begun + chance.uniform(0, 1.1 * usual_seconds)
+        deadline = begun + rng.uniform(0, 1.1 * usual_seconds)
         wait_until(process, lambda: time.monotonic() >= deadline)
     else:
-        more = 4 * chance.randint(1, 4)
+        more = 4 * rng.randint(1, 4)
         wait_until(process, lambda: last_step(folder) >= before + more)
         if kind == "while writing":
             wait_until(process, lambda: any(folder.glob("checkpoints/.*.part")))
         else:
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(rng.uniform(0, 0.3))
     process.kill()
     return f"{kind:13} {time.monotonic() - begun:5.1f} s"
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the bit, whatever is nested in it; folders have other names."""
+    """Whether two nested values are equal bit for bit, except for names of folders."""
     if isinstance(one, dict):
         keys = [key for key in one if "dirpath" not in str(key)]
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in keys)
@@ -111,11 +111,11 @@ def same(one: Any, other: Any) -> bool:
 
 
 def compare(whole: Path, killed: Path) -> bool:
-    """Print what is equal and what is not."""
+    """Print which results are equal and return whether all of them are."""
     runs = [Results.load(folder) for folder in (whole, killed)]
     last = f"checkpoints/step={last_step(whole)}.ckpt"
     states = [torch.load(folder / last, weights_only=True) for folder in (whole, killed)]
-    found = {
+    equalities = {
         "trained model": same(*(load_file(folder / "model/model.safetensors") for folder in (whole, killed))),
         f"state at step {last_step(whole)}: weights, optimizer, callbacks, data position": same(*states),
         "rows of perplexity": runs[0].perplexity == runs[1].perplexity,
@@ -125,29 +125,29 @@ def compare(whole: Path, killed: Path) -> bool:
     }
     for name in ("perplexity.csv", "logs/metrics.csv", "flagged.jsonl"):
         one, other = ((folder / name).read_bytes() for folder in (whole, killed))
-        found[f"{name} ({len(one.splitlines())} lines)" if one == other else name] = one == other
-    for what, equal in found.items():
+        equalities[f"{name} ({len(one.splitlines())} lines)" if one == other else name] = one == other
+    for what, equal in equalities.items():
         print(f"{'equal' if equal else 'DIFFERS':8} {what}")
-    return all(found.values())
+    return all(equalities.values())
 
 
 def main() -> None:
     """Parse the arguments, run, kill, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, help="folder for the two runs and their base model; must not exist yet")
+    parser.add_argument("work", type=Path, help="folder for the two runs and their base model; must not exist")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     options = parser.parse_args()
     options.work.mkdir(parents=True)
     num_steps = 100 * options.kills
     finish(start(options.work, "whole", num_steps))
-    chance, folder, usual_seconds, num_half = random.Random(options.seed), options.work / "killed", 10.0, 0
+    rng, folder, usual_seconds, num_half = random.Random(options.seed), options.work / "killed", 10.0, 0
     for number in range(options.kills):
         before, begun = last_step(folder), time.monotonic()
         process = start(options.work, "killed", num_steps)
-        moment = kill_once(process, folder, chance, usual_seconds)
+        moment = kill_once(process, folder, rng, usual_seconds)
         if process.wait() == 0:
-            raise SystemExit(f"the run was over before kill {number + 1}")
+            raise SystemExit(f"the run ended before kill {number + 1}: choose fewer kills")
         if last_step(folder) > before:
             usual_seconds = (time.monotonic() - begun + usual_seconds) / 2
         half = any(folder.glob("checkpoints/.*.part"))
@@ -157,8 +157,8 @@ def main() -> None:
             f"{', one half written' if half else ''}",
             flush=True,
         )
-    said = finish(start(options.work, "killed", num_steps))
-    print(next((line for line in said.splitlines() if line.startswith("going on")), "from the beginning"))
+    output = finish(start(options.work, "killed", num_steps))
+    print(next((line for line in output.splitlines() if line.startswith("going on")), "from the beginning"))
     print(f"{options.kills} kills, {num_half} of them left a checkpoint half written; {num_steps} steps in all")
     sys.exit(0 if compare(options.work / "whole", folder) else 1)
 

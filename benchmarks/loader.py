@@ -1,17 +1,19 @@
-"""What the loader costs a step, how fast text is packed, and what memory that takes.
+"""Cost of the loader per step, and speed and memory of packing text.
 
     python benchmarks/loader.py                     one thread; the phrasebook
-    python benchmarks/loader.py --text FOLDER       one's own text, as data=files takes it
+    python benchmarks/loader.py --text FOLDER       your own text, as for data=files
     python benchmarks/loader.py --parts packing
 
-Steps: a step on a batch that is in memory and one on the next batch of the real loader take turns, in one process and
-on one model, so that a machine that speeds up or slows down does so for both. Before a step without the loader a batch
-is thrown away, so that workers have no more time for a batch than in training. Printed are the median over rounds of
-(step with the loader) / (step without); the mean wait for a batch, for a reader stops now and then to read more; 1 +
-its share of the median step; the longest wait; and the wait for the first batch, before which buffers are filled.
+Steps: a step on a batch in memory and a step on the next batch of the real loader alternate, in one process and on one
+model, so that changes in the speed of the machine affect both. Before a step without the loader a batch is discarded,
+so that workers have no more time for a batch than in training. The table shows the median over rounds of (step with the
+loader) / (step without); the mean wait for a batch (a mean, because a reader pauses now and then to read more); 1 +
+that wait divided by the median step; the longest wait; and the wait for the first batch, which includes filling the
+buffers.
 
-Packing: each run in a process of its own, in turns, the median over rounds. ``num_proc=1`` tokenizes in all threads of
-the machine. Memory: the most anonymous pages of the process, and the largest child with the pages it shares.
+Packing: each run in its own process, the settings alternate, median over rounds. ``num_proc=1`` tokenizes in all
+threads of the machine. Memory: peak of the anonymous pages of the process, and of its largest child including shared
+pages.
 """
 
 import argparse
@@ -47,14 +49,14 @@ VOCAB = 4096
 
 
 class Way(NamedTuple):
-    """Where batches come from."""
+    """A loader and its number of workers."""
 
     name: str
     num_workers: int
 
     @property
     def more(self) -> dict[str, Any]:
-        """What the data module is told."""
+        """Further arguments of the data module."""
         if self.name == "conversations":
             return {"conversations": PhrasebookConversations()}
         return {"on_the_fly": self.name == "on the fly"}
@@ -68,7 +70,7 @@ class Run:
 
     def __init__(self, model: Any) -> None:
         self.device = model.device
-        self.module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-3))  # without positions: text
+        self.module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-3))  # no positions: plain text
         fused = self.device.type != "mps"
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=fused)
 
@@ -82,7 +84,7 @@ class Run:
         self.optimizer.zero_grad()
 
     def timed(self, batches: Iterator[Mapping[str, Any]]) -> tuple[float, float]:
-        """Seconds of a step on the next batch, and of the wait for it."""
+        """Seconds of a step on the next batch including the wait, and of the wait alone."""
         synchronize(next(self.module.parameters()))
         started = time.perf_counter()
         batch = next(batches)
@@ -93,12 +95,12 @@ class Run:
 
 
 def source_of(options: argparse.Namespace, folder: Path) -> Source:
-    """The phrasebook, or one's own text."""
+    """The phrasebook, or the text of ``--text``."""
     return FileSource(options.text, cache_dir=folder / "datasets") if options.text else PhrasebookSource()
 
 
 def loader_of(way: Way, case: str, folder: Path, options: argparse.Namespace) -> Any:
-    """Batches of the case's shape, as many as the rounds need."""
+    """Loader of batches with the case's shape, enough for all rounds."""
     _, rows, tokens = CASES[case]
     num_tokens = (2 * (options.rounds + WARM_UP) + 1) * rows * tokens
     data = TextDataModule(
@@ -121,7 +123,7 @@ def loader_of(way: Way, case: str, folder: Path, options: argparse.Namespace) ->
 
 
 def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Namespace) -> str:
-    """A line of the table."""
+    """One row of the table."""
     loader = loader_of(way, case, folder, options)
     started = time.perf_counter()
     batches = iter(loader)
@@ -130,7 +132,7 @@ def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Names
     seconds: dict[str, list[float]] = {"ready": [], "loader": []}
     waits = []
     for number in range(options.rounds + WARM_UP):
-        for kind in ("ready", "loader") if number % 2 else ("loader", "ready"):  # nobody always goes first
+        for kind in ("ready", "loader") if number % 2 else ("loader", "ready"):  # neither is always the first
             if kind == "ready":
                 next(batches)
             taken, waited = run.timed(ready if kind == "ready" else batches)
@@ -146,7 +148,7 @@ def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Names
 
 
 def documents_of(source: Source, count: int) -> Iterator[Document]:
-    """So many documents, in equal parts of the languages, read again where there are fewer; never held together."""
+    """``count`` documents in equal parts of the languages, one at a time; a shorter language is read repeatedly."""
 
     def again(language: str) -> Iterator[Document]:
         while True:
@@ -157,7 +159,7 @@ def documents_of(source: Source, count: int) -> Iterator[Document]:
 
 
 def pack_once(options: argparse.Namespace, folder: Path, count: int, num_proc: int) -> tuple[float, ...]:
-    """Tokens, seconds of packing, seconds of reading alone, and megabytes of this process and of its largest child."""
+    """Tokens, seconds of packing, seconds of reading only, and megabytes of this process and of its largest child."""
     source, tokenizer = source_of(options, folder), load_tokenizer(folder / "tokenizer")
     started = time.perf_counter()
     for _ in documents_of(source, count):
@@ -205,7 +207,7 @@ def steps(options: argparse.Namespace, folder: Path) -> None:
 
 
 def save_tokenizer(options: argparse.Namespace, folder: Path) -> None:
-    """One of the tiny default's size, trained on 500 documents a language."""
+    """Save a tokenizer of the tiny default's size, trained on 500 documents per language."""
     source = source_of(options, folder)
     texts = (document.text for document in documents_of(source, 500 * len(source.languages)))
     train_tokenizer(texts, VOCAB).save_pretrained(folder / "tokenizer")
@@ -219,9 +221,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--text", help="folder of <lang>.txt, .jsonl or .parquet; by default the phrasebook")
     parser.add_argument(
-        "--shuffle-buffer", type=int, default=32, help="documents a part, on the fly; few, so that it fills again"
+        "--shuffle-buffer", type=int, default=32, help="documents per part, on the fly; small, so that it is refilled"
     )
-    parser.add_argument("--documents", type=int, default=20_000, help="to pack; and four times as many")
+    parser.add_argument("--documents", type=int, default=20_000, help="documents to pack, and four times as many")
     parser.add_argument("--pack-rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=("steps", "packing"), default=["packing", "steps"])
     options = parser.parse_args()

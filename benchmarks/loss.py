@@ -1,15 +1,16 @@
-"""What the loss costs and holds as the vocabulary grows: plain, chunked, and torch's own ``linear_cross_entropy``.
+"""Time and memory of the loss as the vocabulary grows: plain, chunked, and torch's ``linear_cross_entropy``.
 
     python benchmarks/loss.py                           1024 positions of 384 numbers, one thread
     python benchmarks/loss.py --device cuda --hidden 2048 --positions 8192
 
-From hidden states to their gradient and the head's. Times (on the CPU the processor's, which other programs disturb
-less): all ways take turns in one process; printed is the median ratio to the first way in the same round. Memory: each
-way in a process of its own, in MiB beyond what was there before: what is held between forward and backward, and the
-most at any time (on the CPU resident pages, on a GPU what torch has given out). Error: of the loss against float64.
+Measured from hidden states to the gradients of hidden states and head. Times (on the CPU processor time, which other
+programs disturb less): all ways alternate in one process; the table shows the median ratio to the first way in the same
+round. Memory: each way in its own process, in MiB in addition to what was allocated before: held between forward and
+backward, and at the peak (on the CPU resident pages, on a GPU memory allocated by torch). Error: of the loss, relative
+to float64.
 
-``torch`` is ``torch.nn.functional.linear_cross_entropy`` (from torch 2.13) as it comes, ``torch 512`` with chunks of
-512 positions and its ``accurate`` way, ``torch none`` the same where the nats of each position are asked for.
+``torch`` is ``torch.nn.functional.linear_cross_entropy`` (from torch 2.13) with its defaults, ``torch 512`` the same
+with chunks of 512 positions and ``accurate`` accumulation, ``torch none`` the latter with the nats of each position.
 """
 
 import argparse
@@ -34,18 +35,18 @@ Loss = Callable[[nn.Linear, Tensor, Tensor], Tensor]
 
 
 def plain(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
-    """All logits."""
+    """Loss from all logits."""
     return token_nats(head(states), labels).sum()
 
 
 def chunked(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
-    """This project's."""
+    """This project's chunked loss."""
     with LossHead(head).installed(labels):
         return head(states)
 
 
 def of_torch(reduction: str, **chunks: Any) -> Loss:
-    """Torch's."""
+    """Torch's ``linear_cross_entropy`` with a reduction and options for its chunks."""
 
     def loss(head: nn.Linear, states: Tensor, labels: Tensor) -> Tensor:
         options = nn.LinearCrossEntropyOptions(**chunks)
@@ -62,7 +63,7 @@ if hasattr(nn, "LinearCrossEntropyOptions"):
 
 
 def inputs(options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> tuple[nn.Linear, Tensor, Tensor]:
-    """Head, hidden states of one row, labels."""
+    """Head, hidden states of shape ``(1, positions, hidden)``, labels of shape ``(1, positions)``."""
     torch.manual_seed(0)
     with torch.device(options.device):
         head = nn.Linear(options.hidden, vocab, bias=False, dtype=dtype)
@@ -71,16 +72,16 @@ def inputs(options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> tuple
 
 
 def pages(field: str) -> int:
-    """Bytes of this process's pages in memory: VmRSS now, VmHWM at most."""
+    """Bytes of the resident pages of this process: ``VmRSS`` now, ``VmHWM`` at the peak."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
 def memory_of(name: str, options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes held between forward and backward, and the most; in a fresh process."""
+    """Bytes held between forward and backward, and at the peak; to be called in a fresh process."""
     torch.set_num_threads(1)
     on_gpu = options.device == "cuda"
-    plain(*inputs(options, 512, dtype)).backward()  # what libraries set up once
+    plain(*inputs(options, 512, dtype)).backward()  # one-time allocations of libraries
     head, states, labels = inputs(options, vocab, dtype)
     now = torch.cuda.memory_allocated if on_gpu else partial(pages, "VmRSS")
     most = torch.cuda.max_memory_allocated if on_gpu else partial(pages, "VmHWM")
@@ -92,7 +93,7 @@ def memory_of(name: str, options: argparse.Namespace, vocab: int, dtype: torch.d
 
 
 def seconds_and_errors(options: argparse.Namespace, vocab: int, dtype: torch.dtype) -> dict[str, tuple[list, float]]:
-    """Of each way: its seconds in each round, and the relative error of its loss."""
+    """For each way: seconds of each round, and the relative error of the loss."""
     head, states, labels = inputs(options, vocab, dtype)
     with torch.no_grad():
         exact = F.cross_entropy(states[0].double() @ head.weight.double().T, labels[0], reduction="sum")
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=1024)
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--vocab", type=int, nargs="+", default=[16384, 32000, 128256])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the first is the measure")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the first is the reference")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU, one thread"

@@ -1,12 +1,12 @@
-"""What NoiseSensitivity costs a step.
+"""Cost of NoiseSensitivity per training step.
 
     python benchmarks/monitor.py                    one thread; 24 M weights at 256 tokens, and the tiny default's model
     python benchmarks/monitor.py --device cuda
 
-The plain step and the watched one take turns in one process, so that a machine that speeds up or slows down does so for
-both. Printed are the median over rounds of (watched step) / (plain step of the same round); the time inside the
-monitor's hooks (on a GPU it holds the wait for the backward pass); what a look at Adam's moments every 50 steps adds to
-each; and 1 + the share of both in the plain step.
+The plain step and the monitored step alternate in one process, so that changes in the speed of the machine affect both.
+The table shows the median over rounds of (monitored step) / (plain step of the same round); the time inside the
+monitor's hooks (on a GPU it includes waiting for the backward pass); the time per step of reading Adam's moments every
+50 steps; and 1 + both times divided by the plain step.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from lightning_langcore.importance.selection import random_region
 from lightning_langcore.metrics.functional import labelled_mean, token_nats
 from lightning_langcore.models.parameters import candidates, named_shapes
 
-ADAM = 50  # steps between two looks at Adam's moments, as by default
+ADAM = 50  # steps between two reads of Adam's moments, the default
 
 
 def tiny_model(device: str) -> LlamaForCausalLM:
-    """The shapes of conf/model/tiny.yaml: 1.1 M weights."""
+    """A model with the shapes of ``conf/model/tiny.yaml``: 1.1 M weights."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=4096, hidden_size=128, intermediate_size=344, num_hidden_layers=3, num_attention_heads=4,
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Callable[[str], LlamaForCausalLM], int, int]] = {
 
 
 class Run:
-    """A model and its optimizer, plain or watched by the monitor's own hooks."""
+    """A model and its optimizer, plain or with the monitor's hooks."""
 
     def __init__(self, model: LlamaForCausalLM, monitor: NoiseSensitivity | None) -> None:
         self.model = model
@@ -92,10 +92,10 @@ class Run:
 
 
 def measure(name: str, options: argparse.Namespace) -> list[str]:
-    """Cells of a line of the table."""
+    """Two rows of the table: without and with a region."""
     make, rows, tokens = CASES[name]
     regions = (None, random_region(candidates(named_shapes(make("cpu"))), 0.05, 0, "element"))
-    lines = []
+    table_rows = []
     for region in regions:
         monitor = NoiseSensitivity("skip", region=region, adam_every_n_steps=ADAM, statistic=options.statistic)
         runs = [Run(make(options.device), None), Run(make(options.device), monitor)]
@@ -105,17 +105,17 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
         for number in range(options.rounds + 2):
             ids = torch.randint(0, vocab, (rows, tokens), generator=generator).to(options.device)
             batch = {"input_ids": ids, "shift_labels": ids, "documents": [document] * rows}
-            for run in runs[number % 2 :] + runs[: number % 2]:  # nobody always goes first
+            for run in runs[number % 2 :] + runs[: number % 2]:  # neither is always the first
                 run.step(dict(batch))
-        plain, watched = runs
-        ratio = statistics.median(a / b for a, b in zip(watched.seconds[2:], plain.seconds[2:], strict=True))
+        plain, monitored = runs
+        ratio = statistics.median(a / b for a, b in zip(monitored.seconds[2:], plain.seconds[2:], strict=True))
         step = statistics.median(plain.seconds[2:])
-        at_adam = [o for i, o in enumerate(watched.own) if (i + 1) % ADAM == 0]
-        usual = statistics.median(o for i, o in enumerate(watched.own) if i > 1 and (i + 1) % ADAM)
+        at_adam = [o for i, o in enumerate(monitored.own) if (i + 1) % ADAM == 0]
+        usual = statistics.median(o for i, o in enumerate(monitored.own) if i > 1 and (i + 1) % ADAM)
         adam = (statistics.median(at_adam) - usual if at_adam else 0.0) / ADAM
         cells = [name, "5%" if region else "none", f"{1e3 * step:.1f}", f"{ratio:.3f}", f"{1e3 * usual:.2f}"]
-        lines.append(" | ".join([*cells, f"{1e3 * adam:.2f}", f"{1 + (usual + adam) / step:.3f}"]))
-    return lines
+        table_rows.append(" | ".join([*cells, f"{1e3 * adam:.2f}", f"{1 + (usual + adam) / step:.3f}"]))
+    return table_rows
 
 
 def main() -> None:
@@ -132,8 +132,8 @@ def main() -> None:
     print("| model | region | plain step, ms | ratio | own, ms | Adam a step, ms | 1 + share |")
     print("|---|---|---|---|---|---|---|")
     for name in CASES:
-        for line in measure(name, options):
-            print(f"| {line} |", flush=True)
+        for row in measure(name, options):
+            print(f"| {row} |", flush=True)
 
 
 if __name__ == "__main__":

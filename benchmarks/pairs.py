@@ -1,4 +1,4 @@
-"""Trainings under Lightning that take turns in one process, a step each."""
+"""Trainings under Lightning that alternate in one process, a step each."""
 
 import threading
 import time
@@ -18,16 +18,16 @@ from lightning_langcore import ContinuedPretraining
 
 
 class Turns:
-    """A training in a thread of its own, which makes a step when it is told to and then waits.
+    """A training in its own thread that makes one step per call of :meth:`step` and then waits.
 
-    A step lasts from the moment its batch is handed over until the next one is asked for: forward, backward, update,
-    all hooks and the logger are in it.
+    A step lasts from the moment its batch goes to the Trainer until the Trainer requests the next batch. It includes
+    forward, backward, update, all hooks and the logger.
 
     Args:
-        model: trained with AdamW, clipped at 1, logged to a CSV file every ten steps, as by default.
-        batches: one more than the steps that will be asked for.
-        callbacks: attached.
-        folder: of the logger.
+        model: The model; it is trained with AdamW, clipped at 1 and logged to a CSV file every ten steps.
+        batches: The batches, one more than the number of steps.
+        callbacks: The callbacks of the Trainer.
+        folder: The folder of the logger.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Turns:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """What the Trainer draws from."""
+        """Batches for the Trainer, with a pause after each."""
         for batch in self._batches:
             self._done.release()
             self._go.acquire()
@@ -62,7 +62,7 @@ class Turns:
             self.seconds.append(time.perf_counter() - started)
 
     def step(self) -> None:
-        """Make one step, or raise what ended the training."""
+        """Make one step, or raise the error that ended the training."""
         self._go.release()
         self._wait()
 
@@ -80,7 +80,7 @@ class Turns:
     def _train(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         try:
             trainer.fit(module, self)
-        except BaseException as error:  # told to whoever waits
+        except BaseException as error:  # raised again in the thread that waits
             self._error = error
         finally:
             self._done.release()

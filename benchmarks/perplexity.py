@@ -1,17 +1,17 @@
-"""Perplexity of many languages beside lm-eval's ``loglikelihood_rolling``: the same figures, and in how much time.
+"""Perplexity of many languages compared with lm-eval's ``loglikelihood_rolling``: equality, time and memory.
 
-    pip install "lm-eval[hf]"                       what it is compared with; not needed for --parts memory
+    pip install "lm-eval[hf]"                       for the comparison; not needed for --parts memory
     python benchmarks/perplexity.py                 eight languages of the phrasebook, the tiny default's model and one
                                                     of 24 M weights, both random; one thread
-    python benchmarks/perplexity.py --text FOLDER   <lang>.txt, .jsonl or .parquet of one's own
+    python benchmarks/perplexity.py --text FOLDER   <lang>.txt, .jsonl or .parquet of your own
     python benchmarks/perplexity.py --models FOLDER a model and its tokenizer; its context, up to --context
     python benchmarks/perplexity.py --device cuda
-    python benchmarks/perplexity.py --parts memory  what scoring a batch takes beside the model, by vocabulary
+    python benchmarks/perplexity.py --parts memory  memory to evaluate a batch, by vocabulary
 
-All ways take turns in one process, from text to bits per byte; ours goes through what the jobs call, lm-eval runs with
-each of several batch sizes. Printed are the largest difference of bits per byte, which must stay below 1e-4, and the
-median over rounds of (seconds of a way) / (seconds of the first in the same round); on the CPU these are seconds of the
-processor, which others may use too.
+All ways alternate in one process, from text to bits per byte. Ours calls the functions that the jobs call; lm-eval runs
+with each of several batch sizes. The table shows the largest difference of bits per byte, which must stay below 1e-4,
+and the median over rounds of (seconds of a way) / (seconds of the first way in the same round). On the CPU these are
+seconds of processor time, because other programs may be running.
 """
 
 import argparse
@@ -53,7 +53,7 @@ MEMORY_ROWS, MEMORY_TOKENS, MEMORY_HIDDEN = 4, 512, 64
 
 
 def read_texts(folder: Path | None, num_documents: int) -> dict[str, list[str]]:
-    """Documents by language: the phrasebook's, or those of a folder."""
+    """Documents by language, from the phrasebook or from a folder."""
     if folder is None:
         return {lang: [phrasebook.document(lang, i) for i in range(num_documents)] for lang in phrasebook.LANGUAGES}
     source = FileSource(folder)
@@ -81,7 +81,7 @@ def ours(
 def lm_eval(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, context: int, batch_size: int
 ) -> dict[str, float]:
-    """Bits per byte by language, as ``bits_per_byte`` of lm-eval's tasks sums them up."""
+    """Bits per byte by language, computed as ``bits_per_byte`` of lm-eval's tasks."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -89,18 +89,18 @@ def lm_eval(
     found = {}
     for lang, own in texts.items():
         requests = [Instance("loglikelihood_rolling", {}, (text,), i) for i, text in enumerate(own)]
-        with redirect_stderr(StringIO()):  # a bar for each batch, whatever it is told
+        with redirect_stderr(StringIO()):  # lm-eval prints a bar for each batch even with disable_tqdm
             nats = -sum(scorer.loglikelihood_rolling(requests, disable_tqdm=True))
         found[lang] = nats / (math.log(2) * sum(len(text.encode()) for text in own))
     return found
 
 
 def compare(name: str, options: argparse.Namespace) -> None:
-    """Print how equal and how fast they are with a model."""
+    """Print the differences and the speed of all ways for one model."""
     try:
-        import lm_eval as installed  # noqa: F401 - only whether it is there
+        import lm_eval as installed  # noqa: F401 - only whether it is installed
     except ImportError:
-        sys.exit('lm-eval is not installed here: pip install "lm-eval[hf]", best in an environment of its own')
+        sys.exit('lm-eval is not installed: pip install "lm-eval[hf]", best in a separate environment')
     texts = read_texts(options.text, options.documents)
     model, tokenizer = load(name, options.device, texts)
     context = min(options.context, model.config.max_position_embeddings)
@@ -115,7 +115,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     order = list(ways)
     for number in range(options.rounds + 1):
-        for way in order[number % len(order) :] + order[: number % len(order)]:  # nobody always goes first
+        for way in order[number % len(order) :] + order[: number % len(order)]:  # no way is always the first
             started = clock()
             found[way] = ways[way]()
             seconds[way].append(clock() - started)
@@ -139,7 +139,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
 
 
 class Peak(threading.Thread):
-    """Bytes of anonymous pages: the largest number while it runs."""
+    """Peak number of bytes in anonymous pages while the thread runs."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -147,19 +147,19 @@ class Peak(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Look every millisecond."""
+        """Sample every millisecond."""
         while not self.stop.wait(0.001):
             self.bytes = max(self.bytes, anonymous())
 
 
 def anonymous() -> int:
-    """Bytes of the process in anonymous pages."""
+    """Bytes of this process in anonymous pages."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
-def score_once(way: str, vocabulary: int, device: str) -> int:
-    """Bytes that scoring a batch of 4 x 512 tokens takes beside model and batch."""
+def evaluate_once(way: str, vocabulary: int, device: str) -> int:
+    """Bytes that evaluating a batch of 4 x 512 tokens takes in addition to model and batch."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=MEMORY_HIDDEN, intermediate_size=128, num_hidden_layers=1,
@@ -170,7 +170,7 @@ def score_once(way: str, vocabulary: int, device: str) -> int:
     batch = {"input_ids": ids[:, :-1], "shift_labels": ids[:, 1:], "num_bytes": 1}
     fabric = Fabric(accelerator=device, devices=1)
 
-    def score() -> None:
+    def evaluate() -> None:
         if way == "ours":
             evaluate_languages(model, {"en": [batch]}, fabric)
             return
@@ -183,20 +183,20 @@ def score_once(way: str, vocabulary: int, device: str) -> int:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        score()
+        evaluate()
         return torch.cuda.max_memory_allocated() - before
     peak, before = Peak(), anonymous()
     peak.start()
-    score()
+    evaluate()
     peak.stop.set()
     peak.join()
     return peak.bytes - before
 
 
 def memory(device: str) -> None:
-    """Print bytes by vocabulary, each measured in a process of its own."""
+    """Print bytes by vocabulary, each measured in its own process."""
     tokens = MEMORY_ROWS * MEMORY_TOKENS
-    print(f"a batch of {tokens} tokens, float32; GB beside model and batch\n")
+    print(f"a batch of {tokens} tokens, float32; GB in addition to model and batch\n")
     print("| vocabulary | all logits | log_softmax of all, as lm-eval | ours |")
     print("|---|---|---|---|")
     for vocabulary in VOCABULARIES:
@@ -218,16 +218,16 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="folder of <lang>.txt, .jsonl or .parquet")
     parser.add_argument("--models", nargs="+", default=list(RANDOM), help="tiny, 24m, folders or hub ids")
     parser.add_argument("--context", type=int, default=256, help="tokens")
-    parser.add_argument("--documents", type=int, default=64, help="of each language")
+    parser.add_argument("--documents", type=int, default=64, help="documents of each language")
     parser.add_argument(
-        "--batch-tokens", nargs="+", type=int, default=[4096], help="of ours; the first is compared with"
+        "--batch-tokens", nargs="+", type=int, default=[4096], help="of ours; the first is the reference"
     )
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="of lm-eval, in windows")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "VOCABULARY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one:
-        print(score_once(options.one[0], int(options.one[1]), options.device))
+        print(evaluate_once(options.one[0], int(options.one[1]), options.device))
         return
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s)\n")

@@ -1,9 +1,9 @@
-"""Processor time that commands take before they do anything, beside the imports that they can't do without.
+"""Processor time that commands take to start, compared with the imports that they need.
 
     python benchmarks/startup.py [--rounds 5]
 
-Each line is the median over the rounds of user + system seconds of a process of its own, and its ratio to that of
-``import torch``; the rounds go through the lines in turn, so that a machine that slows down slows all of them.
+Each row shows the median over the rounds of user + system seconds of one process, and its ratio to that of
+``import torch``. The commands alternate, so that changes in the speed of the machine affect all of them.
 """
 
 import argparse
@@ -30,7 +30,7 @@ run.write()
 """
 COMMAND = "import sys; from lightning_langcore.cli.main import main; sys.argv = ['langcore', {}]; main()"
 RUN = "import lightning_langcore.cli.run, lightning_langcore.jobs.{}"
-LINES = {
+COMMANDS = {
     "import torch": "import torch",
     "import lightning.pytorch": "import lightning.pytorch",
     "import lightning_langcore": "import lightning_langcore",
@@ -40,9 +40,7 @@ LINES = {
     "langcore report": COMMAND.format("'report', 'run'"),
     "a run's imports, job=fit": RUN.format("fit"),
     "a run's imports, job=perturb": RUN.format("perturb"),
-    "a run, to the first look at its text": COMMAND.format(
-        "'+experiment=recovery_frozen', 'data=files', 'data.root=none'"
-    ),
+    "a run, until it opens its text": COMMAND.format("'+experiment=recovery_frozen', 'data=files', 'data.root=none'"),
 }
 
 
@@ -55,16 +53,16 @@ def seconds(code: str, folder: str) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all commands and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="processes for each line; the first round is not counted")
+    parser.add_argument("--rounds", type=int, default=5, help="processes per command, and one more that is not counted")
     rounds = parser.parse_args().rounds
-    measured: dict[str, list[float]] = {name: [] for name in LINES}
+    measured: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         for code in (REGION, RECORD):
             subprocess.run([sys.executable, "-c", code], cwd=Path(folder), check=True)
         for number in range(rounds + 1):
-            for name, code in LINES.items():
+            for name, code in COMMANDS.items():
                 value = seconds(code, folder)
                 if number:
                     measured[name].append(value)

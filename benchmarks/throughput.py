@@ -1,21 +1,23 @@
-"""Training tokens a second beside HF Trainer and a plain loop, and what each switch of the task adds.
+"""Training tokens per second compared with HF Trainer and a plain loop, and the effect of each switch of the task.
 
-    pip install accelerate                              HF Trainer wants it; without it the row is left out
+    pip install accelerate                              required by HF Trainer; without it that row is skipped
     python benchmarks/throughput.py                     24 M weights, one thread, 4 x 256 tokens a step
     python benchmarks/throughput.py --ways lightning compile chunked+compile --rounds 30
     python benchmarks/throughput.py --ways packed padded
     python benchmarks/throughput.py --device cuda --model 1b --rows 8 --tokens 1024 --precision bf16-mixed
 
-All ways train the same model from the same weights, with fused AdamW, decay and clipping at 1, and take turns in one
-process, a step each, in an order that moves on every round: so that a machine that speeds up or slows down does so for
-all. A step is what lies between the ends of two steps, the trainer's own work and its loader included.
+All ways train the same model from the same weights, with fused AdamW, decay and clipping at 1. They alternate in one
+process, a step each, in an order that rotates every round, so that changes in the speed of the machine affect all of
+them. A step is measured from the end of the step before to its own end, including the work of trainer and loader.
 
-Printed are the median of tokens / seconds, the median over rounds of that over HF Trainer's of the same round (else
-over the first way's), its share of what a large ``torch.mm`` reached in the best round (6 flops a weight and token,
-without the embeddings' table, and the causal half of attention), and the last loss, the same where all did the same.
+The table shows the median of tokens / seconds; the median over rounds of the ratio to HF Trainer in the same round (to
+the first way if HF Trainer does not run); the share of the speed of a large ``torch.mm`` in its best round (6 flops per
+weight and token without the embedding table, and the causal half of attention); and the last loss, which is equal for
+ways that do the same.
 
-``packed`` and ``padded`` read the same documents, on end or one a row up to the longest of the batch; their tokens are
-those with a label. OMP_PROC_BIND is left alone: it would bind the loader's processes to the core of the first.
+``packed`` and ``padded`` read the same documents, concatenated or one per row padded to the longest of the batch; only
+tokens with a label are counted. OMP_PROC_BIND is not set, because it would bind the processes of the loader to one
+core.
 """
 
 import argparse
@@ -52,11 +54,11 @@ SWITCHES = {
     "padded": {},
 }
 WAYS = ["loop", "hf", *SWITCHES]
-WARM = 3  # rounds that don't count
+WARM = 3  # rounds that are not counted
 
 
 def one_billion(device: str) -> LlamaForCausalLM:
-    """The shapes of Llama 3.2 1B: 1.24 B weights, 128 256 tokens of vocabulary."""
+    """A model with the shapes of Llama 3.2 1B: 1.24 B weights, 128 256 tokens of vocabulary."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
@@ -70,7 +72,7 @@ MODELS: dict[str, Callable[[str], LlamaForCausalLM]] = {"24m": new_model, "1b": 
 
 
 class Turn:
-    """One way's thread; it works only between ``give`` and the end of its step."""
+    """The thread of one way; it runs only between ``give`` and the end of its step."""
 
     def __init__(self, name: str, work: Callable[["Turn"], Any], device: str, threads: int) -> None:
         self.name, self.device, self.threads = name, device, threads
@@ -84,7 +86,7 @@ class Turn:
 
     def _run(self) -> None:
         self._go.acquire()
-        torch.set_num_threads(self.threads)  # a thread has its own number
+        torch.set_num_threads(self.threads)  # the number is set per thread
         self._started = time.perf_counter()
         try:
             self._work(self)
@@ -93,13 +95,13 @@ class Turn:
         self._done.release()
 
     def give(self) -> None:
-        """Let it do a step."""
+        """Let the thread make one step."""
         if self._thread.is_alive():
             self._go.release()
             self._done.acquire()
 
     def end(self, tokens: int, loss: float | Tensor = float("nan")) -> None:
-        """Called by the way after each step."""
+        """Record a step; the way calls this after each step."""
         if self.device == "cuda":
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self._started)
@@ -110,12 +112,12 @@ class Turn:
         self._started = time.perf_counter()
 
     def rates(self) -> list[float]:
-        """Tokens a second in each round that counts."""
+        """Tokens per second in each counted round."""
         return [t / s for t, s in zip(self.tokens[WARM:], self.seconds[WARM:], strict=True)]
 
 
 class Rows(torch.utils.data.Dataset):
-    """Rows of a fixed width, or one document each."""
+    """Rows of fixed width, or one document per row."""
 
     def __init__(self, rows: list[Tensor]) -> None:
         self.rows = rows
@@ -128,7 +130,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 def documents(options: argparse.Namespace, vocab: int) -> list[Tensor]:
-    """Random tokens in lengths as web text has them: lognormal, median 90, cut at the context."""
+    """Documents of random tokens with lengths as in web text: lognormal, median 90, cut at the context."""
     generator = torch.Generator().manual_seed(1)
     num_rows = (options.rounds + WARM + 1) * options.rows
     lengths = torch.exp(4.5 + 0.8 * torch.randn(num_rows * 4, generator=generator)).long().clamp(8, options.tokens)
@@ -136,23 +138,23 @@ def documents(options: argparse.Namespace, vocab: int) -> list[Tensor]:
 
 
 def rows(options: argparse.Namespace, vocab: int) -> list[Tensor]:
-    """The documents on end, again and again, in rows of one token more than the context."""
+    """Rows of the concatenated documents, repeated; each has one token more than the context."""
     flat = torch.cat(documents(options, vocab)).repeat(10)
     width = options.tokens + 1
     return list(flat[: len(flat) // width * width].view(-1, width)[: (options.rounds + WARM + 1) * options.rows])
 
 
 def shifted(batch: list[Tensor]) -> dict[str, Tensor]:
-    """Rows, padded to the longest -> a batch of this project."""
+    """A batch of this project from rows, padded to the longest."""
     ids = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
     labels = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=IGNORE)
     return {"input_ids": ids[:, :-1], "shift_labels": labels[:, 1:]}
 
 
 def for_transformers(batch: list[Tensor]) -> dict[str, Tensor]:
-    """The same tokens; ``labels`` is there because the loss wants one, ``shift_labels`` is what it uses."""
-    made = {name: values.contiguous() for name, values in shifted(batch).items()}
-    return made | {"labels": made["input_ids"]}
+    """The same batch for transformers: it requires ``labels`` and uses ``shift_labels`` where they are given."""
+    batch_of_ours = {name: values.contiguous() for name, values in shifted(batch).items()}
+    return batch_of_ours | {"labels": batch_of_ours["input_ids"]}
 
 
 def lightning(turn: Turn, options: argparse.Namespace, precision: str, name: str) -> None:
@@ -205,7 +207,7 @@ def hf(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> None:
 
 
 def loop(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> None:
-    """Nothing but torch."""
+    """A plain loop in torch."""
     model = MODELS[options.model](options.device)
     weights = [p for p in model.parameters() if p.ndim >= 2]
     groups = [{"params": weights}, {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
@@ -224,7 +226,7 @@ def loop(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> Non
 
 
 def peak(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> None:
-    """Not a training: the machine's flops a second in one large product, as if they were tokens."""
+    """Flops of one large matrix product, recorded as tokens: the peak speed of the machine."""
     size = 8192 if options.device == "cuda" else 2048
     dtype = torch.float32 if precision == "32-true" else torch.bfloat16
     left, right = (torch.randn(size, size, device=options.device, dtype=dtype) for _ in range(2))
@@ -234,7 +236,7 @@ def peak(turn: Turn, options: argparse.Namespace, precision: str, _: str) -> Non
 
 
 def flops_per_token(model: LlamaForCausalLM, context: int) -> float:
-    """Forward and backward: 6 a weight in a product, and queries, keys and values of the causal half of a row."""
+    """Flops of forward and backward: 6 per weight in a product, and the causal half of attention."""
     config = model.config
     layers = sum(p.numel() for p in model.model.layers.parameters() if p.ndim >= 2)
     products = layers + config.vocab_size * config.hidden_size
@@ -242,7 +244,7 @@ def flops_per_token(model: LlamaForCausalLM, context: int) -> float:
 
 
 def measure(options: argparse.Namespace, precision: str) -> Iterator[str]:
-    """The lines of one table."""
+    """Rows of one table."""
     makers: dict[str, Callable[..., None]] = {"loop": loop, "hf": hf, "peak": peak}
     turns = []
     for name in [*options.ways, "peak"]:
@@ -252,7 +254,7 @@ def measure(options: argparse.Namespace, precision: str) -> Iterator[str]:
             make(turn, options, precision, turn.name)
 
         turns.append(Turn(name, work, options.device, options.threads))
-    for number in range(options.rounds + WARM + 1):  # one more, in which they end
+    for number in range(options.rounds + WARM + 1):  # in the last round they end
         shift = number % len(turns)
         for turn in turns[shift:] + turns[:shift]:
             turn.give()
@@ -277,15 +279,15 @@ def main() -> None:
     parser.add_argument("--model", default="24m", choices=MODELS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=4, help="rows a step")
-    parser.add_argument("--tokens", type=int, default=256, help="tokens a row")
+    parser.add_argument("--rows", type=int, default=4, help="rows per step")
+    parser.add_argument("--tokens", type=int, default=256, help="tokens per row")
     parser.add_argument("--precision", nargs="+", default=["32-true", "bf16-mixed"])
     parser.add_argument("--ways", nargs="+", default=["loop", "hf", "lightning", "chunked"], choices=WAYS)
     options = parser.parse_args()
     quiet()
     warnings.filterwarnings("ignore", ".*num_workers.*|.*pin_memory.*")
     if "hf" in options.ways and importlib.util.find_spec("accelerate") is None:
-        print("HF Trainer is left out, for it needs accelerate: pip install accelerate\n")
+        print("HF Trainer is skipped, because it needs accelerate: pip install accelerate\n")
         options.ways.remove("hf")
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     size = f"{options.model}, {options.rows} x {options.tokens} tokens, {options.rounds} rounds"
