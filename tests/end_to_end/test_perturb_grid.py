@@ -121,7 +121,7 @@ BAD_GRID = {
     "job.seeds=[a]": "job.seeds=['a'] must be a list of whole numbers",
     "job.variants=null": "job.variants=None must be a list of regions",
     "job.variants=[file]": "job.variants=file needs a region file: name it with region.file=FILE",
-    "job.perturbations=[{method: hit}]": "must be a list of method (reinit, zero, scale, set)",
+    "job.perturbations=[{method: hit}]": "must be a list with method (reinit, zero, scale, set)",
     "job.perturbations=[{method: scale}]": "except for zero, a finite strength",
     "job.perturbations=[{method: reinit, strenght: 5}]": "except for zero, a finite strength",
     "job.perturbations=[{method: reinit, strength: abc}]": "except for zero, a finite strength",

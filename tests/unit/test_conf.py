@@ -88,7 +88,7 @@ def test_an_experiment_that_does_not_exist_names_those_that_do():
 
 REFUSED = {
     "trainer.precision=16-true": "trainer.precision=16-true trains nonsense",
-    "trainer.precision=16": "trainer.precision=16 needs a GPU; with trainer.accelerator=cpu",
+    "trainer.precision=16": "trainer.precision=16 needs a GPU, and with trainer.accelerator=cpu",
     "trainer=ddp trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
     "trainer.accelerator=auto trainer.precision=16-mixed": "16-mixed needs a GPU, and with trainer.accelerator=auto",
     "trainer.precision=transformer-engine-float16": "trainer.precision=transformer-engine-float16 replaces the layers",
@@ -99,8 +99,8 @@ REFUSED = {
     "trainer.devices=0": "trainer.devices=0 must be a whole number of at least 1",
     "trainer.devices=[0,1]": "trainer.devices=[0, 1] must be a whole number of at least 1, or on GPUs a list",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0 must be a whole number of at least 1",
-    "optimizer.build._target_=torch.optim.LBFGS": "torch.optim.LBFGS runs the model again within a step",
-    "optimizer.build._target_=torch.optim.SparseAdam": "torch.optim.SparseAdam steps sparse gradients only",
+    "optimizer.build._target_=torch.optim.LBFGS": "torch.optim.LBFGS evaluates the model several times per step",
+    "optimizer.build._target_=torch.optim.SparseAdam": "torch.optim.SparseAdam accepts sparse gradients only",
     "optimizer.build._target_=torch.optim.Adagrad": "unexpected keyword argument 'betas'",
     "optimizer.build._target_=torch.optim.Nope": "optimizer.build._target_=torch.optim.Nope can't be made",
     "optimizer.build._target_=torch.optim.Muon": "optimizer.build._target_=torch.optim.Muon can't be made",

@@ -164,8 +164,8 @@ def _precision(cfg: DictConfig) -> None:
         raise ValueError(f"{setting} {why}: set trainer.precision=bf16-true or bf16-mixed")
     if name == "16-mixed" and accelerator(cfg) != "cuda":
         raise ValueError(
-            f"{setting} needs a GPU; with trainer.accelerator={cfg.trainer.accelerator} Lightning would use bf16-mixed"
-            " on the CPU: set trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
+            f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} Lightning would use"
+            " bf16-mixed on the CPU: set trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
         )
 
 
