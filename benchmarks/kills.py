@@ -147,7 +147,7 @@ def main() -> None:
         process = start(options.work, "killed", num_steps)
         moment = kill_once(process, folder, rng, usual_seconds)
         if process.wait() == 0:
-            raise SystemExit(f"the run ended before kill {number + 1}: choose fewer kills")
+            raise SystemExit(f"the run ended before kill {number + 1}")
         if last_step(folder) > before:
             usual_seconds = (time.monotonic() - begun + usual_seconds) / 2
         half = any(folder.glob("checkpoints/.*.part"))
