@@ -23,6 +23,13 @@ The YAML files are in ``conf/callbacks``. In a Python script::
     Trainer(callbacks=[CoreGuard("core.safetensors")])
 """
 
-from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, PlainProgress, WeightDiff
+from lightning_langcore.callbacks import (
+    CoreGuard,
+    MultilingualPerplexity,
+    NoiseSensitivity,
+    PerturbRegion,
+    PlainProgress,
+    WeightDiff,
+)
 
 __all__ = ["CoreGuard", "MultilingualPerplexity", "NoiseSensitivity", "PerturbRegion", "PlainProgress", "WeightDiff"]

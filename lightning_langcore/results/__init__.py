@@ -1,1 +1,1 @@
-"""What runs measured, and what several runs say beside one another."""
+"""What runs measured, and comparisons of several runs."""

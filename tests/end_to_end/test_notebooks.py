@@ -26,7 +26,7 @@ PRINTED = {
         "damaged: True",
         "the undo restored every bit: True",
         "massive dimensions: 0",
-        "still every bit: True",
+        "every bit unchanged: True",
     ],
     "04_data_and_noise": [
         "general to zh: 5.00 to 1",

@@ -63,3 +63,11 @@ def test_every_public_name_is_there_and_nothing_else():
         assert getattr(lightning_langcore, name).__module__.startswith("lightning_langcore.")
     with pytest.raises(AttributeError, match="CoreGard"):
         _ = lightning_langcore.CoreGard
+
+
+def test_the_top_level_package_has_the_callbacks_themselves():
+    import callbacks
+    import lightning_langcore.callbacks
+
+    for name in callbacks.__all__:
+        assert getattr(callbacks, name) is getattr(lightning_langcore.callbacks, name)

@@ -17,12 +17,8 @@ CONVERSATIONS_ONLY = ("question_grammars", "dialogue_planner.py", "dialogues.py"
 """Files and folders of the phrasebook's code that are used for conversations only, not for documents."""
 
 
-class PhrasebookSource:
-    """Documents of :mod:`lightning_langcore.data.phrasebook`; documents with the same key are translations.
-
-    Args:
-        seed: another seed is another corpus.
-    """
+class _Phrasebook:
+    """What text and conversations of the phrasebook have in common."""
 
     endless = True
 
@@ -33,6 +29,14 @@ class PhrasebookSource:
     def languages(self) -> list[str]:
         """The eight languages of the phrasebook."""
         return list(phrasebook.LANGUAGES)
+
+
+class PhrasebookSource(_Phrasebook):
+    """Documents of :mod:`lightning_langcore.data.phrasebook`; documents with the same key are translations.
+
+    Args:
+        seed: another seed is another corpus.
+    """
 
     def documents(self, language: str) -> Iterator[Document]:
         """Endless; the key is the same for the translations of a document."""
@@ -81,7 +85,7 @@ def _python_files(folder: Traversable, leave_out: tuple[str, ...]) -> Iterator[T
             yield entry
 
 
-class PhrasebookConversations:
+class PhrasebookConversations(_Phrasebook):
     """Questions about small scenes, translation, inflection and counting, in the phrasebook's eight languages.
 
     The key is the English text of the conversation: translations share a key, and repeated conversations share a split.
@@ -89,16 +93,6 @@ class PhrasebookConversations:
     Args:
         seed: another seed is another corpus.
     """
-
-    endless = True
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    @property
-    def languages(self) -> list[str]:
-        """The eight languages of the phrasebook."""
-        return list(phrasebook.LANGUAGES)
 
     def conversations(self, language: str) -> Iterator[Conversation]:
         """Endless; each conversation has one question and its answer."""
