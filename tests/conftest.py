@@ -2,10 +2,12 @@
 
 import gc
 import os
+import random
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", MPLBACKEND="Agg")
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # child processes have these too
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -14,10 +16,16 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from lightning_langcore.models import from_scratch
 from tests.support.models import tiny_llama
 from tests.support.paths import ROOT
+from tests.support.pictures import write_pixel
 
 torch.set_num_threads(1)
 
-LONGEST = ()  # files of tests/end_to_end, begun before all others, so that no worker is left alone with one at the end
+# begun before all others, so that no worker is left alone with one at the end
+LONGEST = (
+    "test_notebooks", "test_kill_ranks", "test_locate", "test_demo", "test_two_ranks", "test_sweeps", "test_strategies",
+    "test_data_commands", "test_other_commands", "test_launchers", "test_perturb_dimension", "test_checkpoints_on_disk",
+    "test_switches",
+)  # fmt: skip
 SENTENCES = [
     "The cat sleeps on the warm stone near the door.",
     "El gato duerme sobre la piedra caliente junto a la puerta.",
@@ -43,6 +51,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (not item.path.is_relative_to(slow), order.get(item.path.stem, len(order))))
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random numbers that do not depend on which tests this worker has run before."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def llama() -> LlamaForCausalLM:
     """A fresh one for each test, always with the same weights."""
@@ -57,7 +73,21 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
+    """The figures that were saved, to look into: laid out, and on the disk a pixel each."""
+    figures = []
+
+    def keep(figure, path, **_):
+        figures.append(figure)
+        figure.draw_without_rendering()
+        write_pixel(figure, path)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+@pytest.fixture
+def drawn_on_disk(monkeypatch):
+    """The figures that were saved, to look into, and their pictures as they are."""
     figures = []
     save = Figure.savefig
 

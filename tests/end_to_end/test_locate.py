@@ -1,18 +1,20 @@
 """Every kind of region from the command line: scores, units, languages."""
 
-import subprocess
-import sys
+import multiprocessing
+import resource
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
 from lightning_langcore import Region, random_region, select
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import artifact_cache
-from tests.support.commands import ROOT, environment, run, run_process, words_for
+from tests.support.commands import run
 from tests.support.located import LANGUAGES, base_of
 
 
@@ -91,6 +93,11 @@ def test_passes_in_several_groups_of_parameters_find_the_same(located, work):
     assert Region.load(work / "groups/core.safetensors") == Region.load(located[1] / "taylor.safetensors")
 
 
+def run_forked(work, *words):
+    GlobalHydra.instance().clear()  # that of the search in which this process was forked
+    run(work, "+experiment=locate_core", *words)
+
+
 def test_two_searches_at_once_do_not_pass_on_what_the_other_has_not_recorded(located, work, monkeypatch):
     """B wants two statistics; while it waits for the lock, A publishes one of them, from a pass of its own."""
     get = artifact_cache.get
@@ -99,9 +106,17 @@ def test_two_searches_at_once_do_not_pass_on_what_the_other_has_not_recorded(loc
         if name == "gradient_sum" and artifact_cache.find(root, name, recipe) is None and not racing.done:
             racing.done = True
             words = ["region.score=taylor", "job.scores=[]", "job.single_languages=false"]
-            run_process(work, "+experiment=locate_core", *words, "paths.artifacts=race", "hydra.run.dir=race_a")
+            other = [*words, "paths.artifacts=race", "hydra.run.dir=race_a"]
+            process = multiprocessing.get_context("fork").Process(target=run_forked, args=(work, *other))
+            process.start()
+            process.join()
+            assert process.exitcode == 0
         return get(root, name, recipe, build)
 
+    for made in (work / "artifacts").glob("base-*"):
+        shutil.copytree(made, work / "race" / made.name)
+    for made in (work / "artifacts").glob("changes-*"):
+        shutil.copytree(made, work / "race" / made.name)
     racing.done = False
     monkeypatch.setattr(artifact_cache, "get", racing)
     words = ["region.score=taylor", "job.scores=[taylor_per_batch]", "job.single_languages=false"]
@@ -232,15 +247,12 @@ def test_bad_regions_are_one_sentence(located, work, setting):
 
 def test_a_full_disk_leaves_nothing_half_written_behind(located, work):
     """A limit on the size of a file stands for the disk that fills: the write fails half-way in the same way."""
-    limit = (
-        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); sys.argv = sys.argv[1:];"
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    words = words_for(work, "+experiment=locate_core", "region.recipe.tokens=2500", "hydra.run.dir=full")
-    command = [sys.executable, "-c", limit, str(ROOT / "train.py"), *words]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, env=environment())
-    assert done.returncode == 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        done = run(work, "+experiment=locate_core", "region.recipe.tokens=2500", "hydra.run.dir=full", expect=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "error: a file could not be written or read (" in done.stderr
     assert "Traceback" not in done.stderr
     before = set((work / "artifacts").glob("changes-*"))

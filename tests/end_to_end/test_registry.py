@@ -8,7 +8,7 @@ import pytest
 from lightning_langcore import Region
 from lightning_langcore.importance.registry import REGION_KINDS
 from lightning_langcore.importance.scores import SCORES
-from tests.support.commands import run, write_samples
+from tests.support.commands import run
 
 MODULE = """
 from lightning_langcore import Score, random_region, register_region_kind, register_score
@@ -26,11 +26,10 @@ register_region_kind("first_layer", first_layer)
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    write_samples(tmp_path)
-    (tmp_path / "my_regions.py").write_text(MODULE)
+def work(work, monkeypatch):
+    (work / "my_regions.py").write_text(MODULE)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
+    yield work
     SCORES.pop("smallest", None)
     REGION_KINDS.pop("first_layer", None)
     sys.modules.pop("my_regions", None)

@@ -1,12 +1,10 @@
 """A small run as a user would start it, for tests of the command line and of jobs: text, settings, commands."""
 
-import base64
 import io
 import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +12,8 @@ from matplotlib.figure import Figure
 
 from lightning_langcore.cli import main
 from tests.support.paths import ROOT
+from tests.support.pictures import write_pixel
 
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 SMALL = [
     "model.vocab_size=400",
     "model.config.hidden_size=32",
@@ -69,11 +65,6 @@ def run_process(work, *words):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
-
-
-def write_pixel(figure, path, **_):
-    """In place of ``Figure.savefig``, which takes most of the time of a small run."""
-    Path(path).write_bytes(PIXEL)
 
 
 def run(work, *words, expect=0, plain=False, pictures=False):

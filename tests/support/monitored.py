@@ -72,7 +72,9 @@ class Regression(pl.LightningModule):
 
     def __init__(self):
         super().__init__()
-        self.layer = torch.nn.Linear(3, 1)
+        with torch.random.fork_rng():
+            torch.manual_seed(2)  # with some other weights a clean loss lies six sigmas above the median by chance
+            self.layer = torch.nn.Linear(3, 1)
 
     def training_step(self, batch, batch_idx):
         return (self.layer(batch["x"]) - batch["y"]).square().mean()

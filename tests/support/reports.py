@@ -1,15 +1,11 @@
 """Records of every kind of run, and a parsed report page."""
 
-import base64
 import math
 from html.parser import HTMLParser
 
 from lightning_langcore.reports import page as page_
 from lightning_langcore.results.record import Results
 
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 VOID = {"meta", "img", "br"}
 
 

@@ -1,11 +1,9 @@
-"""Two steps with either loss on the ranks that it is started with: for test_chunked_loss_ranks.py."""
+"""Two steps with either loss on several ranks."""
 
 import json
-import os
-import sys
 from functools import partial
-from pathlib import Path
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -27,9 +25,17 @@ class Apart(ContinuedPretraining):
         super().configure_model()
 
 
-def run(folder, num_ranks):
+def run(folder, rank, num_ranks):
     """On each rank: two steps with either loss, compiled too, sharded and not; rank 0 writes losses and weights."""
-    torch.compile = partial(torch.compile, backend="eager")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        results = train(num_ranks)
+    if rank == 0:
+        (folder / "results.json").write_text(json.dumps(results))
+
+
+def train(num_ranks):
+    """The last loss and the weights at the end of each case."""
     chunked, compiled = {"chunked_loss": True}, {"chunked_loss": True, "compile": True}
     cases = [
         (ContinuedPretraining, "fsdp2", [{}, chunked, compiled]),
@@ -47,10 +53,4 @@ def run(folder, num_ranks):
             weights = dict(module.model.named_parameters())
             whole = {name: (p.full_tensor() if strategy == "fsdp2" else p).tolist() for name, p in weights.items()}
             results.append([float(trainer.callback_metrics["train/loss"]), whole])
-    if os.environ["RANK"] == "0":
-        (folder / "results.json").write_text(json.dumps(results))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    run(Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]))
+    return results

@@ -1,10 +1,7 @@
-"""Evaluates perplexity during training on the ranks it is started with: for test_multilingual_perplexity_ranks.py."""
+"""Perplexity evaluated in a training on several ranks."""
 
 import json
-import os
-import sys
 from functools import partial
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
@@ -16,7 +13,14 @@ from tests.support.models import random_half, tiny_llama
 from tests.support.training import Plain, Rows, blocks
 
 
-def run(rank: int, num_ranks: int):
+def run(folder, rank, num_ranks):
+    """Rank 0 writes what it found."""
+    found = train(rank, num_ranks)
+    if rank == 0:
+        (folder / "results.json").write_text(json.dumps(found))
+
+
+def train(rank, num_ranks):
     """The same rows a step on any number of ranks: rows of perplexity, whether guarded bits were kept, their drift."""
     batches = blocks(8, rows=2)
     if num_ranks == 1:
@@ -31,10 +35,3 @@ def run(rank: int, num_ranks: int):
     trainer.fit(module, ResumableLoader(Rows(batches), len(batches[0]["input_ids"]), sampler=sampler))
     kept = all(torch.equal(region.match(module)[n].detach().view(-1)[i], before[n]) for n, i in region)
     return perplexity.rows, kept, guard.drift()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    found = run(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    if os.environ["RANK"] == "0":
-        (Path(sys.argv[1]) / "results.json").write_text(json.dumps(found))

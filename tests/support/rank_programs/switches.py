@@ -1,11 +1,6 @@
-"""Trains with several switches together on the ranks that it is started with: for test_switches_ranks.py."""
+"""Trainings with several switches together on several ranks."""
 
 import json
-import os
-import sys
-from pathlib import Path
-
-import torch
 
 from tests.support.switches import ALL, FAR, assert_same, train
 
@@ -25,7 +20,7 @@ TWO = {  # in which the first of a group is what the others are compared with
 }
 
 
-def run(folder, num_ranks):
+def run(folder, rank, num_ranks):
     """On each rank: all groups, each compared with its first; rank 0 writes what the switches did."""
     results = {}
     for group, cases in TWO.items():
@@ -33,10 +28,5 @@ def run(folder, num_ranks):
         for other in ends[1:]:
             assert_same(ends[0], other, FAR[cases[0].get("precision", "32-true")])
         results[group] = [told for told, *_ in ends]
-    if os.environ["RANK"] == "0":
+    if rank == 0:
         (folder / "results.json").write_text(json.dumps(results))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    run(Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]))

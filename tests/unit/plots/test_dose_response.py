@@ -9,14 +9,14 @@ from lightning_langcore import plots
 from tests.support.responses import BASE, WINDOW, add, even, line, make, panel
 
 
-def test_response_curves_are_geometric_means_against_the_setting(tmp_path, drawn):
+def test_response_curves_are_geometric_means_against_the_setting(tmp_path, drawn_on_disk):
     runs = []
     for seed, shift in ((0, 0.0), (1, 0.2)):
         for ratio, others in ((0.0, 0.6), (5.04, 0.1)):
             finals = {"zh": -1.0 + shift, "en": others + shift, "ar": others + 0.2 + shift}
             runs.append(make(tmp_path, seed=seed, ratio=ratio, finals=finals))
     plots.response_curves(runs, "ratio", tmp_path / "plots" / "mix.png")
-    (figure,) = drawn
+    (figure,) = drawn_on_disk
     assert [axes.get_title() for axes in figure.axes] == ["trained on (zh)", "other languages"]
     target, others = (line(axes, "no region, free") for axes in figure.axes)
     assert list(others.get_xdata()) == pytest.approx([0, 5.04])

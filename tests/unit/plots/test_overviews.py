@@ -31,10 +31,10 @@ def test_a_deep_model_stays_on_a_screen(tmp_path, drawn, layers, written):
     assert bool(drawn[0].axes[0].texts) == written
 
 
-def test_pairs_are_centred_and_leave_out_what_is_not_known(tmp_path, drawn):
+def test_pairs_are_centred_and_leave_out_what_is_not_known(tmp_path, drawn_on_disk):
     values = np.array([[1.0, 3.0, np.nan], [-0.5, 1.5, 1.0]])
     plots.pair_heatmap(values, ["a", "b"], ["x", "y", "z"], tmp_path / "p.png", "t", "l", centre=1.0, text="{:+.1f}")
-    axes = drawn[0].axes[0]
+    axes = drawn_on_disk[0].axes[0]
     assert numbers(axes) == {(0, 0): "+1.0", (1, 0): "+3.0", (0, 1): "-0.5", (1, 1): "+1.5", (2, 1): "+1.0"}
     (image,) = axes.images
     assert image.get_clim() == (-1.0, 3.0)

@@ -11,11 +11,11 @@ from lightning_langcore.results.conditions import points
 from tests.support.recoveries import line, make, panel
 
 
-def test_curves_show_the_geometric_mean_of_the_seeds(tmp_path, drawn):
+def test_curves_show_the_geometric_mean_of_the_seeds(tmp_path, drawn_on_disk):
     runs = [make(tmp_path, seed=seed, values={"zh": (2.0, 7.0 + seed, 4.0, 3.0 + seed)}) for seed in (0, 1)]
     runs.append(make(tmp_path, frozen=False, values={"zh": (2.0, 7.0, 3.0, 2.0)}))
     plots.recovery_curves(runs, tmp_path / "plots" / "curves.png")
-    axes = panel(drawn[0], "zh")
+    axes = panel(drawn_on_disk[0], "zh")
     frozen, free = line(axes, plots.COLOURS["core"], False), line(axes, plots.COLOURS["core"], True)
     assert list(frozen.get_xdata()) == [0, 100.5, 1000]
     expected = [math.sqrt(math.exp(7) * math.exp(8)), math.exp(4), math.sqrt(math.exp(3) * math.exp(4))]
@@ -27,7 +27,7 @@ def test_curves_show_the_geometric_mean_of_the_seeds(tmp_path, drawn):
     low, high = axes.get_xlim()
     assert low < 0
     assert high > 1000
-    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    legend = [text.get_text() for text in drawn_on_disk[0].legends[0].get_texts()]
     assert legend == ["core, frozen", "core, free", "intact base"]
     assert imread(tmp_path / "plots" / "curves.png").shape[2] == 4
     assert [file.name for file in (tmp_path / "plots").iterdir()] == ["curves.png"]

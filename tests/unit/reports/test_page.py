@@ -13,7 +13,8 @@ from lightning_langcore.reports import config_diff, console
 from lightning_langcore.reports import page as page_
 from lightning_langcore.reports.sections.perplexity import perplexity_table
 from tests.support.commands import run as run_command
-from tests.support.reports import PIXEL, Page, family, grid, make, page_of
+from tests.support.pictures import PIXEL
+from tests.support.reports import Page, family, grid, make, page_of
 
 
 def test_table_fits_80_columns_and_cuts_nothing(tmp_path):

@@ -14,6 +14,8 @@ from tests.support.conversations import Losses, packed, with_documents
 from tests.support.models import random_half, tiny_llama
 from tests.support.training import blocks, fit
 
+pytestmark = pytest.mark.slow  # a compiler traces for seconds, and each test has another training step
+
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
