@@ -124,7 +124,7 @@ def test_a_job_that_fails_in_any_way_leaves_a_record_and_does_not_stop_the_rest(
     text = (first.folder / "error.txt").read_text()
     assert text.startswith("Traceback")
     assert "raise error" in text
-    assert first.error in (work / name / "report.html").read_text().replace("&#x27;", "'")
+    assert first.error in (work / name / "report.html").read_text().replace("&#39;", "'")
     alone = run(work, "+experiment=recovery_frozen", f"hydra.run.dir={name}_alone", expect=1)
     assert "raise error" in alone.stderr  # Hydra prints the traceback of a run of its own
     assert Results.load(work / f"{name}_alone").status == "failed"
