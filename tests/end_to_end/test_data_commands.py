@@ -214,7 +214,7 @@ def test_a_dataset_laid_out_as_on_the_hub_is_trained_on(work, way):
             ["data.mix={xx: 1}"],
             r"data\.mix names 'xx', which is not a source; available sources: en, es, ru, zh, target, general",
         ),
-        (["data.mix={zh: -1}"], r"data\.mix\.zh=-1 must be a number of tokens"),
+        (["data.mix={zh: -1}"], r"data\.mix\.zh=-1 must be a number \(relative weight in tokens\)"),
         (["data.mix={zh: 1}", "data.epochs=2"], r"data\.epochs=2 counts passes over one text"),
         (["data.mix_unit=100"], r"data\.mix_unit=100 .* there is none"),
         (["data.epochs=0"], r"data\.epochs=0 must be a whole number of at least 1"),

@@ -94,7 +94,7 @@ def assert_equal_runs(whole, other, tmp_path):
 
 
 def test_one_of_the_ranks_prints_the_table(whole):
-    assert whole[2].stdout.count("damaged") == 1
+    assert whole[2].stdout.count("perturbed") == 1
 
 
 def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(work, whole, tmp_path):
