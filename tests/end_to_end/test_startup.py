@@ -1,5 +1,6 @@
 """What a command does not need is not imported: PyTorch takes seconds, Lightning more."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from lightning_langcore import random_region
 from lightning_langcore.results.record import Results
+from tests.support.paths import ROOT
 
 TRAINING = {"lightning.pytorch", "transformers", "hydra", "omegaconf", "datasets", "wandb", "torchmetrics"}
 SCRIPT = """
@@ -65,9 +67,11 @@ def test_every_public_name_is_there_and_nothing_else():
         _ = lightning_langcore.CoreGard
 
 
-def test_the_top_level_package_has_the_callbacks_themselves():
+def test_the_top_level_package_has_the_callbacks_themselves_and_no_code():
     import callbacks
     import lightning_langcore.callbacks
 
     for name in callbacks.__all__:
         assert getattr(callbacks, name) is getattr(lightning_langcore.callbacks, name)
+    kinds = {type(node) for node in ast.parse((ROOT / "callbacks" / "__init__.py").read_text(encoding="utf-8")).body}
+    assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}

@@ -27,6 +27,7 @@ NEEDED = {
 NOT_A_CHOICE = {("data", "base"), ("hydra", "default")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c not in NOT_A_CHOICE])
 def test_every_choice_composes_and_resolves(group, choice):
     sign = "+" if group == "experiment" else ""
@@ -110,6 +111,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_this_machine_or_project_can_not_do_is_one_sentence_before_any_work(tmp_path, monkeypatch, words):
     """A machine without GPUs, whatever the tests run on."""
@@ -163,6 +165,7 @@ def readme_commands():
         yield tuple(word if set("[{") & set(word) else word.split(",")[0] for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", sorted(set(readme_commands())), ids=" ".join)
 def test_every_command_of_the_readme_composes(words):
     assert composed(*words).name in experiments()

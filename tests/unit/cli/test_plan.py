@@ -81,6 +81,7 @@ def test_the_ways_out_are_a_prediction_that_holds(folder):
         assert plan(planning.training_of(composed(*words, way))) == plan(ways[way])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

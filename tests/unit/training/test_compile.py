@@ -65,6 +65,7 @@ def assert_same(one, other, tolerance=1e-5):
     assert torch.allclose(other[2].token_nats, one[2].token_nats, atol=10 * tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ContinuedPretraining, SupervisedFineTuning])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_three_guarded_steps_end_as_they_do_without(graphs, kind, chunked):
@@ -77,6 +78,7 @@ def test_three_guarded_steps_end_as_they_do_without(graphs, kind, chunked):
     assert sum(rows in shapes for shapes in graphs) >= 3
 
 
+@pytest.mark.slow
 def test_three_guarded_steps_of_packed_rows_end_as_they_do_without_when_really_compiled():
     torch.compiler.reset()
     plain = train(SupervisedFineTuning, talks())
@@ -84,6 +86,7 @@ def test_three_guarded_steps_of_packed_rows_end_as_they_do_without_when_really_c
     assert torch._dynamo.utils.counters["inductor"], "nothing was compiled"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
 def test_half_precision_is_compiled_too(graphs, precision):
     plain = train(ContinuedPretraining, blocks(3), precision)

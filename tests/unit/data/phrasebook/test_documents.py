@@ -92,6 +92,7 @@ def test_lexicon_is_large_enough(lang):
 # --- not a toy -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_held_out_sentences_are_new(lang):
     known = {s for i in range(3000) for s in sentences(lang, i)}
@@ -105,6 +106,7 @@ def test_documents_are_of_a_useful_length():
     assert 100 < means["zh"] < 160
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_is_used(lang):
     text = "\n".join(document(lang, i) for i in range(3000))

@@ -101,6 +101,7 @@ def test_the_tokens_of_a_run_are_in_the_shares_whoever_reads_them(world_size):
 # --- every document once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("kind", ["plain", "streamed", "downloaded"])

@@ -15,6 +15,7 @@ from tests.support.streams import Short, blocks, copied, equal, mixture, part
 from tests.support.training import Plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("kind", ["plain", "streamed", "downloaded"])
 def test_a_stream_goes_on_exactly_where_it_was(tmp_path, kind, num_workers):

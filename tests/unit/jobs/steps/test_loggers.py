@@ -25,6 +25,7 @@ def online(monkeypatch, tmp_path):
     wandb.teardown()
 
 
+@pytest.mark.slow
 def test_without_a_key_it_is_offline_and_says_so(online, tmp_path, capsys):
     logger = loggers.wandb_logger(str(tmp_path), project="p", group="sweep", tags=["frozen"])
     logger.log_hyperparams({"region": {"kind": "core"}})

@@ -30,6 +30,7 @@ from tests.support.planning import ADAMW, BUILD, CASES, SGD, Held, case, fit, sa
 from tests.support.training import Plain, loader
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_largest_moment_of_a_real_training_is_as_planned(name):
     config, planned = case(name)
@@ -114,6 +115,7 @@ SCORED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SCORED)
 @pytest.mark.parametrize(
     "precision", [{}, {"width": 2}, {"autocast": True}], ids=["32-true", "bf16-true", "bf16-mixed"]
