@@ -2,8 +2,10 @@
 
 import csv
 import io
+import sys
 
 import pytest
+from rich.console import Console
 
 from lightning_langcore.utils import tables
 
@@ -41,9 +43,14 @@ def test_without_a_terminal_the_console_is_plain_and_of_one_width(capsys, monkey
     assert tables.console().width == tables.WIDTH
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 def test_a_terminal_keeps_its_width(monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "77")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(Console, "width", 77)
     assert tables.console().is_terminal
     assert tables.console().width == 77
 
