@@ -23,6 +23,7 @@ def test_density_overview_counts_the_weights(tmp_path, drawn):
         plots.density_overview({"x": 3}, shapes, tmp_path / "x.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "written"), [(80, True), (200, False)])
 def test_a_deep_model_stays_on_a_screen(tmp_path, drawn, layers, written):
     shapes = {Q.format(layer): (4, 4) for layer in range(layers)}
@@ -45,6 +46,7 @@ def test_pairs_are_centred_and_leave_out_what_is_not_known(tmp_path, drawn_on_di
     assert imread(tmp_path / "p.png").shape[2] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "text", "written"), [(3, "{:.2f}", 9), (30, "{:.2f}", 900), (30, "{:.5f}", 0)])
 def test_pairs_write_numbers_only_where_they_fit(tmp_path, drawn, count, text, written):
     labels = [f"l{number}" for number in range(count)]

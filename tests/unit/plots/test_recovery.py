@@ -59,6 +59,7 @@ def test_curves_leave_a_gap_and_a_sign_where_perplexity_is_infinite(tmp_path, dr
     assert [text.get_text() for text in axes.texts] == ["∞", "∞"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (8, (2, 4)), (30, (5, 6))])
 def test_one_panel_a_language_in_the_order_of_the_run(tmp_path, drawn, count, shape):
     languages = [f"l{number}" for number in range(count)]

@@ -193,6 +193,7 @@ def test_errors_that_have_nothing_to_do_with_the_disk_are_passed_on(tmp_path):
 # --- folders that can't be written
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_text_is_copied_is_not_the_fault_of_the_text(tmp_path, monkeypatch):
     """Nor of an unknown job of a sweep: each says its folder."""
 

@@ -20,6 +20,8 @@ from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.sources.phrasebook import PhrasebookConversations
 from tests.support.phrasebook import READ, SEED, asking, talks
 
+pytestmark = pytest.mark.slow  # thousands of texts are read in each language
+
 # --- the API ----------------------------------------------------------------------------------------------------------
 
 

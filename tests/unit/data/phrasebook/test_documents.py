@@ -16,6 +16,8 @@ from lightning_langcore.data.phrasebook import _grammar as grammar
 from lightning_langcore.data.phrasebook import concepts as known_concepts
 from lightning_langcore.data.phrasebook import propositions as m
 
+pytestmark = pytest.mark.slow  # thousands of texts are read in each language
+
 READ = 1200  # documents read by the grammar checks
 
 
@@ -92,7 +94,6 @@ def test_lexicon_is_large_enough(lang):
 # --- not a toy -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_held_out_sentences_are_new(lang):
     known = {s for i in range(3000) for s in sentences(lang, i)}
@@ -106,7 +107,6 @@ def test_documents_are_of_a_useful_length():
     assert 100 < means["zh"] < 160
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_is_used(lang):
     text = "\n".join(document(lang, i) for i in range(3000))
