@@ -1,6 +1,7 @@
 """Region files that were damaged or made to deceive: a ValueError of one line, or what a plain reading finds.
 
-``FUZZ_CASES=100000 python -m pytest tests/test_region_fuzz.py`` for many more than the few hundred of a usual run.
+A usual run tries a few hundred; for many more:
+``FUZZ_CASES=100000 python -m pytest tests/unit/regions/test_serialization_fuzz.py``.
 """
 
 import json
