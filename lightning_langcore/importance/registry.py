@@ -33,7 +33,7 @@ def register_score(name: str, score: Score) -> None:
 
     Example::
 
-        register_score("snip_squared", Score("highest", "gradient_sum", magnitude, lambda sizes, g: sizes * g * sizes))
+        register_score("gradient", Score("highest", "gradient_sum", None, lambda _, gradient_sum: gradient_sum))
     """
     _check(name, "register_score")
     SCORES[name] = score

@@ -1,7 +1,5 @@
 """Trainings with several switches, watched: checkpointing, chunked loss, compiled step."""
 
-import json
-import os
 from functools import partial
 
 import pytest
@@ -157,32 +155,6 @@ def assert_same(plain, other, share):
 
 
 ALL = {"checkpointing": True, "chunked": True, "compile": True}
-SHARDED = {"strategy": "fsdp2"}
-TWO = {  # in which the first of a group is what the others are compared with
-    "pretrain": [
-        {"strategy": "ddp"},
-        {"strategy": "ddp", **ALL},
-        {"checkpointing": True, "chunked": True, **SHARDED},
-        {"cut": True, **ALL, **SHARDED},
-    ],
-    "sft": [{"sft": True, **SHARDED}, {"sft": True, **ALL, **SHARDED}],
-    "half": [
-        {"precision": "bf16-mixed", "attention": "eager", **SHARDED},
-        {"precision": "bf16-mixed", "attention": "eager", "checkpointing": True, "chunked": True, **SHARDED},
-    ],
-}
-
-
-def run(folder, num_ranks):
-    """On each rank: all groups, each compared with its first; rank 0 writes what the switches did."""
-    results = {}
-    for group, cases in TWO.items():
-        ends = [train(case, folder / "base", num_ranks) for case in cases]
-        for other in ends[1:]:
-            assert_same(ends[0], other, FAR[cases[0].get("precision", "32-true")])
-        results[group] = [told for told, *_ in ends]
-    if os.environ["RANK"] == "0":
-        (folder / "results.json").write_text(json.dumps(results))
 
 
 def assert_little(told):
