@@ -13,6 +13,7 @@ from .metrics.perplexity import BitsPerByte, Perplexity
 from .regions.perturbation import perturb_, perturbed
 from .regions.region import Region
 from .training.modules import ContinuedPretraining, SupervisedFineTuning
+from .utils.errors import LangcoreError
 
 __version__: str
 
@@ -20,6 +21,7 @@ __all__ = [
     "BitsPerByte",
     "ContinuedPretraining",
     "CoreGuard",
+    "LangcoreError",
     "MultilingualPerplexity",
     "NoiseSensitivity",
     "Perplexity",

@@ -18,6 +18,7 @@ from lightning_langcore.models import sharding
 from lightning_langcore.models.parameters import refuse_quantized
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class CoreGuard(Callback):
@@ -44,7 +45,7 @@ class CoreGuard(Callback):
         name: identifies this guard in the checkpoint if a run has several guards.
 
     Raises:
-        ValueError: a missing or broken region file; before the first step: a region of another model, an unsupported
+        LangcoreError: a missing or broken region file; before the first step: a region of another model, an unsupported
             strategy or weight type, a checkpoint of another region.
 
     Example::
@@ -157,13 +158,13 @@ class CoreGuard(Callback):
         if before is None:
             return
         if before["region"] != now["region"]:
-            raise ValueError(
+            raise LangcoreError(
                 f"the checkpoint was trained with another region under CoreGuard(name={self.name!r})"
                 f" (checkpoint: {before['region'][:12]}, this run: {now['region'][:12]}): resume with the region file"
                 " of the checkpoint, or start a new run without ckpt_path"
             )
         if before["values"] != now["values"]:
-            raise ValueError(
+            raise LangcoreError(
                 f"the weights guarded by CoreGuard(name={self.name!r}) are not the bits that the guard of the"
                 " checkpoint stored: the checkpoint was edited, or trained further without its guard"
             )

@@ -15,6 +15,7 @@ from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.perplexity import TextLoss
 from lightning_langcore.metrics.text_scorer import Batch, TextScorer
 from lightning_langcore.models.parameters import evaluation_mode
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 LOGGED = {"validation": "val", "validation_answers": "val_answers"}
@@ -58,7 +59,7 @@ class MultilingualPerplexity(Callback):
         rows: one dict per (stage, samples, language, split) with the figures of :class:`TextLoss`.
 
     Raises:
-        ValueError: a negative milestone; at the start of training: no loaders.
+        LangcoreError: a negative milestone; at the start of training: no loaders.
 
     Example::
 
@@ -69,7 +70,7 @@ class MultilingualPerplexity(Callback):
 
     def __init__(self, loaders: Mapping[str, Iterable[Batch]] | None = None, milestones: Sequence[int] = ()) -> None:
         if any(m < 0 for m in milestones):
-            raise ValueError(f"MultilingualPerplexity: milestones={list(milestones)} must not be negative")
+            raise LangcoreError(f"MultilingualPerplexity: milestones={list(milestones)} must not be negative")
         self.loaders = loaders
         self.milestones = sorted(set(milestones))
         self.rows: list[Row] = []
@@ -147,7 +148,7 @@ class MultilingualPerplexity(Callback):
             return {"validation": self.loaders}
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, SupportsEvalLoaders):
-            raise ValueError(
+            raise LangcoreError(
                 "MultilingualPerplexity has no text to evaluate: pass loaders={'zh': loader, ...}, or a datamodule with"
                 " eval_loaders()"
             )
@@ -172,7 +173,7 @@ def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batc
         if i % world_size == world_size - 1:
             yield local
     if i < 0:
-        raise ValueError("MultilingualPerplexity: a loader is empty: there is no text to evaluate")
+        raise LangcoreError("MultilingualPerplexity: a loader is empty: there is no text to evaluate")
     left = (i + 1) % world_size
     if left:
         yield local if rank < left else _without_labels(first)

@@ -6,6 +6,8 @@ from enum import IntEnum
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 class Phase(IntEnum):
     """Position of a callback's hooks among those of the other callbacks; a class sets it as its attribute ``phase``.
@@ -41,12 +43,12 @@ def refuse_wrong_order(trainer: pl.Trainer, callback: Callback, kind: type[Callb
         why: the consequence of the wrong order, for the message.
 
     Raises:
-        ValueError: ``callback`` comes after one of the class ``kind``.
+        LangcoreError: ``callback`` comes after one of the class ``kind``.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(other, kind) for other in callbacks[: callbacks.index(callback)]):
         name = type(callback).__name__
-        raise ValueError(
+        raise LangcoreError(
             f"{name} comes after {kind.__name__} in the list of callbacks and {why}: put {name} before"
             f" {kind.__name__}, or sort the list with lightning_langcore.callbacks.in_order"
         )

@@ -12,6 +12,7 @@ from lightning_langcore.callbacks.order import Phase, refuse_wrong_order
 from lightning_langcore.callbacks.strategies import refuse_flat_shards
 from lightning_langcore.regions.perturbation import METHODS, Method, perturb_
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class PerturbRegion(Callback):
@@ -31,8 +32,8 @@ class PerturbRegion(Callback):
         seed: seed of the noise of ``reinit``.
 
     Raises:
-        ValueError: an unknown method, or a missing or broken region file; before the first step: a strength that is not
-            finite, a region of another model, an unsupported strategy or weight type.
+        LangcoreError: an unknown method, or a missing or broken region file; before the first step: a strength that is
+            not finite, a region of another model, an unsupported strategy or weight type.
 
     Example::
 
@@ -45,7 +46,7 @@ class PerturbRegion(Callback):
         self, region: Region | Path | str, method: Method = "reinit", strength: float = 1.0, seed: int = 0
     ) -> None:
         if method not in METHODS:
-            raise ValueError(f"PerturbRegion: method={method!r} is none of {', '.join(METHODS)}")
+            raise LangcoreError(f"PerturbRegion: method={method!r} is none of {', '.join(METHODS)}")
         self.region = region if isinstance(region, Region) else Region.load(region)
         self.method: Method = method
         self.strength = strength

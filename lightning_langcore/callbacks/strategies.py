@@ -3,6 +3,8 @@
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 def refuse_flat_shards(trainer: pl.Trainer, what: str) -> None:
     """Refuse strategies that hold weights in flat or private buffers, where single weights can't be addressed.
@@ -12,10 +14,10 @@ def refuse_flat_shards(trainer: pl.Trainer, what: str) -> None:
         what: the name of the callback, for the message.
 
     Raises:
-        ValueError: the strategy is FSDP1 or DeepSpeed.
+        LangcoreError: the strategy is FSDP1 or DeepSpeed.
     """
     if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy)):
-        raise ValueError(
+        raise LangcoreError(
             f"{what} can't address single weights under trainer.strategy={type(trainer.strategy).__name__}: use one"
             " device, strategy=ddp, or FSDP2 (trainer=fsdp2, Lightning's ModelParallelStrategy)"
         )
@@ -25,12 +27,12 @@ def refuse_8bit_states(trainer: pl.Trainer) -> None:
     """Refuse bitsandbytes optimizers on sharded weights: their kernels do not support DTensor.
 
     Raises:
-        ValueError: an optimizer of bitsandbytes under FSDP2.
+        LangcoreError: an optimizer of bitsandbytes under FSDP2.
     """
     for optimizer in trainer.optimizers:
         kind = type(optimizer)
         if isinstance(trainer.strategy, ModelParallelStrategy) and kind.__module__.startswith("bitsandbytes"):
-            raise ValueError(
+            raise LangcoreError(
                 f"optimizer={kind.__name__} of bitsandbytes can't step weights that FSDP2 has sharded: use"
                 " optimizer=adamw, or trainer=gpu or ddp"
             )

@@ -19,6 +19,7 @@ from lightning_langcore.regions.drift import Drift, drift
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_change import absolute_change, scale_floor, weight_scale
 from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 _UNMOVED, _REGION, _REST = "diff/unmoved", "diff/relative/region", "diff/relative/rest"
 
@@ -51,7 +52,7 @@ class WeightDiff(Callback):
         region: a :class:`Region` or the path of its file, to compare with the other candidates.
 
     Raises:
-        ValueError: negative steps; before the first step: an unsupported strategy, FSDP2 without a reference, or a
+        LangcoreError: negative steps; before the first step: an unsupported strategy, FSDP2 without a reference, or a
             reference or region that does not fit the model.
 
     Example::
@@ -69,7 +70,7 @@ class WeightDiff(Callback):
         region: Region | Path | str | None = None,
     ) -> None:
         if every_n_steps < 0 or any(step < 0 for step in snapshot_steps):
-            raise ValueError(f"WeightDiff: every_n_steps={every_n_steps} and snapshot_steps must not be negative")
+            raise LangcoreError(f"WeightDiff: every_n_steps={every_n_steps} and snapshot_steps must not be negative")
         self.every_n_steps = every_n_steps
         self.snapshot_steps = frozenset(snapshot_steps)
         self.dirpath = None if dirpath is None else Path(dirpath)
@@ -92,12 +93,14 @@ class WeightDiff(Callback):
         if self._from_file and self._theta_0 is not None:
             names = [name for name in self._theta_0 if name in saved_parameters(pl_module)]
             if not names:
-                raise ValueError("WeightDiff: the reference holds no parameter of this model: it is of another model")
+                raise LangcoreError(
+                    "WeightDiff: the reference holds no parameter of this model: it is of another model"
+                )
             self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
         else:
             self._parameters = saved_parameters(pl_module)
             if any(map(sharding.is_sharded, self._parameters.values())):
-                raise ValueError(
+                raise LangcoreError(
                     "WeightDiff under FSDP2 needs reference=, a file or folder with the starting weights, for instance"
                     " callbacks.weight_diff.reference=${paths.base}"
                 )
@@ -168,10 +171,10 @@ class WeightDiff(Callback):
         """Current relative change of the region and of the rest, and the rows and columns that moved most.
 
         Raises:
-            ValueError: a callback without a region.
+            LangcoreError: a callback without a region.
         """
         if self.region is None:
-            raise ValueError("WeightDiff: drift() needs region=")
+            raise LangcoreError("WeightDiff: drift() needs region=")
         return drift(((name, self._relative(name)) for name in self._parameters), self.region)
 
     def _sums(self, name: str) -> Iterator[tuple[str, float, int]]:

@@ -7,8 +7,9 @@ from typing import NoReturn
 from safetensors import SafetensorError
 
 from lightning_langcore.utils.atomic_files import system_error
+from lightning_langcore.utils.errors import LangcoreError
 
-USERS = (ValueError, OSError, SafetensorError)
+USERS = (LangcoreError, OSError, SafetensorError)
 """Errors that the user can fix."""
 
 
@@ -22,7 +23,7 @@ def message_of(error: Exception) -> str:
     cause = system_error(error)
     if cause is not None and cause.errno in (errno.ENOSPC, errno.EDQUOT):  # the cause names the full disk's file
         return _file_message(cause)
-    if isinstance(error, ValueError):
+    if isinstance(error, LangcoreError):
         return str(error)
     if _is_lost_rank(error):
         reason = str(error).splitlines()[0].partition(". This is typically")[0]  # gloo adds long speculation

@@ -21,6 +21,7 @@ from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.training.memory.footprint import Training
 from lightning_langcore.training.memory.planner import GIB, MOMENTS, Plan, plan
 from lightning_langcore.utils import tables
+from lightning_langcore.utils.errors import LangcoreError
 
 ABOUT = """Plan the memory of a training before it starts: bytes per weight, total, and whether it fits.
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: {message}")
     except OmegaConfBaseException as error:
         sys.exit(f"error: {str(error).splitlines()[0]}")
-    except ValueError as error:
+    except LangcoreError as error:
         sys.exit(f"error: {error}")
 
 
@@ -65,12 +66,12 @@ def compose_run(overrides: Sequence[str]) -> DictConfig:
     """The composed configuration of a run with these overrides.
 
     Raises:
-        ValueError: the run is no training.
+        LangcoreError: the run is no training.
     """
     with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
         cfg = compose("train", overrides=["paths.output=.", *overrides])  # nothing is run, so Hydra sets no run folder
     if cfg.job.name != "fit":
-        raise ValueError(f"job.name={cfg.job.name}: only trainings (job=fit) are planned")
+        raise LangcoreError(f"job.name={cfg.job.name}: only trainings (job=fit) are planned")
     return cfg
 
 

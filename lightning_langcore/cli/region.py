@@ -17,6 +17,7 @@ from rich.table import Table
 from lightning_langcore import plots
 from lightning_langcore.regions.overlap import Overlap, jaccard_matrix, overlaps, write_csv
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 from lightning_langcore.utils.tables import console, plain_text
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         command(arguments[1:])
     except RecursionError:
         sys.exit("error: the expression has too many parts: combine it in steps")
-    except (ValueError, OSError) as error:
+    except (LangcoreError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -101,7 +102,7 @@ def _combine(arguments: Sequence[str]) -> None:
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     options = parser.parse_intermixed_args(arguments)
     if options.output.exists() and not options.force:
-        raise ValueError(f"{options.output} exists: choose another -o, or replace it with --force")
+        raise LangcoreError(f"{options.output} exists: choose another -o, or replace it with --force")
     tree = parse(options.expression)
     files = _find(list(names(tree)), _aliases(options.named), options.folders or [Path()])
     regions = {name: Region.load(file) for name, file in files.items()}
@@ -122,13 +123,13 @@ def parse(expression: str) -> ast.expr:
     """The syntax tree of an expression of names, ``|``, ``&`` and ``-``; nothing is executed.
 
     Raises:
-        ValueError: the expression has a syntax error, or an element other than these; the message names the element.
+        LangcoreError: the expression has a syntax error, or an element other than these; the message names the element.
     """
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError) as error:
         why = error.msg if isinstance(error, SyntaxError) else error
-        raise ValueError(f"the expression {expression!r} can't be read ({why}): {ADVICE}") from error
+        raise LangcoreError(f"the expression {expression!r} can't be read ({why}): {ADVICE}") from error
     for _ in names(tree):
         pass
     return tree
@@ -138,7 +139,7 @@ def names(tree: ast.expr) -> Iterator[str]:
     """The names in an expression, from left to right, with repetitions.
 
     Raises:
-        ValueError: an element is neither a name nor one of the three operators.
+        LangcoreError: an element is neither a name nor one of the three operators.
     """
     if isinstance(tree, ast.Name):
         yield tree.id
@@ -146,7 +147,7 @@ def names(tree: ast.expr) -> Iterator[str]:
         yield from names(tree.left)
         yield from names(tree.right)
     else:
-        raise ValueError(f"{ast.unparse(tree)!r} in the expression: {ADVICE}")
+        raise LangcoreError(f"{ast.unparse(tree)!r} in the expression: {ADVICE}")
 
 
 def evaluate(tree: ast.expr, regions: Mapping[str, Region]) -> Region:
@@ -157,7 +158,7 @@ def evaluate(tree: ast.expr, regions: Mapping[str, Region]) -> Region:
         regions: the region of each name.
 
     Raises:
-        ValueError: two regions belong to different models.
+        LangcoreError: two regions belong to different models.
     """
     if isinstance(tree, ast.Name):
         return regions[tree.id]
@@ -165,8 +166,8 @@ def evaluate(tree: ast.expr, regions: Mapping[str, Region]) -> Region:
     one, other = evaluate(tree.left, regions), evaluate(tree.right, regions)
     try:
         combined: Region = OPERATORS[type(tree.op)](one, other)
-    except ValueError as error:
-        raise ValueError(f"{ast.unparse(tree)}: {error}") from error
+    except LangcoreError as error:
+        raise LangcoreError(f"{ast.unparse(tree)}: {error}") from error
     return combined
 
 
@@ -175,11 +176,11 @@ def _aliases(arguments: Sequence[str]) -> dict[str, Path]:
     for argument in arguments:
         name, _, file = argument.partition("=")
         if not file:
-            raise ValueError(f"{argument} is not NAME=FILE (each further folder needs its own --in)")
+            raise LangcoreError(f"{argument} is not NAME=FILE (each further folder needs its own --in)")
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise ValueError(f"{argument}: {name!r} is no Python name, so it can't be used in an expression")
+            raise LangcoreError(f"{argument}: {name!r} is no Python name, so it can't be used in an expression")
         if name in found:
-            raise ValueError(f"{name}= is given twice")
+            raise LangcoreError(f"{name}= is given twice")
         found[name] = Path(file)
     return found
 
@@ -188,13 +189,13 @@ def _find(expression_names: Sequence[str], aliases: Mapping[str, Path], folders:
     """The file of each name of the expression.
 
     Raises:
-        ValueError: a folder does not exist, a name has no file or several, or an alias is not in the expression.
+        LangcoreError: a folder does not exist, a name has no file or several, or an alias is not in the expression.
     """
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"--in {folder}: there is no such folder")
+            raise LangcoreError(f"--in {folder}: there is no such folder")
     for name in [name for name in aliases if name not in expression_names]:
-        raise ValueError(f"{name}={aliases[name]} is given, but the expression has no {name}")
+        raise LangcoreError(f"{name}={aliases[name]} is given, but the expression has no {name}")
     unique = dict.fromkeys(expression_names)
     return {name: aliases[name] if name in aliases else _in_folders(name, folders) for name in unique}
 
@@ -202,9 +203,9 @@ def _find(expression_names: Sequence[str], aliases: Mapping[str, Path], folders:
 def _in_folders(name: str, folders: Sequence[Path]) -> Path:
     found = {file.resolve(): file for folder in folders if (file := folder / f"{name}.safetensors").is_file()}
     if len(found) > 1:
-        raise ValueError(f"{name} may be {' or '.join(map(str, found.values()))}: choose one with {name}=FILE")
+        raise LangcoreError(f"{name} may be {' or '.join(map(str, found.values()))}: choose one with {name}=FILE")
     if not found:
-        raise ValueError(
+        raise LangcoreError(
             f"there is no region {name}: no {name}.safetensors in {', '.join(map(str, folders))};"
             f" give {name}=FILE, or its folder with --in"
         )
@@ -235,7 +236,7 @@ def labels(arguments: Sequence[str]) -> dict[str, Path]:
     ``runs/seed=0/core.safetensors``.
 
     Raises:
-        ValueError: a name is given twice, or the same file twice without names.
+        LangcoreError: a name is given twice, or the same file twice without names.
     """
     given, files = [], []
     for argument in arguments:
@@ -254,7 +255,7 @@ def labels(arguments: Sequence[str]) -> dict[str, Path]:
         for i in short:
             depth[i] += 1
     if twice:
-        raise ValueError(f"two regions are called {min(twice)}: give each file once, and other names with NAME=FILE")
+        raise LangcoreError(f"two regions are called {min(twice)}: give each file once, and other names with NAME=FILE")
     return dict(zip(called, files, strict=True))
 
 

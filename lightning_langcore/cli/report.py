@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning_langcore.cli.errors import message_of
 from lightning_langcore.reports import page
 from lightning_langcore.results.record import Results, load_runs
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
         runs, skipped = load(options.folders)
         page.print_table(runs)
         print(page.write_html(runs, options.output or options.folders[0] / "report.html", skipped))
-    except (ValueError, OSError) as error:
+    except (LangcoreError, OSError) as error:
         sys.exit(f"error: {message_of(error)}")
 
 

@@ -29,6 +29,7 @@ from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.reports import page
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 JOBS = ("fit", "locate", "perturb", "perturb_dimension", "pretrain_base")
@@ -42,11 +43,11 @@ def run(cfg: DictConfig) -> Results:
     """Run the job that ``job.name`` names.
 
     Raises:
-        ValueError: an unknown job, or invalid or unsupported settings.
+        LangcoreError: an unknown job, or invalid or unsupported settings.
         KeyboardInterrupt: the user stopped the job; the results so far are written.
     """
     if cfg.job.name not in JOBS:
-        raise ValueError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
+        raise LangcoreError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
     quiet()
     import_modules(cfg.imports)
     return importlib.import_module(f"lightning_langcore.jobs.{cfg.job.name}").run(cfg)
@@ -85,7 +86,7 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
     In a sweep, the message or the traceback is written to ``ERROR_FILE``.
 
     Raises:
-        ValueError: the folder holds another run; or see :func:`run`.
+        LangcoreError: the folder holds another run; or see :func:`run`.
     """
     claimed = False
     try:
@@ -127,7 +128,7 @@ class Folders(Callback):
             if any(results.perplexity for results in runs):
                 page.print_table(runs)
             say(str(page.write_html(runs, sweep / "report.html", skipped)))
-        except (ValueError, OSError) as error:  # Hydra would turn it into a warning
+        except (LangcoreError, OSError) as error:  # Hydra would turn it into a warning
             refuse(message_of(error))
         failed = [results for results in runs if (results.folder / ERROR_FILE).exists()]
         if skipped or failed or any(results.status != "completed" for results in runs):

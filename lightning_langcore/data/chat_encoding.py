@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.sources.messages import Messages, check_messages
 from lightning_langcore.data.tokenization import encode
+from lightning_langcore.utils.errors import LangcoreError
 
 TEMPLATES = ("plain", "tokenizer")
 
@@ -61,14 +62,14 @@ def encode_conversation(
         The tokens, at most ``max_length`` of them.
 
     Raises:
-        ValueError: an unknown template, a template that the tokenizer lacks, a length below 2, a conversation without
-            an answer, or a conversation that the template rejects or renders in such a way that its answers can't be
-            distinguished from the rest.
+        LangcoreError: an unknown template, a template that the tokenizer lacks, a length below 2, a conversation
+            without an answer, or a conversation that the template rejects or renders in such a way that its answers
+            can't be distinguished from the rest.
     """
     if template not in TEMPLATES:
-        raise ValueError(f"data.template={template!r} is none of {', '.join(TEMPLATES)}")
+        raise LangcoreError(f"data.template={template!r} is none of {', '.join(TEMPLATES)}")
     if max_length < 2:
-        raise ValueError(f"data.block_size={max_length} must be at least 2: an answer follows a token")
+        raise LangcoreError(f"data.block_size={max_length} must be at least 2: an answer follows a token")
     where = f"conversation {conversation.identity} ({conversation.key[:40]!r})"
     check_messages(conversation.messages, where)
     if template == "plain":
@@ -135,7 +136,7 @@ class _Chat:
         try:
             return self._tokenizer.get_chat_template()
         except (AttributeError, ValueError) as error:
-            raise ValueError(
+            raise LangcoreError(
                 "data.template=tokenizer: the tokenizer of this model has no chat template: choose data.template=plain,"
                 " or a model whose tokenizer has one"
             ) from error
@@ -205,8 +206,8 @@ class _Chat:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise self._error(f"can't render it ({reason})") from error
 
-    def _error(self, reason: str) -> ValueError:
-        return ValueError(
+    def _error(self, reason: str) -> LangcoreError:
+        return LangcoreError(
             f"{self._where}: the chat template of data.template=tokenizer {reason}: choose data.template=plain, or"
             " another conversation"
         )

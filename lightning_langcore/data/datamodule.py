@@ -19,6 +19,7 @@ from lightning_langcore.data.packing.documents import Repetition
 from lightning_langcore.data.sources.base import ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedLoader
 from lightning_langcore.data.training_text import WHOLE, TrainingText
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 EVAL_SPLITS = ("validation", "test")
@@ -33,17 +34,19 @@ def check_languages(setting: str, requested: Sequence[str] | None, source: Sourc
         source: the source that must have them.
 
     Raises:
-        ValueError: an unknown or repeated language, or an empty list; the message names ``setting``.
+        LangcoreError: an unknown or repeated language, or an empty list; the message names ``setting``.
     """
     if requested is None:
         return source.languages
     if isinstance(requested, str):
-        raise ValueError(f"{setting}={requested} must be a list, as in {setting}=[{requested}]")
+        raise LangcoreError(f"{setting}={requested} must be a list, as in {setting}=[{requested}]")
     for language in requested:
         if language not in source.languages:
-            raise ValueError(f"{setting}: the language {language!r} is not in the data ({', '.join(source.languages)})")
+            raise LangcoreError(
+                f"{setting}: the language {language!r} is not in the data ({', '.join(source.languages)})"
+            )
     if not requested or len(set(requested)) != len(requested):
-        raise ValueError(f"{setting}={list(requested)} must name each language once, and at least one")
+        raise LangcoreError(f"{setting}={list(requested)} must name each language once, and at least one")
     return list(requested)
 
 
@@ -53,24 +56,24 @@ def check_length(
     """Check that the settings that define the length of a run don't contradict each other.
 
     Raises:
-        ValueError: two of the settings exclude each other.
+        LangcoreError: two of the settings exclude each other.
     """
     if mix_unit is not None and mix is None:
-        raise ValueError(f"data.mix_unit={mix_unit} scales data.mix, but there is none: set data.mix")
+        raise LangcoreError(f"data.mix_unit={mix_unit} scales data.mix, but there is none: set data.mix")
     if epochs is not None and mix is not None:
-        raise ValueError(
+        raise LangcoreError(
             f"data.epochs={epochs} counts passes over one text: with data.mix set the length by data.num_tokens or"
             " data.mix_unit, and data.max_epochs"
         )
     if epochs is not None and tuple(window) != WHOLE:
-        raise ValueError(f"noise.window={list(window)} needs data.num_tokens, not data.epochs={epochs}")
+        raise LangcoreError(f"noise.window={list(window)} needs data.num_tokens, not data.epochs={epochs}")
 
 
 def check_on_the_fly(noise: Any, conversations: Any, epochs: int | None, num_documents: int | None) -> None:
     """Check that no setting is used that text read on the fly does not support.
 
     Raises:
-        ValueError: one of the arguments is not ``None``.
+        LangcoreError: one of the arguments is not ``None``.
     """
     settings = {
         "noise": noise,
@@ -80,7 +83,7 @@ def check_on_the_fly(noise: Any, conversations: Any, epochs: int | None, num_doc
     }
     unsupported = [name for name, value in settings.items() if value is not None]
     if unsupported:
-        raise ValueError(
+        raise LangcoreError(
             f"data.on_the_fly=true streams plain text and does not support {', '.join(unsupported)}: remove that"
             " setting, or set data.on_the_fly=false"
         )
@@ -124,7 +127,8 @@ class TextDataModule(pl.LightningDataModule):
         shuffle_buffer: number of documents of a part that are shuffled at a time, if read on the fly.
 
     Raises:
-        ValueError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs`` allows.
+        LangcoreError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs``
+            allows.
     """
 
     def __init__(
@@ -206,7 +210,7 @@ class TextDataModule(pl.LightningDataModule):
         if self._rows is None and not self.on_the_fly:
             self._rows = self.text.rows(positions=self.conversations is not None)
             if len(self._rows) < self.batch_size:
-                raise ValueError(
+                raise LangcoreError(
                     f"data.num_tokens={self.text.num_tokens} makes {len(self._rows)} rows of {self.block_size} tokens,"
                     f" less than one batch of data.batch_size={self.batch_size}: raise data.num_tokens or lower"
                     " data.batch_size"
@@ -261,7 +265,7 @@ class TextDataModule(pl.LightningDataModule):
             ``test_answers`` hold the answers of held-out conversations.
 
         Raises:
-            ValueError: a language has no text in a split, or all text of an endless source is requested.
+            LangcoreError: a language has no text in a split, or all text of an endless source is requested.
         """
         if self._eval is None:
             self._eval = {}
@@ -292,14 +296,14 @@ class TextDataModule(pl.LightningDataModule):
 
     def _check_finite(self, split: str, source: Source | ConversationSource) -> None:
         if self._num_tokens(split) is None and is_endless(source):
-            raise ValueError(
+            raise LangcoreError(
                 f"data.num_eval_tokens.{split}=null evaluates all the text, but this source has no end: set a number"
             )
 
     @staticmethod
     def _not_empty(batches: list[dict[str, Any]], split: str, language: str) -> list[dict[str, Any]]:
         if not batches:
-            raise ValueError(
+            raise LangcoreError(
                 f"data: no {split} documents of {language!r}: provide more text, or raise the share in data.splits"
             )
         return batches

@@ -11,6 +11,7 @@ from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
+from lightning_langcore.utils.errors import LangcoreError
 
 Window = tuple[list[int], list[int]]
 
@@ -33,10 +34,10 @@ def rolling_windows(tokens: Sequence[int], begin: int, context: int) -> list[Win
         Pairs of input ids and labels of equal length; labels are -100 at positions that are not evaluated.
 
     Raises:
-        ValueError: a context below 1.
+        LangcoreError: a context below 1.
     """
     if context < 1:
-        raise ValueError(f"data.block_size={context} must be at least 1")
+        raise LangcoreError(f"data.block_size={context} must be at least 1")
     row = [begin, *tokens]
     windows = []
     done = 0

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lightning_langcore.data.sources.base import ConversationSource, Source, SupportsConversations
+from lightning_langcore.utils.errors import LangcoreError
 
 TARGET = "target"
 GENERAL = "general"
@@ -56,20 +57,22 @@ def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> 
         available: the available sources.
 
     Raises:
-        ValueError: an entry that names no source, a negative weight, or no positive weight.
+        LangcoreError: an entry that names no source, a negative weight, or no positive weight.
     """
     if mix is None:
         return _divided({CONVERSATIONS if available.conversations else TARGET: 1}, available)
     if available.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
-        raise ValueError(
+        raise LangcoreError(
             f"data.languages={list(available.languages)} has no effect with this data.mix, which does not name"
             f" {TARGET}: add {TARGET} to data.mix, or set data.languages=null"
         )
     for name, weight in mix.items():
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
-            raise ValueError(f"data.mix.{name}={weight} must be a number (relative weight in tokens), 0 or more")
+            raise LangcoreError(f"data.mix.{name}={weight} must be a number (relative weight in tokens), 0 or more")
     if not any(mix.values()):
-        raise ValueError(f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0")
+        raise LangcoreError(
+            f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0"
+        )
     return _divided(mix, available)
 
 
@@ -104,7 +107,9 @@ def _named(
         named = {*mix, *(target if TARGET in mix else [])}
         languages = [x for x in available.general or available.text.languages if x not in named]
         if not languages:
-            raise ValueError(f"data.mix.{GENERAL}: the mix names every language, so no language is left for {GENERAL}")
+            raise LangcoreError(
+                f"data.mix.{GENERAL}: the mix names every language, so no language is left for {GENERAL}"
+            )
         return available.text, languages
     if name == CONVERSATIONS and available.conversations is not None:
         return available.conversations, list(available.languages or available.conversations.languages)
@@ -117,7 +122,7 @@ def _named(
         *([CONVERSATIONS] if available.conversations else []),
         *further,
     ]
-    raise ValueError(f"data.mix names {name!r}, which is not a source; available sources: {', '.join(known)}")
+    raise LangcoreError(f"data.mix names {name!r}, which is not a source; available sources: {', '.join(known)}")
 
 
 def numbers(shares: Sequence[float], total: int) -> list[int]:

@@ -16,6 +16,7 @@ from random import Random
 from typing import Literal, NamedTuple, Protocol
 
 from lightning_langcore.data.sources.base import Conversation, Document
+from lightning_langcore.utils.errors import LangcoreError
 
 Position = Literal["start", "middle", "end", "random"]
 Form = Literal["mangled", "foreign"]
@@ -83,7 +84,7 @@ class _Burst(ABC):
         seed: another seed changes other documents.
 
     Raises:
-        ValueError: a setting out of its range.
+        LangcoreError: a setting out of its range.
     """
 
     kind: str
@@ -91,9 +92,9 @@ class _Burst(ABC):
     def __init__(self, rate: float, length: int, position: Position = "random", seed: int = 0) -> None:
         _check_rate(rate)
         if not isinstance(length, int) or length < 1:
-            raise ValueError(f"noise.length={length} must be a whole number of words, at least 1")
+            raise LangcoreError(f"noise.length={length} must be a whole number of words, at least 1")
         if position not in _POSITIONS:
-            raise ValueError(f"noise.position={position} must be one of {', '.join(_POSITIONS)}")
+            raise LangcoreError(f"noise.position={position} must be one of {', '.join(_POSITIONS)}")
         self.rate = rate
         self.length = length
         self.position = position
@@ -174,13 +175,13 @@ class InstructionNoise:
         seed: another seed changes other conversations.
 
     Raises:
-        ValueError: a setting out of its range.
+        LangcoreError: a setting out of its range.
     """
 
     def __init__(self, rate: float, forms: Sequence[Form] = _FORMS, seed: int = 0) -> None:
         _check_rate(rate)
         if not forms or not set(forms) <= set(_FORMS):
-            raise ValueError(f"noise.forms={list(forms)} must be one or both of {', '.join(_FORMS)}")
+            raise LangcoreError(f"noise.forms={list(forms)} must be one or both of {', '.join(_FORMS)}")
         self.rate = rate
         self.forms = list(forms)
         self.seed = seed
@@ -189,9 +190,9 @@ class InstructionNoise:
         """Not supported: a document has no instruction.
 
         Raises:
-            ValueError: always.
+            LangcoreError: always.
         """
-        raise ValueError("noise=instruction needs conversations: use task=sft, or noise=repeat or noise=nonword")
+        raise LangcoreError("noise=instruction needs conversations: use task=sft, or noise=repeat or noise=nonword")
 
     def conversation(self, conversation: Conversation, donor: Conversation | None = None) -> Conversation:
         """The conversation, unchanged or with a corrupted last user message.
@@ -201,7 +202,7 @@ class InstructionNoise:
             donor: a conversation in another language, for the form ``foreign``.
 
         Raises:
-            ValueError: the form ``foreign`` was drawn, and there is no donor, or the donor has no user message.
+            LangcoreError: the form ``foreign`` was drawn, and there is no donor, or the donor has no user message.
         """
         instruction = _instruction(conversation)
         if instruction is None:
@@ -218,7 +219,7 @@ class InstructionNoise:
 
 def _check_rate(rate: float) -> None:
     if not 0 <= rate <= 1:
-        raise ValueError(f"noise.rate={rate} must be a share of the documents, 0..1")
+        raise LangcoreError(f"noise.rate={rate} must be a share of the documents, 0..1")
 
 
 def _random_if_hit(document: Document, rate: float, seed: int) -> Random | None:
@@ -270,7 +271,7 @@ def _nonword(letters: Sequence[str], length: int, known: set[str], random: Rando
 def _foreign(donor: Conversation | None) -> str:
     instruction = donor and _instruction(donor)
     if instruction is None:
-        raise ValueError(
+        raise LangcoreError(
             "noise.forms has foreign: it needs conversations with a user message in another language; "
             "give data.languages two or more, or set noise.forms=[mangled]"
         )

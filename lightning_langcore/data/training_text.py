@@ -21,6 +21,7 @@ from lightning_langcore.data.packing.dataset import Packed, PackedRows
 from lightning_langcore.data.packing.documents import Repetition, in_window, pack
 from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 WHOLE = (0.0, 1.0)
@@ -51,7 +52,7 @@ class TrainingText:
         """One part on disk, packed if it is missing.
 
         Raises:
-            ValueError: ``epochs`` over an endless source, or text that can't be read.
+            LangcoreError: ``epochs`` over an endless source, or text that can't be read.
         """
         part = self.parts[number]
         limit = self._limit(number)
@@ -59,7 +60,7 @@ class TrainingText:
         if self.epochs is None:
             num_tokens = math.ceil(self.num_tokens * part.share / self.block_size) * self.block_size
         elif limit is None and is_endless(part.source):
-            raise ValueError(
+            raise LangcoreError(
                 f"data.epochs={self.epochs} reads all the text, but this source has no end: set data.num_documents"
             )
         folder = self.folder / f"{part.language}-{self._key(part, num_tokens, limit)}"
@@ -81,14 +82,14 @@ class TrainingText:
         """All rows of the run in order; for ``positions`` see :class:`PackedRows`.
 
         Raises:
-            ValueError: too little text for a row, or more tokens than ``max_epochs`` allows.
+            LangcoreError: too little text for a row, or more tokens than ``max_epochs`` allows.
         """
         packed = [self.pack(number) for number in range(len(self.parts))]
         self._report_skipped(packed)
         available = [rows.num_rows(self.block_size) for rows in packed]
         for part, has in zip(self.parts, available, strict=True):
             if has == 0:
-                raise ValueError(
+                raise LangcoreError(
                     f"data: the documents of {part.label!r} (pool {self.pool}) do not fill one row of"
                     f" data.block_size={self.block_size} tokens{self._active_limits()}: provide more text or lower"
                     " data.block_size"
@@ -104,7 +105,7 @@ class TrainingText:
     def _check_window(self, num_rows: Sequence[int], available: Sequence[int]) -> None:
         for part, count, has in zip(self.parts, num_rows, available, strict=True):
             if count > has:
-                raise ValueError(
+                raise LangcoreError(
                     f"noise.window={list(self.window)} needs text that is read once, but {part.label!r} is read"
                     f" {count / has:.2f} times: provide more text, lower data.num_tokens, or set noise.window=[0,1]"
                 )
@@ -166,11 +167,11 @@ class TrainingText:
     def _check_amount(self, part: Part, size: float, available: int, num_rows: int) -> None:
         what = f"{part.label!r} (pool {self.pool})"
         if num_rows == 0:
-            raise ValueError(
+            raise LangcoreError(
                 f"data.num_tokens={self.num_tokens} leaves less than a row of {self.block_size} tokens for {what}"
             )
         if num_rows > math.ceil(available * self.max_epochs):
-            raise ValueError(
+            raise LangcoreError(
                 f"data.num_tokens={self.num_tokens} is {num_rows / available:.2f} epochs of {what}, which has"
                 f" {round(available * size)} tokens: lower data.num_tokens, provide more text, or allow it with"
                 f" data.max_epochs={math.ceil(num_rows / available)}"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lightning_langcore.models import parameters
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.single_weight import _flat_index
+from lightning_langcore.utils.errors import LangcoreError
 
 EXPLAINED = 0.5
 """A super weight's own product is at least this share of the output spike."""
@@ -110,7 +111,7 @@ def find_outliers(
         num_ranked: number of dimensions in the ranking.
 
     Raises:
-        ValueError: no list of decoder layers or several; ids of another shape; a threshold that is not positive;
+        LangcoreError: no list of decoder layers or several; ids of another shape; a threshold that is not positive;
             a quantized down projection; a hidden state that is not finite; a layer that did not run.
 
     Example::
@@ -119,16 +120,16 @@ def find_outliers(
         control = core - outlier_region(model, outliers)
     """
     if input_ids.ndim != 2 or not input_ids.numel():
-        raise ValueError(f"input_ids must have the shape (B, T), both at least 1, not {tuple(input_ids.shape)}")
+        raise LangcoreError(f"input_ids must have the shape (B, T), both at least 1, not {tuple(input_ids.shape)}")
     if not all(value > 0 for value in (magnitude, ratio, spike, num_ranked)):
-        raise ValueError(f"{magnitude=}, {ratio=}, {spike=} and {num_ranked=} must be positive")
+        raise LangcoreError(f"{magnitude=}, {ratio=}, {spike=} and {num_ranked=} must be positive")
     num_layers = len(_decoder_layers(model))
     largest: dict[int, Sequence[Tensor]] = {}
     weights: dict[int, SuperWeight] = {}
     with _forward_hooks(model, _hooks(model, spike, largest, weights)), torch.no_grad():
         model(input_ids)
     if len(largest) < num_layers:
-        raise ValueError(f"the forward pass ran {len(largest)} of {num_layers} layers as modules of their own")
+        raise LangcoreError(f"the forward pass ran {len(largest)} of {num_layers} layers as modules of their own")
     values_LBD, ratios_LBD, tokens_LBD = map(torch.stack, zip(*(largest[i] for i in range(num_layers)), strict=True))
     massive_LD = ((values_LBD > magnitude) & (ratios_LBD >= ratio)).any(1)
     order = ratios_LBD.amax((0, 1)).sort(descending=True, stable=True).indices.tolist()
@@ -155,7 +156,8 @@ def outlier_region(module: nn.Module, outliers: Outliers) -> Region:
         outliers: the outliers of this model.
 
     Raises:
-        ValueError: a matrix that is not known to read from or write to the residual stream; outliers of another model.
+        LangcoreError: a matrix that is not known to read from or write to the residual stream; outliers of another
+            model.
     """
     shapes = parameters.candidates(parameters.named_shapes(module))
     dimensions = np.sort(np.array([found.dimension for found in outliers.dimensions], dtype=np.int64))
@@ -178,7 +180,7 @@ def _decoder_layers(model: nn.Module) -> nn.ModuleList:
             found[name] = module
     if len(found) != 1:
         has = f"{len(found)} lists of decoder layers named `layers` or `h` ({', '.join(found) or 'none'})"
-        raise ValueError(f"{type(model).__name__} has {has} instead of one: pass only the causal language model")
+        raise LangcoreError(f"{type(model).__name__} has {has} instead of one: pass only the causal language model")
     return next(iter(found.values()))
 
 
@@ -204,7 +206,7 @@ def _record_layer(largest: dict[int, Sequence[Tensor]], layer: int, *call: Any) 
     magnitudes_BTD = (output[0] if isinstance(output, tuple) else output).float().abs()
     values_BD, tokens_BD = magnitudes_BTD.max(1)
     if not values_BD.isfinite().all():
-        raise ValueError(f"the output of layer {layer} is not finite: load the model in bfloat16 or float32")
+        raise LangcoreError(f"the output of layer {layer} is not finite: load the model in bfloat16 or float32")
     largest[layer] = (values_BD.cpu(), _over_median(values_BD, magnitudes_BTD).cpu(), tokens_BD.cpu())
 
 
@@ -261,10 +263,12 @@ def _row_or_column_indices(name: str, shape: Sequence[int], dimensions: np.ndarr
     """Flat indices, ascending, of rows (matrix that writes the residual stream) or columns (matrix that reads it)."""
     kind = parameters.group_names(name)[0]
     if kind not in _WRITERS | _READERS:
-        raise ValueError(f"{name}: unknown whether it reads or writes the residual stream; not a LLaMA-like layer")
+        raise LangcoreError(f"{name}: unknown whether it reads or writes the residual stream; not a LLaMA-like layer")
     num_rows, num_columns = shape
     if hidden_size != (num_rows if kind in _WRITERS else num_columns):
-        raise ValueError(f"{name} has shape {tuple(shape)}, the outliers are of a model with {hidden_size} dimensions")
+        raise LangcoreError(
+            f"{name} has shape {tuple(shape)}, the outliers are of a model with {hidden_size} dimensions"
+        )
     if kind in _WRITERS:
         return (dimensions[:, None] * num_columns + np.arange(num_columns)).reshape(-1)
     return (np.arange(num_rows)[:, None] * num_columns + dimensions).reshape(-1)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from lightning_langcore.metrics.functional import IGNORE, next_token_mean
 from lightning_langcore.models.parameters import evaluation_mode, refuse_quantized, saved_parameters
 from lightning_langcore.models.safetensors_writer import write_safetensors
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 GRADIENTS = ("gradient_sum", "gradient_abs", "gradient_square")
@@ -44,7 +45,7 @@ def num_bytes(shapes: Shapes, statistics: Iterable[str]) -> int:
     """Bytes that one pass over the text needs besides the model and its activations; see the docstring of the module.
 
     Raises:
-        ValueError: an unknown statistic, or no statistic.
+        LangcoreError: an unknown statistic, or no statistic.
     """
     statistics = _checked(statistics)
     sizes = [math.prod(shape) for shape in shapes.values()]
@@ -61,14 +62,14 @@ def groups(shapes: Shapes, statistics: Iterable[str], limit: int) -> list[list[s
     """Split the names, in their order, so that no group's :func:`num_bytes` exceeds ``limit``.
 
     Raises:
-        ValueError: a tensor that needs more than ``limit`` alone, or an unknown statistic.
+        LangcoreError: a tensor that needs more than ``limit`` alone, or an unknown statistic.
     """
     statistics = _checked(statistics)
     found: list[list[str]] = []
     for name, shape in shapes.items():
         alone = num_bytes({name: shape}, statistics)
         if alone > limit:
-            raise ValueError(f"region.memory allows {limit:,} bytes, but {name} alone needs {alone:,}: allow more")
+            raise LangcoreError(f"region.memory allows {limit:,} bytes, but {name} alone needs {alone:,}: allow more")
         if found and num_bytes({n: shapes[n] for n in [*found[-1], name]}, statistics) <= limit:
             found[-1].append(name)
         else:
@@ -106,7 +107,7 @@ def record(
         autocast: returns the context manager of a forward pass.
 
     Raises:
-        ValueError: before the first pass: an unknown statistic, a parameter that is missing or quantized,
+        LangcoreError: before the first pass: an unknown statistic, a parameter that is missing or quantized,
             ``input_norm`` of a parameter that is no weight of a ``nn.Linear``, a text without labels, a tensor too
             large for ``limit``. Later, without leaving a file: a loss or statistic that is not finite, a text that
             changes between passes, a parameter that takes no part in the loss.
@@ -118,7 +119,7 @@ def record(
     for _ in text.read(batches):
         pass
     if not text.num_tokens:
-        raise ValueError("the text to record statistics on has no token with a label")
+        raise LangcoreError("the text to record statistics on has no token with a label")
 
     def tensors() -> Iterator[Tensor]:
         for number, names in enumerate(plan, start=1):
@@ -127,7 +128,7 @@ def record(
             shown = track(batches, f"statistics of the weights, pass {number} of {len(plan)}", unit="batches")
             _one_pass(model, text_again.read(shown), accumulators, statistics, autocast)
             if text_again != text:
-                raise ValueError("the text to record statistics on changes between passes: give it in a fixed order")
+                raise LangcoreError("the text to record statistics on changes between passes: give it in a fixed order")
             yield from _finished(accumulators, statistics, text)
 
     layout = {f"{n}|{s}": tuple(shapes[n][1:] if s == "input_norm" else shapes[n]) for n in shapes for s in statistics}
@@ -192,7 +193,7 @@ class _Accumulator:
         """Add the inputs, (B, T, in_features) or with B and T flattened, of the tokens in the mask ``counted_BT``."""
         inputs = inputs.detach().flatten(0, -2)
         if len(inputs) != counted_BT.numel():
-            raise ValueError(f"input_norm: {self.name} gets {len(inputs)} inputs for {counted_BT.numel()} tokens")
+            raise LangcoreError(f"input_norm: {self.name} gets {len(inputs)} inputs for {counted_BT.numel()} tokens")
         inputs = inputs[counted_BT.flatten().to(inputs.device)].float()
         self.columns = self.columns + inputs.square().sum(0, dtype=torch.float64)
         self.num_inputs += len(inputs)
@@ -226,7 +227,7 @@ def _one_pass(
                     logits = output if isinstance(output, Tensor) else output.logits
                     loss = next_token_mean(logits, piece.to(logits.device))
                     if not math.isfinite(loss.item()):
-                        raise ValueError(f"the loss of batch {number} (the first is 0) is {loss.item()}")
+                        raise LangcoreError(f"the loss of batch {number} (the first is 0) is {loss.item()}")
                     if loss.requires_grad:
                         loss.backward()
             for accumulator in accumulators:
@@ -286,11 +287,11 @@ def _finished(accumulators: list[_Accumulator], statistics: Sequence[str], text:
     while accumulators:
         own = accumulators.pop(0)
         if (own.sums and not own.num_gradients) or (own.linears and not own.num_inputs):
-            raise ValueError(f"{own.name} takes no part in the loss of the text: leave it out of region.parameters")
+            raise LangcoreError(f"{own.name} takes no part in the loss of the text: leave it out of region.parameters")
         for statistic in statistics:
             tensor = own.result(statistic, text)
             if not torch.isfinite(tensor).all():
-                raise ValueError(f"{statistic} of {own.name} is not finite")
+                raise LangcoreError(f"{statistic} of {own.name} is not finite")
             yield tensor
 
 
@@ -298,7 +299,7 @@ def _checked(statistics: Iterable[str]) -> list[str]:
     """The statistics in the order of ``STATISTICS``."""
     requested = set(statistics)
     if not requested or not requested <= set(STATISTICS):
-        raise ValueError(f"statistics={sorted(requested)} must be some of {', '.join(STATISTICS)}")
+        raise LangcoreError(f"statistics={sorted(requested)} must be some of {', '.join(STATISTICS)}")
     return [s for s in STATISTICS if s in requested]
 
 
@@ -315,10 +316,10 @@ def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[nn.
     for name, shape in shapes.items():
         if name not in parameters or tuple(parameters[name].shape) != tuple(shape):
             first = {n: tuple(p.shape) for n, p in list(parameters.items())[:2]}
-            raise ValueError(f"the model has no parameter {name} of shape {tuple(shape)}; it begins with {first}")
+            raise LangcoreError(f"the model has no parameter {name} of shape {tuple(shape)}; it begins with {first}")
         parameter = parameters[name]
         refuse_quantized(name, parameter, "recording statistics")
         found[name] = parameter, [layer for layer in layers if layer.weight is parameter]
         if inputs and not found[name][1]:
-            raise ValueError(f"input_norm exists only for weights of nn.Linear, and {name} is none: leave it out")
+            raise LangcoreError(f"input_norm exists only for weights of nn.Linear, and {name} is none: leave it out")
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_langcore.importance.scores import SCORES, Score
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 MakeRegion = Callable[[Mapping[str, Tensor], Mapping[str, Sequence[int]], float, int], Region]
 """(base weights by name, read one at a time; name and shape of each candidate; fraction; seed) -> region."""
@@ -29,7 +30,7 @@ def register_score(name: str, score: Score) -> None:
         score: the formula of the score.
 
     Raises:
-        ValueError: a name that is in use or is no Python identifier.
+        LangcoreError: a name that is in use or is no Python identifier.
 
     Example::
 
@@ -47,7 +48,7 @@ def register_region_kind(name: str, make: MakeRegion) -> None:
         make: a function of the base's weights, the candidates' shapes, ``region.fraction`` (0, 1] and ``region.seed``.
 
     Raises:
-        ValueError: a name that is in use or is no Python identifier.
+        LangcoreError: a name that is in use or is no Python identifier.
 
     Example::
 
@@ -64,6 +65,6 @@ def register_region_kind(name: str, make: MakeRegion) -> None:
 
 def _check(name: str, function: str) -> None:
     if not name.isidentifier():
-        raise ValueError(f"{function}: {name!r} is no Python name")
+        raise LangcoreError(f"{function}: {name!r} is no Python name")
     if name in RESERVED or name in SCORES or name in REGION_KINDS:
-        raise ValueError(f"{function}: there is a score or a kind of region named {name!r} already")
+        raise LangcoreError(f"{function}: there is a score or a kind of region named {name!r} already")

@@ -21,6 +21,7 @@ from torch import Tensor
 from lightning_langcore.importance import recording
 from lightning_langcore.importance.top_k import End, tie_order
 from lightning_langcore.regions.weight_change import CHUNK, to_float32, weight_scale
+from lightning_langcore.utils.errors import LangcoreError
 
 STATISTICS = ("change", *recording.STATISTICS)
 """Per-language statistics of weights: ``change`` by training, the others from passes at fixed weights."""
@@ -110,7 +111,7 @@ class Score:
             arguments. ``None``: the result of the first step is the score.
 
     Raises:
-        ValueError: an unknown end or statistic, or neither ``of_weights`` nor ``combine``.
+        LangcoreError: an unknown end or statistic, or neither ``of_weights`` nor ``combine``.
     """
 
     core_end: End
@@ -120,11 +121,11 @@ class Score:
 
     def __post_init__(self) -> None:
         if self.core_end not in get_args(End):
-            raise ValueError(f"core_end={self.core_end!r} is none of {', '.join(get_args(End))}")
+            raise LangcoreError(f"core_end={self.core_end!r} is none of {', '.join(get_args(End))}")
         if self.statistic not in (None, *STATISTICS):
-            raise ValueError(f"statistic={self.statistic!r} is none of {', '.join(STATISTICS)}")
+            raise LangcoreError(f"statistic={self.statistic!r} is none of {', '.join(STATISTICS)}")
         if (self.statistic is None) != (self.combine is None) or (self.statistic is None and self.of_weights is None):
-            raise ValueError("a score needs combine with a statistic, of_weights alone without one")
+            raise LangcoreError("a score needs combine with a statistic, of_weights alone without one")
 
     def __call__(self, theta_0: Tensor, statistic: Tensor | None = None) -> Tensor:
         """The score of each weight of one parameter: float32 on the CPU, shape of ``theta_0``."""

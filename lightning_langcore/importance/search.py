@@ -21,6 +21,7 @@ from lightning_langcore.importance.statistics import LanguageStatistics
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_change import union_shares, weight_scale
 from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.errors import LangcoreError
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def locate(
         track: wraps the names of a pass, to show progress.
 
     Raises:
-        ValueError: a fraction that selects no weight, a broken score, a weight that is not finite.
+        LangcoreError: a fraction that selects no weight, a broken score, a weight that is not finite.
     """
     selectors = {key: selector(query.spec) for key, query in queries.items()}
     result = SearchResult(unchanged={key: {} for key, query in queries.items() if query.statistic == "change"})
@@ -195,7 +196,7 @@ def _cached(folder: Path | None, key: str, compute: Callable[[], dict[str, Found
         try:
             stored = load_file(file)
         except SafetensorError as error:
-            raise ValueError(f"{file} is broken: remove {folder} to begin anew ({error})") from error
+            raise LangcoreError(f"{file} is broken: remove {folder} to begin anew ({error})") from error
         found: dict[str, Found] = {}
         for name, tensor in stored.items():
             owner, _, kind = name.rpartition("|")

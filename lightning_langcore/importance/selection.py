@@ -12,6 +12,7 @@ from lightning_langcore.importance.selectors import SelectionSpec, Selector, sel
 from lightning_langcore.importance.top_k import NUM_BUCKETS, End, keys_of, tie_order
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 Progress = Callable[[str], None]
 
@@ -39,7 +40,7 @@ def select(
         progress: called with each parameter name before the parameter is processed.
 
     Raises:
-        ValueError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction that
+        LangcoreError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction that
             selects no weight.
     """
     spec = SelectionSpec(fraction, end, granularity, scope, seed)
@@ -61,11 +62,11 @@ def finish(
     """The region of a selector after all its passes.
 
     Raises:
-        ValueError: a fraction that selects no weight.
+        LangcoreError: a fraction that selects no weight.
     """
     region = Region(shapes, finished.result())
     if len(region) == 0:
-        raise ValueError(f"region.fraction={spec.fraction} chooses no weight of any tensor: take a larger one")
+        raise LangcoreError(f"region.fraction={spec.fraction} chooses no weight of any tensor: take a larger one")
     region.meta = {
         "order": spec.end,
         "fraction": spec.fraction,
@@ -108,12 +109,12 @@ def matched_region(
         meta: further metadata of the control.
 
     Raises:
-        ValueError: a region of whole rows or columns.
+        LangcoreError: a region of whole rows or columns.
     """
     parts = {}
     for name, part in region.parts.items():
         if part.encoding in ("rows", "cols"):
-            raise ValueError(f"a region of whole {part.encoding} can't be matched in size weight by weight: {name}")
+            raise LangcoreError(f"a region of whole {part.encoding} can't be matched in size weight by weight: {name}")
         keys = keys_of(magnitude(theta_0[name]).view(-1).numpy(), "lowest") >> 16
         filled = np.cumsum(np.bincount(keys, minlength=NUM_BUCKETS))
         bins = (np.maximum(filled - 1, 0) * num_bins // len(keys)).astype(np.uint16)[keys]

@@ -26,6 +26,7 @@ from lightning_langcore.importance.top_k import (
     upper_histogram,
 )
 from lightning_langcore.regions.weight_set import Indices, WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 GRANULARITIES = ("element", "row", "column")
 SCOPES = ("tensor", "model")
@@ -36,14 +37,14 @@ def check_fraction(fraction: float, setting: str = "region.fraction") -> float:
     """The fraction as a float; ``setting`` is its name in the message.
 
     Raises:
-        ValueError: a fraction that is not a number in (0, 1].
+        LangcoreError: a fraction that is not a number in (0, 1].
     """
     try:
         value = float(fraction)
     except (TypeError, ValueError):
         value = float("nan")
     if isinstance(fraction, bool) or not 0.0 < value <= 1.0:
-        raise ValueError(f"{setting}={fraction!r} must be a number in (0, 1], such as 0.05 for 5 %")
+        raise LangcoreError(f"{setting}={fraction!r} must be a number in (0, 1], such as 0.05 for 5 %")
     return value
 
 
@@ -59,7 +60,7 @@ class SelectionSpec:
         seed: seed of the order of ties.
 
     Raises:
-        ValueError: an argument out of its range or choices.
+        LangcoreError: an argument out of its range or choices.
     """
 
     fraction: float
@@ -75,7 +76,7 @@ class SelectionSpec:
             ("scope", self.scope, SCOPES),
         ):
             if value not in known:
-                raise ValueError(f"region.{setting}={value} is none of {', '.join(known)}")
+                raise LangcoreError(f"region.{setting}={value} is none of {', '.join(known)}")
 
 
 class Selector(Protocol):
@@ -207,7 +208,7 @@ class RowsOrColumns:
 
     def map(self, number: int, name: str, score: Tensor) -> Found:
         if score.ndim != 2:
-            raise ValueError(
+            raise LangcoreError(
                 f"region.granularity={self.spec.granularity} needs matrices, but {name} has shape"
                 f" {tuple(score.shape)}: leave it out with region.parameters"
             )
@@ -245,12 +246,12 @@ def checked_scores(name: str, score: Tensor) -> np.ndarray:
     """The scores as a flat float32 array.
 
     Raises:
-        ValueError: a NaN, an infinity or a negative value.
+        LangcoreError: a NaN, an infinity or a negative value.
     """
     values = score.detach().to("cpu", torch.float32).contiguous().view(-1)
     lowest, highest = values.aminmax() if len(values) else (torch.zeros(()), torch.zeros(()))
     if not (lowest >= 0 and highest < float("inf")):  # aminmax propagates NaN
-        raise ValueError(f"the score of {name} holds NaN, infinite or negative values: its weights are broken")
+        raise LangcoreError(f"the score of {name} holds NaN, infinite or negative values: its weights are broken")
     return values.numpy()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.regions.weight_change import absolute_change
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class LanguageStatistics(Protocol):
@@ -65,7 +66,7 @@ class CheckpointChanges:
         needed: parameters that all models must have; buffers and tied copies that only some files hold are ignored.
 
     Raises:
-        ValueError: a needed parameter that is missing or has another shape; on reading, a weight that is not finite.
+        LangcoreError: a needed parameter that is missing or has another shape; on reading, a weight that is not finite.
             The message names the folder and the parameter.
     """
 
@@ -77,7 +78,7 @@ class CheckpointChanges:
             for name, shape in ((name, base.shapes[name]) for name in names):
                 if model.shapes.get(name) != shape:
                     has = f"in shape {model.shapes[name]}" if name in model.shapes else "not at all"
-                    raise ValueError(
+                    raise LangcoreError(
                         f"job.trained.{language}={model.path} has {name} {has}, but the base {base.path} has it in"
                         f" shape {shape}: it was not trained from this base"
                     )
@@ -101,5 +102,5 @@ class CheckpointChanges:
             broken = (
                 self._base.path if not bool(torch.isfinite(theta_0.float()).all()) else self._trained[language].path
             )
-            raise ValueError(f"{broken}: {name} holds a weight that is not finite: this checkpoint is broken")
+            raise LangcoreError(f"{broken}: {name} holds a weight that is not finite: this checkpoint is broken")
         return change

@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> Results:
         The results, also written to the run folder.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
         KeyboardInterrupt: the user stopped the training; the results so far are written.
     """
     started = time.monotonic()

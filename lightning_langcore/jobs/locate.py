@@ -22,6 +22,7 @@ from lightning_langcore.regions.region import Region
 from lightning_langcore.results import number_format
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import tables
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -36,7 +37,7 @@ def run(cfg: DictConfig) -> Results:
         The results: the located region, without perplexities.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output = Path(cfg.paths.output)
@@ -56,7 +57,7 @@ def run(cfg: DictConfig) -> Results:
     optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
     try:
         made, found = assemble(cfg, inputs, requests, optional, thresholds, cache)
-    except ValueError:
+    except LangcoreError:
         _remove(cache)
         raise
     regions = {request.variant: region for request, region in made.items()}

@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> Results:
     lists the regions.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)

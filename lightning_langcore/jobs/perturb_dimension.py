@@ -30,6 +30,7 @@ from lightning_langcore.regions.single_weight import dimension_region
 from lightning_langcore.results.number_format import exp, number
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils import tables
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 CONTROL = "control"
@@ -77,7 +78,7 @@ def run(cfg: DictConfig) -> Results:
     Writes ``dimensions.csv`` (the outliers of the model), ``generations.csv`` and ``plots/dimensions.png``.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)
@@ -125,7 +126,7 @@ class _Evaluator:
         self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
         longest = max(map(len, self.ids)) + cfg.job.num_new_tokens
         if longest > getattr(model.config, "max_position_embeddings", longest):
-            raise ValueError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
+            raise LangcoreError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
         self.measurements: list[Measurement] = []
         about = {"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())}
         self.results = Results(Path(cfg.paths.output), experiment=cfg.name, seed=cfg.seed, model=about)
@@ -179,14 +180,14 @@ def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
     """Name and role of each listed target; empty with ``auto``.
 
     Raises:
-        ValueError: the model has no such weight.
+        LangcoreError: the model has no such weight.
     """
     targets = [] if cfg.job.targets == "auto" else list(cfg.job.targets)
     for target in targets:
         try:
             dimension_region(model, target)
-        except ValueError as error:
-            raise ValueError(f"job.targets: {error}") from error
+        except LangcoreError as error:
+            raise LangcoreError(f"job.targets: {error}") from error
     return [(target, "named") for target in targets]
 
 
@@ -194,7 +195,7 @@ def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
     """The norms that match ``job.norms``, each once, in the model's order for each pattern.
 
     Raises:
-        ValueError: a pattern matches no norm.
+        LangcoreError: a pattern matches no norm.
     """
     size = model.config.hidden_size
     known = [name for name, shape in parameters.named_shapes(model).items() if shape == (size,)]
@@ -202,7 +203,7 @@ def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
     for pattern in cfg.job.norms:
         hits = [name for name in known if parameters.is_candidate(name, (size,), [pattern])]
         if not hits:
-            raise ValueError(f"job.norms: {pattern} matches no norm of {size} dimensions; the first are {known[:3]}")
+            raise LangcoreError(f"job.norms: {pattern} matches no norm of {size} dimensions; the first are {known[:3]}")
         found.update(dict.fromkeys(hits))
     return list(found)
 

@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> Results:
     """Train or find the base model and compare; writes ``base.csv``, perplexities of the test text by language.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
     output, source, base_path = prepare.begin(cfg)

@@ -12,6 +12,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer, which can encode any text without unknown tokens.
@@ -21,10 +23,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         vocab_size: size of the vocabulary, with the 256 bytes and the special tokens ``<s>``, ``</s>``, ``<pad>``.
 
     Raises:
-        ValueError: a vocabulary below 259 tokens.
+        LangcoreError: a vocabulary below 259 tokens.
     """
     if vocab_size < 259:
-        raise ValueError(f"model.vocab_size={vocab_size} is too small: 256 bytes and 3 special tokens need 259")
+        raise LangcoreError(f"model.vocab_size={vocab_size} is too small: 256 bytes and 3 special tokens need 259")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from lightning_langcore.models import loading, sharding
 from lightning_langcore.models.parameters import in_a_layer, saved_parameters
 from lightning_langcore.models.safetensors_reader import Weights
+from lightning_langcore.utils.errors import LangcoreError
 
 
 def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
@@ -24,7 +25,7 @@ def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa
         attention: transformers' ``attn_implementation``.
 
     Raises:
-        ValueError: see :func:`lightning_langcore.models.loading.load_model`.
+        LangcoreError: see :func:`lightning_langcore.models.loading.load_model`.
     """
     loading.check(path, dtype)
     return loading.model_without_weights(loading.load_config(path), dtype, attention).train()
@@ -41,10 +42,10 @@ def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:
         mesh: mesh of Lightning, with the dimensions ``data_parallel`` and ``tensor_parallel``.
 
     Raises:
-        ValueError: a tensor-parallel size other than 1; a parameter that is not in the files, or has another shape.
+        LangcoreError: a tensor-parallel size other than 1; a parameter that is not in the files, or has another shape.
     """
     if mesh["tensor_parallel"].size() != 1:
-        raise ValueError(
+        raise LangcoreError(
             f"trainer.strategy.tensor_parallel_size={mesh['tensor_parallel'].size()}: weights are sharded over"
             " data_parallel_size only; set tensor_parallel_size=1"
         )
@@ -72,7 +73,7 @@ def _fill(model: PreTrainedModel, mesh: DeviceMesh) -> None:
         buffer.copy_(buffers[name])
     for name, parameter in saved_parameters(model).items():
         if stored.shapes.get(name) != tuple(parameter.shape):
-            raise ValueError(
+            raise LangcoreError(
                 f"model.path={model.name_or_path}: its files do not hold {name} in shape {tuple(parameter.shape)}: load"
                 " the model once on one device and save it with save_pretrained"
             )

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from lightning_langcore.utils import hub_probe
+from lightning_langcore.utils.errors import LangcoreError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,7 +36,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         attention: transformers' ``attn_implementation``.
 
     Raises:
-        ValueError: an unknown type; no such folder or hub id; no safetensors weights, or broken or quantized ones; a
+        LangcoreError: an unknown type; no such folder or hub id; no safetensors weights, or broken or quantized ones; a
             config that transformers does not know; an attention implementation that is not installed.
     """
     check(path, dtype)
@@ -52,17 +53,17 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
             local_files_only=unreachable is not None,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: can't load it ({hub_probe.reason(error, unreachable)}): give a hub id that you can"
             " reach, or a folder with config.json and *.safetensors"
         ) from error
     model, info = loaded
     if info["missing_keys"]:
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: the checkpoint lacks {sorted(info['missing_keys'])[0]}, which would be random"
         )
     if next(model.parameters()).dtype != DTYPES[dtype]:
-        raise ValueError(f"model.path={path}: transformers did not load it in model.dtype={dtype}")
+        raise LangcoreError(f"model.path={path}: transformers did not load it in model.dtype={dtype}")
     return model.train()
 
 
@@ -70,7 +71,7 @@ def load_config(path: str | Path) -> PreTrainedConfig:
     """The config of a model by hub id or local folder, with or without weights.
 
     Raises:
-        ValueError: no config, a config that transformers does not know, or a config of quantized weights.
+        LangcoreError: no config, a config that transformers does not know, or a config of quantized weights.
     """
     check_local(path)
     unreachable = hub_probe.why_unreachable("models", path)
@@ -78,7 +79,7 @@ def load_config(path: str | Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=unreachable is not None)
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: can't read its config ({hub_probe.reason(error, unreachable)}): give a folder with"
             " config.json, or a hub id that you can reach"
         ) from error
@@ -123,10 +124,10 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
     Gradients and parameter names don't change; a step needs about a third more arithmetic.
 
     Raises:
-        ValueError: the architecture does not support it.
+        LangcoreError: the architecture does not support it.
     """
     if not model.supports_gradient_checkpointing:
-        raise ValueError(
+        raise LangcoreError(
             f"model.activation_checkpointing=true: {type(model).__name__} does not support it: leave it false"
         )
     # the method is being renamed in transformers; its first argument stays
@@ -138,18 +139,20 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model; if it lacks a begin or an end token, the other one is used for both.
 
     Raises:
-        ValueError: no tokenizer, or one with neither a begin nor an end token.
+        LangcoreError: no tokenizer, or one with neither a begin nor an end token.
     """
     unreachable = hub_probe.why_unreachable("models", path)
     local = unreachable is not None
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model.path={path}: no tokenizer there ({hub_probe.reason(error, unreachable)})") from error
+        raise LangcoreError(
+            f"model.path={path}: no tokenizer there ({hub_probe.reason(error, unreachable)})"
+        ) from error
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = tokenizer.bos_token
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"model.path={path}: its tokenizer has no end token, which separates documents")
+        raise LangcoreError(f"model.path={path}: its tokenizer has no end token, which separates documents")
     if tokenizer.bos_token_id is None:
         tokenizer.bos_token = tokenizer.eos_token
     return tokenizer
@@ -185,10 +188,10 @@ def check(path: str | Path, dtype: str) -> None:
     """Check type and path before anything is loaded.
 
     Raises:
-        ValueError: an unknown type; see also :func:`check_folder`.
+        LangcoreError: an unknown type; see also :func:`check_folder`.
     """
     if dtype not in DTYPES:
-        raise ValueError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
+        raise LangcoreError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
     check_folder(path)
 
 
@@ -196,11 +199,11 @@ def check_folder(path: str | Path) -> None:
     """Check that a local folder holds safetensors; any other path may be a hub id.
 
     Raises:
-        ValueError: no such folder, or a folder with other or quantized weights only.
+        LangcoreError: no such folder, or a folder with other or quantized weights only.
     """
     check_local(path)
     if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: no *.safetensors in this folder; pickled weights are not read: load the model once"
             " and call model.save_pretrained(folder)"
         )
@@ -210,13 +213,13 @@ def check_local(path: str | Path) -> None:
     """Check that a local folder exists and that its config does not specify quantized weights.
 
     Raises:
-        ValueError: no such folder, or quantized weights.
+        LangcoreError: no such folder, or quantized weights.
     """
     folder = Path(path)
     if folder.is_dir():
         _check_unquantized(path, None)
     elif folder.is_absolute() or str(path).startswith((".", "~")):
-        raise ValueError(f"model.path={path}: there is no such folder")
+        raise LangcoreError(f"model.path={path}: there is no such folder")
 
 
 def _check_unquantized(path: str | Path, unreachable: str | None) -> None:
@@ -225,7 +228,7 @@ def _check_unquantized(path: str | Path, unreachable: str | None) -> None:
     except (OSError, ValueError):
         return  # the caller reads config or weights next and reports the error
     if fields.get("quantization_config"):
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: its weights are quantized (quantization_config in its config.json) and can be neither"
             " trained nor kept exactly: give the unquantized model"
         )
@@ -237,7 +240,7 @@ def local_folder(path: str | Path) -> Path:
     The snapshot is downloaded if needed.
 
     Raises:
-        ValueError: the hub can't be reached and the snapshot is not in the cache.
+        LangcoreError: the hub can't be reached and the snapshot is not in the cache.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -246,6 +249,6 @@ def local_folder(path: str | Path) -> Path:
         patterns = ["*.safetensors", "*.json"]
         return Path(snapshot_download(str(path), allow_patterns=patterns, local_files_only=unreachable is not None))
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise LangcoreError(
             f"model.path={path}: its weights can't be fetched ({hub_probe.reason(error, unreachable)})"
         ) from error

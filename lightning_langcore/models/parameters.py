@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lightning_langcore.utils.errors import LangcoreError
+
 WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module"})
 """Name components that torch.compile, DDP and activation checkpointing add; they are dropped before matching."""
 
@@ -63,13 +65,13 @@ def candidates(
     """The candidates among named shapes, in order; for ``patterns`` see :func:`is_candidate`.
 
     Raises:
-        ValueError: no name matches.
+        LangcoreError: no name matches.
     """
     patterns = None if patterns is None else list(patterns)
     found = {name: tuple(shape) for name, shape in shapes.items() if is_candidate(name, shape, patterns)}
     if not found:
         criterion = "matrices inside layers" if patterns is None else f"region.parameters={patterns}"
-        raise ValueError(f"no parameter of the model matches {criterion}; the first names are {list(shapes)[:3]}")
+        raise LangcoreError(f"no parameter of the model matches {criterion}; the first names are {list(shapes)[:3]}")
     return found
 
 
@@ -84,7 +86,7 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
         shapes: name -> unsharded shape of the parameters to find.
 
     Raises:
-        ValueError: a name matches no parameter or several, or a shape differs; the message has the first such name.
+        LangcoreError: a name matches no parameter or several, or a shape differs; the message has the first such name.
     """
     _reshard(module)
     parameters = [(canonical_name(name), p) for name, p in module.named_parameters()]
@@ -98,12 +100,12 @@ def match(module: nn.Module, shapes: Mapping[str, Sequence[int]]) -> dict[str, n
         hits = by_suffix.get(name, [])
         if len(hits) != 1:
             known = ", ".join(n for n, _ in parameters[:2])
-            raise ValueError(
+            raise LangcoreError(
                 f"the region's parameter {name} matches {len(hits)} parameters of the model instead of one"
                 f" (the model begins with {known}): the region belongs to another model"
             )
         if tuple(hits[0].shape) != tuple(shape):
-            raise ValueError(
+            raise LangcoreError(
                 f"the region's parameter {name} has shape {tuple(shape)}, the model's {tuple(hits[0].shape)}:"
                 " the region belongs to another model"
             )
@@ -125,10 +127,10 @@ def flat(tensor: Tensor) -> Tensor:
     """A one-dimensional view that shares memory with ``tensor``; the indices of a region refer to its order.
 
     Raises:
-        ValueError: the tensor is not contiguous, so that no such view exists.
+        LangcoreError: the tensor is not contiguous, so that no such view exists.
     """
     if not tensor.is_contiguous():
-        raise ValueError(
+        raise LangcoreError(
             f"a parameter of shape {tuple(tensor.shape)} is not contiguous: make it contiguous before training"
         )
     return tensor.detach().view(-1)
@@ -153,10 +155,10 @@ def refuse_quantized(name: str, parameter: Tensor, what: str) -> None:
         what: name of the caller, for the error message.
 
     Raises:
-        ValueError: the parameter is quantized (bitsandbytes 4-bit or 8-bit) or not of a floating type.
+        LangcoreError: the parameter is quantized (bitsandbytes 4-bit or 8-bit) or not of a floating type.
     """
     if type(parameter).__name__ in {"Params4bit", "Int8Params"} or not torch.is_floating_point(parameter):
-        raise ValueError(
+        raise LangcoreError(
             f"{what} needs floating-point weights, but {name} is {type(parameter).__name__} of {parameter.dtype}:"
             " load the model in float32 or bfloat16"
         )

@@ -9,12 +9,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 class Weights(Mapping[str, Tensor]):
     """The tensors of a safetensors file or of a folder saved by ``save_pretrained``, read one at a time.
 
     Raises:
-        ValueError: no safetensors file, a missing shard of the index, a shard that lacks a tensor of the index, or a
+        LangcoreError: no safetensors file, a missing shard of the index, a shard that lacks a tensor of the index, or a
             file that can't be read.
     """
 
@@ -29,7 +31,7 @@ class Weights(Mapping[str, Tensor]):
                         self._files[name] = file
                         self._shapes[name] = tuple(handle.get_slice(name).get_shape())
             except (SafetensorError, OSError) as error:
-                raise ValueError(f"{file} is not a readable safetensors file: {error}") from error
+                raise LangcoreError(f"{file} is not a readable safetensors file: {error}") from error
         self._check_index()
 
     @property
@@ -69,7 +71,7 @@ class Weights(Mapping[str, Tensor]):
     def _find(self) -> list[Path]:
         files = [self.path] if self.path.is_file() else sorted(self.path.glob("*.safetensors"))
         if not files:
-            raise ValueError(f"no safetensors weights at {self.path}: save the model with save_pretrained first")
+            raise LangcoreError(f"no safetensors weights at {self.path}: save the model with save_pretrained first")
         index = self._index()
         return files if not index else [self.path / name for name in sorted(set(index.values()))]
 
@@ -80,9 +82,9 @@ class Weights(Mapping[str, Tensor]):
         try:
             return dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is not a readable index of shards ({type(error).__name__})") from error
+            raise LangcoreError(f"{file} is not a readable index of shards ({type(error).__name__})") from error
 
     def _check_index(self) -> None:
         for name, shard in self._index().items():
             if self._files.get(name) != self.path / shard:
-                raise ValueError(f"{self.path}: the shard {shard} lacks {name}, which its index says it holds")
+                raise LangcoreError(f"{self.path}: the shard {shard} lacks {name}, which its index says it holds")

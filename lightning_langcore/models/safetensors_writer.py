@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.errors import LangcoreError
 
 
 def write_safetensors(
@@ -25,7 +26,7 @@ def write_safetensors(
         metadata: strings of the header.
 
     Raises:
-        ValueError: a tensor of another type or shape than in ``shapes``, or another number of tensors.
+        LangcoreError: a tensor of another type or shape than in ``shapes``, or another number of tensors.
         OSError: the disk is full.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -40,5 +41,7 @@ def write_safetensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
             if tensor.dtype != torch.float32 or tuple(tensor.shape) != tuple(shape):
-                raise ValueError(f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}")
+                raise LangcoreError(
+                    f"{name}: expected float32 {tuple(shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
+                )
             file.write(tensor.contiguous().numpy().data)  # numpy's tofile would hide the error of a full disk

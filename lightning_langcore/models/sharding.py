@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, distributed
 
+from lightning_langcore.utils.errors import LangcoreError
+
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
@@ -57,7 +59,7 @@ def box(tensor: Tensor) -> Box:
     """Place of :func:`local` in the whole tensor.
 
     Raises:
-        ValueError: the local part is not a box of rows and columns (FSDP2 and tensor parallel over one dimension).
+        LangcoreError: the local part is not a box of rows and columns (FSDP2 and tensor parallel over one dimension).
     """
     if not is_sharded(tensor):
         return Box((0,) * tensor.ndim, tuple(tensor.shape))
@@ -65,7 +67,7 @@ def box(tensor: Tensor) -> Box:
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     if any(type(placement) not in (Shard, Replicate) for placement in tensor.placements):
-        raise ValueError(
+        raise LangcoreError(
             f"a parameter of shape {tuple(tensor.shape)} is sharded as {tensor.placements}: use FSDP2 with"
             " tensor_parallel_size=1"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from lightning_langcore.monitoring.novelty import MAX_BITS
 from lightning_langcore.monitoring.rolling_window import MIN_WINDOW, STATISTICS, Window, widened
 from lightning_langcore.monitoring.text import NO_TEXT, Text, TextReader
+from lightning_langcore.utils.errors import LangcoreError
 
 _OF_ROWS = ("unseen_pairs", "surprise")
 _OF_STEPS = ("loss", "grad_norm", "core_share", "adam_ratio")
@@ -37,21 +38,23 @@ class Rules(NamedTuple):
         """Refuse settings out of their range.
 
         Raises:
-            ValueError: a setting out of its range; the message has the setting, its value and the range.
+            LangcoreError: a setting out of its range; the message has the setting, its value and the range.
         """
         unknown = set(self.signals) - set(SIGNALS)
         if isinstance(self.signals, str) or unknown:
-            raise ValueError(f"NoiseSensitivity: signals={self.signals} must be a list of {', '.join(SIGNALS)}")
+            raise LangcoreError(f"NoiseSensitivity: signals={self.signals} must be a list of {', '.join(SIGNALS)}")
         if self.statistic not in STATISTICS:
-            raise ValueError(f"NoiseSensitivity: statistic={self.statistic!r} must be mean or median")
+            raise LangcoreError(f"NoiseSensitivity: statistic={self.statistic!r} must be mean or median")
         if not self.threshold > 0:
-            raise ValueError(f"NoiseSensitivity: threshold={self.threshold} sigmas must be above 0")
+            raise LangcoreError(f"NoiseSensitivity: threshold={self.threshold} sigmas must be above 0")
         least = {"min_window": MIN_WINDOW, "window": self.min_window, "max_repeats": 2, "max_period": 1}
         for name, value in (least | {"max_consecutive": 1, "pair_bits": 3}).items():
             if getattr(self, name) < value:
-                raise ValueError(f"NoiseSensitivity: {name}={getattr(self, name)} must be at least {value}")
+                raise LangcoreError(f"NoiseSensitivity: {name}={getattr(self, name)} must be at least {value}")
         if self.pair_bits > MAX_BITS:
-            raise ValueError(f"NoiseSensitivity: pair_bits={self.pair_bits} must be at most {MAX_BITS}: 2 GB of bits")
+            raise LangcoreError(
+                f"NoiseSensitivity: pair_bits={self.pair_bits} must be at most {MAX_BITS}: 2 GB of bits"
+            )
 
 
 class Gradients(NamedTuple):

@@ -11,11 +11,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from lightning_langcore.plots.style import GREY, LARGEST, percent, short
 from lightning_langcore.results.conditions import Spread
+from lightning_langcore.utils.errors import LangcoreError
 
 Curve = Sequence[tuple[float, Spread]]
 
 
-class NothingToDrawError(ValueError):
+class NothingToDrawError(LangcoreError):
     """No run has the values that a plot shows."""
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from lightning_langcore.plots.style import LARGEST, colours, perplexity_axis, root_kind, save, tidy
 from lightning_langcore.results.conditions import Condition, Point, labels, points, spread
 from lightning_langcore.results.record import Results
+from lightning_langcore.utils.errors import LangcoreError
 
 _WIDEST = 15.0  # inches; further languages go to the next row of the panel
 _BAR = 0.085  # inches, the thinnest bar on which a hatch can be seen
@@ -32,11 +33,11 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
     infinity sign.
 
     Raises:
-        ValueError: no run has test rows of stage perturbed.
+        LangcoreError: no run has test rows of stage perturbed.
     """
     panels = perturbed_points(points(runs))
     if not panels:
-        raise ValueError("damage_bars: no run has test rows of stage perturbed")
+        raise LangcoreError("damage_bars: no run has test rows of stage perturbed")
     every = [point for bars in panels.values() for own in bars.values() for point in own]
     languages = list(dict.fromkeys(point.lang for point in every))
     group = _BAR * (max(len(bars) for bars in panels.values()) + 1.2)  # inches per language, with the gap

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from lightning_langcore.plots.style import PALE, save
+from lightning_langcore.utils.errors import LangcoreError
 
 _POINTS = 72  # per inch
 _LEAST_FONT = 6.0  # points
@@ -87,15 +88,15 @@ def pair_heatmap(
         text: format string of a number.
 
     Raises:
-        ValueError: the labels do not fit the values, or every value is NaN.
+        LangcoreError: the labels do not fit the values, or every value is NaN.
     """
     values = np.asarray(values, dtype=float)
     if values.shape != (len(row_labels), len(column_labels)):
         labels = f"{len(row_labels)} and {len(column_labels)} labels"
-        raise ValueError(f"pair_heatmap: values of shape {values.shape} for {labels}")
+        raise LangcoreError(f"pair_heatmap: values of shape {values.shape} for {labels}")
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise ValueError("pair_heatmap: no value is finite")
+        raise LangcoreError("pair_heatmap: no value is finite")
     cell = min(0.75, max(6.0 / max(values.shape), min(0.26, 13.0 / max(values.shape))))
     margin = 0.09 * max(map(len, row_labels)), 0.09 * max(map(len, column_labels))
     width, height = cell * len(column_labels), cell * len(row_labels)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lightning_langcore.utils.errors import LangcoreError
+
 _MATRICES = {
     "self_attn.q_proj": "q",
     "self_attn.k_proj": "k",
@@ -39,11 +41,11 @@ def places(names: Iterable[str], plot: str) -> Places:
         plot: name of the plot, with which the message begins.
 
     Raises:
-        ValueError: no parameter belongs to a layer.
+        LangcoreError: no parameter belongs to a layer.
     """
     found = {place: name for name in names if (place := _place(name))}
     if not found:
-        raise ValueError(f"{plot}: no matrix of a layer among the parameters")
+        raise LangcoreError(f"{plot}: no matrix of a layer among the parameters")
     order = [*_MATRICES.values()]
     kinds = sorted({kind for _, kind in found}, key=lambda k: (order.index(k) if k in order else 99, k))
     return Places(found, sorted({layer for layer, _ in found}), kinds)
@@ -63,11 +65,11 @@ def refuse_unknown(names: Iterable[str], shapes: Mapping[str, tuple[int, ...]], 
         plot: name of the plot, with which the message begins.
 
     Raises:
-        ValueError: a shape is missing; the message names the first such parameter.
+        LangcoreError: a shape is missing; the message names the first such parameter.
     """
     unknown = [name for name in names if name not in shapes]
     if unknown:
-        raise ValueError(f"{plot}: no shape for {unknown[0]}")
+        raise LangcoreError(f"{plot}: no shape for {unknown[0]}")
 
 
 def evenly(layers: list[int], at_most: int, title: str) -> tuple[list[int], str]:

@@ -29,7 +29,7 @@ def concentration_overview(table: Mapping[str, MatrixConcentration], path: Path 
     stays empty.
 
     Raises:
-        ValueError: no matrix of a layer in ``table``.
+        LangcoreError: no matrix of a layer in ``table``.
     """
     found = places(table, "concentration_overview")
     ways = {
@@ -74,7 +74,7 @@ def density_overview(
         title: above the cells.
 
     Raises:
-        ValueError: weights of a parameter without a shape, or no matrix to draw.
+        LangcoreError: weights of a parameter without a shape, or no matrix to draw.
     """
     refuse_unknown(num_weights, shapes, "density_overview")
     found = places(matrices(shapes), "density_overview")
@@ -104,7 +104,7 @@ def shares_differ(num_weights: Mapping[str, int], shapes: Mapping[str, tuple[int
         shapes: see :func:`density_overview`.
 
     Raises:
-        ValueError: weights of a parameter without a shape, or no matrix of a layer.
+        LangcoreError: weights of a parameter without a shape, or no matrix of a layer.
     """
     refuse_unknown(num_weights, shapes, "shares_differ")
     names = places(matrices(shapes), "shares_differ").names.values()

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from lightning_langcore.plots.style import GREY, LARGEST, colours, perplexity_axis, save, short, tidy
 from lightning_langcore.results.conditions import Condition, Point, Spread, labels, points, spread
 from lightning_langcore.results.record import Results
+from lightning_langcore.utils.errors import LangcoreError
 
 _MARKERS = "osD^vPX"
 
@@ -28,12 +29,12 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
     not finite is an infinity sign at the upper edge.
 
     Raises:
-        ValueError: no run has test rows after step 0.
+        LangcoreError: no run has test rows after step 0.
     """
     found = points(runs)
     conditions = {point.condition for point in found if point.stage in ("training", "final")}
     if not conditions:
-        raise ValueError("recovery_curves: no run has test rows of stage training or final")
+        raise LangcoreError("recovery_curves: no run has test rows of stage training or final")
     found = [point for point in found if point.condition in conditions]
     named = labels(conditions)
     languages = list(dict.fromkeys(point.lang for point in found))

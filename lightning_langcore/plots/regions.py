@@ -32,7 +32,7 @@ def region_heatmap(
         max_layers: at least 1.
 
     Raises:
-        ValueError: a parameter has indices but no shape, or there is no matrix to draw.
+        LangcoreError: a parameter has indices but no shape, or there is no matrix to draw.
     """
     refuse_unknown(indices, shapes, "region_heatmap")
     table = places(matrices(shapes), "region_heatmap")

@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from lightning_langcore.plots.layer_grid import evenly, matrices, places, refuse_unknown
 from lightning_langcore.plots.style import GREY, save, tidy
 from lightning_langcore.regions.concentration import random_band
+from lightning_langcore.utils.errors import LangcoreError
 
 Counts = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _WAYS = {"rows": "#882255", "columns": "#44AA99"}  # Paul Tol's colours; those of plots.style are kinds of regions
@@ -38,13 +39,13 @@ def row_column_histograms(
         max_layers: at least 1.
 
     Raises:
-        ValueError: a parameter has counts but no shape, there is no matrix to draw, or no matrix holds a weight.
+        LangcoreError: a parameter has counts but no shape, there is no matrix to draw, or no matrix holds a weight.
     """
     refuse_unknown(counts, shapes, "row_column_histograms")
     table = places(matrices(shapes), "row_column_histograms")
     filled = {place: counts[name] for place, name in table.names.items() if name in counts and counts[name][0].any()}
     if not filled:
-        raise ValueError("row_column_histograms: no matrix of a layer holds a weight of the region")
+        raise LangcoreError("row_column_histograms: no matrix of a layer holds a weight of the region")
     shown, title = evenly(sorted({layer for layer, _ in filled}), max_layers, title)
     size = (max(7.0, 1.4 + 1.5 * len(table.kinds)), max(4.2, 1.7 + 1.4 * len(shown)))
     figure = Figure(figsize=size, layout="constrained")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lightning_langcore.plots.style import COLOURS, GREY, LARGEST, perplexity_axis, save, tidy
 from lightning_langcore.results.conditions import Point, points
 from lightning_langcore.results.record import Results
+from lightning_langcore.utils.errors import LangcoreError
 
 _COLUMNS = 3
 _MARKERS = "osD^vPX"
@@ -35,11 +36,11 @@ def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str
         roles: role of each variant for the legend; ``control`` is blue, every other role is orange.
 
     Raises:
-        ValueError: no run has such rows.
+        LangcoreError: no run has such rows.
     """
     panels = _panels(points(runs))
     if not panels:
-        raise ValueError("dimension_grid: no run has test rows of a weight that was set to a value")
+        raise LangcoreError("dimension_grid: no run has test rows of a weight that was set to a value")
     columns = 2 if len(panels) == 4 else min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(max(6.0, 3.6 * columns), 0.8 + 3.0 * rows), layout="constrained")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lightning_langcore.utils import tables
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 
@@ -56,14 +57,14 @@ def concentration(counts: np.ndarray, length: int, top: float = 0.01, draws: int
         seed: seed of the random regions.
 
     Raises:
-        ValueError: no weights, more weights in a row than its length, ``top`` outside 0..1, or a matrix of 10^9
+        LangcoreError: no weights, more weights in a row than its length, ``top`` outside 0..1, or a matrix of 10^9
             elements.
     """
     num_weights = int(counts.sum())
     if not num_weights or counts.max() > length:
-        raise ValueError(f"concentration: {num_weights} weights, {counts.max()} in a row or column of {length}")
+        raise LangcoreError(f"concentration: {num_weights} weights, {counts.max()} in a row or column of {length}")
     if not 0 <= top <= 1:
-        raise ValueError(f"concentration: top is {top}, not a share 0..1 of the rows or columns")
+        raise LangcoreError(f"concentration: top is {top}, not a share 0..1 of the rows or columns")
     num_top = max(1, round(top * len(counts)))
     share = float(_fullest(counts[None], num_top)[0]) / num_weights
     return Concentration(share, *_random_shares(len(counts), length, num_weights, num_top, draws, seed))
@@ -81,7 +82,7 @@ def concentration_table(
         seed: see :func:`concentration`.
 
     Raises:
-        ValueError: see :func:`concentration`.
+        LangcoreError: see :func:`concentration`.
     """
     table = {}
     for name, (rows, columns) in track(counts.items(), "concentration", unit="matrix"):
@@ -111,7 +112,7 @@ def random_band(
     """2.5th and 97.5th percentile of the weights in the fullest, second fullest, ... row (or column) of random regions.
 
     Raises:
-        ValueError: more weights than the matrix has, or a matrix of 10^9 elements.
+        LangcoreError: more weights than the matrix has, or a matrix of 10^9 elements.
     """
     ranked = np.sort(_random_counts(num_rows_columns, length, num_weights, draws, seed), axis=1)[:, ::-1]
     low, high = np.percentile(ranked, [2.5, 97.5], axis=0)

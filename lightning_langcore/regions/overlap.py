@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_langcore.regions.region import Region
 from lightning_langcore.utils import tables
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
 
 
@@ -42,12 +43,12 @@ def overlap(one: Region, other: Region, names: tuple[str, str] = ("one", "other"
     """Compare two regions.
 
     Raises:
-        ValueError: regions of different models.
+        LangcoreError: regions of different models.
     """
     try:
         shared = len(one & other)
-    except ValueError as error:
-        raise ValueError(f"{names[0]} and {names[1]}: {error}") from error
+    except LangcoreError as error:
+        raise LangcoreError(f"{names[0]} and {names[1]}: {error}") from error
     expected = sum(
         len(part) * len(other.parts[name]) / math.prod(part.shape)
         for name, part in one.parts.items()
@@ -63,7 +64,7 @@ def overlaps(regions: Mapping[str, Region]) -> list[Overlap]:
     """Every ordered pair of different regions, in their order.
 
     Raises:
-        ValueError: regions of different models.
+        LangcoreError: regions of different models.
     """
     found = {}
     pairs = list(itertools.combinations(regions, 2))
@@ -84,10 +85,10 @@ def jaccard_matrix(rows: Sequence[Overlap]) -> tuple[list[str], np.ndarray, floa
     """Names, the Jaccard overlap of each pair [names, names] with NaN on the diagonal, and the mean by chance.
 
     Raises:
-        ValueError: no rows.
+        LangcoreError: no rows.
     """
     if not rows:
-        raise ValueError("an overlap needs two regions or more")
+        raise LangcoreError("an overlap needs two regions or more")
     names = list(dict.fromkeys(name for row in rows for name in (row.one, row.other)))
     values = np.full((len(names), len(names)), np.nan)
     for row in rows:

@@ -12,6 +12,7 @@ from lightning_langcore.models import sharding
 from lightning_langcore.models.parameters import flat, refuse_quantized
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 Method = Literal["reinit", "zero", "scale", "set"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -61,13 +62,13 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
         The overwritten values, to restore them.
 
     Raises:
-        ValueError: an unknown method, a strength that is not finite, a region of another model, quantized weights
+        LangcoreError: an unknown method, a strength that is not finite, a region of another model, quantized weights
             or weights that are not contiguous. No weight has been overwritten then.
     """
     if method not in METHODS:
-        raise ValueError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
+        raise LangcoreError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
     if not torch.isfinite(torch.tensor(float(strength))):
-        raise ValueError(f"perturbation.strength={strength} must be a finite number")
+        raise LangcoreError(f"perturbation.strength={strength} must be a finite number")
     parameters = region.match(module)
     for name in parameters:
         refuse_quantized(name, parameters[name], "a perturbation")
@@ -99,7 +100,7 @@ def perturbed(
             worse = evaluate(model)
 
     Raises:
-        ValueError: see :func:`perturb_`.
+        LangcoreError: see :func:`perturb_`.
     """
     undo = perturb_(module, region, method, strength, seed)
     try:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_langcore.models.parameters import candidates, match, named_shapes
 from lightning_langcore.regions import serialization
 from lightning_langcore.regions.weight_set import WeightSet
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class Region:
@@ -28,7 +29,7 @@ class Region:
         parts: name -> weights; parameters without weights are left out.
 
     Raises:
-        ValueError: an unknown parameter, or indices out of bounds, unsorted, repeated or of a floating type.
+        LangcoreError: an unknown parameter, or indices out of bounds, unsorted, repeated or of a floating type.
 
     Example::
 
@@ -49,7 +50,7 @@ class Region:
         self.meta = dict(meta or {})
         unknown = set(parts) - set(self.shapes)
         if unknown:
-            raise ValueError(f"{sorted(unknown)[0]} is not among the region's candidate parameters")
+            raise LangcoreError(f"{sorted(unknown)[0]} is not among the region's candidate parameters")
         for name in self.shapes:
             part = parts.get(name)
             if part is not None and (len(part) if isinstance(part, WeightSet) else part.numel()):
@@ -67,15 +68,15 @@ class Region:
             meta: see the class.
 
         Raises:
-            ValueError: see the class; or an unknown parameter.
+            LangcoreError: see the class; or an unknown parameter.
         """
         everything = named_shapes(module)
         unknown = [name for name in indices if name not in everything]
         if unknown:
-            raise ValueError(f"the model has no parameter {unknown[0]}; its first is {next(iter(everything))}")
+            raise LangcoreError(f"the model has no parameter {unknown[0]}; its first is {next(iter(everything))}")
         try:
             shapes = candidates(everything)
-        except ValueError:  # a model without layers: only the named parameters
+        except LangcoreError:  # a model without layers: only the named parameters
             shapes = {}
         shapes = {name: everything[name] for name in everything if name in shapes or name in indices}
         ordered = {name: torch.as_tensor(idx).reshape(-1).sort().values for name, idx in indices.items()}
@@ -119,7 +120,7 @@ class Region:
         shapes = dict(self.shapes) if sign == "-" else {**other.shapes, **self.shapes}
         for name in self.shapes.keys() & other.shapes.keys():
             if self.shapes[name] != other.shapes[name]:
-                raise ValueError(f"the regions belong to different models: {name} has two shapes")
+                raise LangcoreError(f"the regions belong to different models: {name} has two shapes")
         parts = {}
         for name, shape in shapes.items():
             nothing = WeightSet.of(torch.empty(0, dtype=torch.int64), shape)
@@ -131,7 +132,7 @@ class Region:
         """The model's parameters for all candidates of the region.
 
         Raises:
-            ValueError: a region of another model; the message names the first parameter that differs.
+            LangcoreError: a region of another model; the message names the first parameter that differs.
         """
         return match(module, self.shapes)
 
@@ -149,8 +150,8 @@ class Region:
         """Read a region file; its whole content is checked and none of it is executed.
 
         Raises:
-            ValueError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound, order
-                or type; the message names the first parameter concerned.
+            LangcoreError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound,
+                order or type; the message names the first parameter concerned.
         """
         return cls(*serialization.read(Path(path)))
 
@@ -158,8 +159,8 @@ class Region:
 def _checked(name: str, shape: Sequence[int], part: Tensor | WeightSet) -> WeightSet:
     try:
         made = part if isinstance(part, WeightSet) else WeightSet("idx", part.cpu(), shape)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    except LangcoreError as error:
+        raise LangcoreError(f"{name}: {error}") from error
     if made.shape != tuple(shape):
-        raise ValueError(f"{name}: weights of a parameter of shape {made.shape}, not {tuple(shape)}")
+        raise LangcoreError(f"{name}: weights of a parameter of shape {made.shape}, not {tuple(shape)}")
     return made if made.encoding in ("rows", "cols") else made.compact()

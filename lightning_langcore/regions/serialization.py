@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_langcore.regions.weight_set import WeightSet
 from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.errors import LangcoreError
 
 FORMAT = 1
 Shapes = Mapping[str, Sequence[int]]
@@ -69,50 +70,50 @@ def read(path: Path) -> tuple[dict[str, list[int]], dict[str, WeightSet], dict[s
     Memory: the size of the file, independent of the sizes in its header, and about twenty times the size of the header.
 
     Raises:
-        ValueError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound, order or
-            type; the message names the first parameter concerned.
+        LangcoreError: a missing, broken or truncated file; a file without a region; a wrong fingerprint, bound, order
+            or type; the message names the first parameter concerned.
     """
     if not path.is_file():
-        raise ValueError(f"no region file at {path}: make one with `python train.py +experiment=locate_core`")
+        raise LangcoreError(f"no region file at {path}: make one with `python train.py +experiment=locate_core`")
     try:
         with safe_open(path, framework="pt") as file:
             raw = (file.metadata() or {}).get("langcore")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a readable region file: {_one_line(error)}") from error
+        raise LangcoreError(f"{path} is not a readable region file: {_one_line(error)}") from error
     try:
         header = _checked_header(raw)
         shapes = header.pop("candidates")
         parts = dict(_entries(tensors, shapes))
     except ValueError as error:
-        raise ValueError(f"{path} is not a valid region file: {_one_line(error)}") from error
+        raise LangcoreError(f"{path} is not a valid region file: {_one_line(error)}") from error
     num_weights = sum(map(len, parts.values()))
     expected = (header.pop("num_weights", num_weights), header.pop("sha256", None))
     if expected[0] != num_weights or expected[1] not in (None, digest(shapes, parts)):
-        raise ValueError(f"{path} is not a valid region file: its {num_weights} weights are not those of its header")
+        raise LangcoreError(f"{path} is not a valid region file: its {num_weights} weights are not those of its header")
     return shapes, parts, header
 
 
 def _checked_header(raw: str | None) -> dict[str, Any]:
     if raw is None:
-        raise ValueError("the header has no entry 'langcore'")
+        raise LangcoreError("the header has no entry 'langcore'")
     if len(raw) > _LARGEST_HEADER:
-        raise ValueError(f"its header has {len(raw):,} characters, more than {_LARGEST_HEADER:,}")
+        raise LangcoreError(f"its header has {len(raw):,} characters, more than {_LARGEST_HEADER:,}")
     try:
         header = json.loads(raw)
         json.dumps(header, ensure_ascii=False).encode()  # JSON may hold lone surrogates, which can't be saved
         shapes = dict(header["candidates"].items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its header can't be read ({type(error).__name__})") from error
+        raise LangcoreError(f"its header can't be read ({type(error).__name__})") from error
     if header.get("format") != FORMAT:
-        raise ValueError(f"its format is not {FORMAT}, which this version reads")
+        raise LangcoreError(f"its format is not {FORMAT}, which this version reads")
     for name, shape in shapes.items():
         if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_length, shape)):
-            raise ValueError(f"{name} has no shape, which is a list of at most {_MOST_DIMENSIONS} whole numbers")
+            raise LangcoreError(f"{name} has no shape, which is a list of at most {_MOST_DIMENSIONS} whole numbers")
         if math.prod(shape) >= _LARGEST_SHAPE:
-            raise ValueError(f"{name} has 2^63 elements or more")
+            raise LangcoreError(f"{name} has 2^63 elements or more")
     if fingerprint(shapes) != header.get("fingerprint"):
-        raise ValueError("its fingerprint does not match its parameter names and shapes")
+        raise LangcoreError("its fingerprint does not match its parameter names and shapes")
     return header
 
 
@@ -125,16 +126,16 @@ def _entries(tensors: Mapping[str, Tensor], shapes: Shapes) -> Iterator[tuple[st
     for key, tensor in tensors.items():
         name, _, encoding = key.rpartition("|")
         if name not in shapes:
-            raise ValueError(f"the entry {key!r} names no candidate parameter")
+            raise LangcoreError(f"the entry {key!r} names no candidate parameter")
         if name in seen:
-            raise ValueError(f"{name} appears twice")
+            raise LangcoreError(f"{name} appears twice")
         seen.add(name)
         if encoding == "bits" and math.prod(shapes[name]) > 8 * tensor.nbytes:
-            raise ValueError(f"{name}: the bitmap is not {(math.prod(shapes[name]) + 7) // 8} bytes")
+            raise LangcoreError(f"{name}: the bitmap is not {(math.prod(shapes[name]) + 7) // 8} bytes")
         try:
             part = WeightSet(encoding, tensor, shapes[name])
         except ValueError as error:
-            raise ValueError(f"the entry {key!r}: {error}") from error
+            raise LangcoreError(f"the entry {key!r}: {error}") from error
         if len(part):
             yield name, part
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_langcore.models import parameters
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 _TARGET = re.compile(r"(?P<name>[^\[\]]+)\[(?P<position>-?\d+(\s*,\s*-?\d+)*)\]")
 
@@ -20,11 +21,12 @@ def dimension_region(module: nn.Module, target: str) -> Region:
         target: a parameter name of ``save_pretrained``, and one index per axis, from 0: ``NAME[ROW,COLUMN]``.
 
     Raises:
-        ValueError: a target of another form, an unknown parameter, a wrong number of indices, an index out of bounds.
+        LangcoreError: a target of another form, an unknown parameter, a wrong number of indices, an index out of
+            bounds.
     """
     parsed = _TARGET.fullmatch(target.strip())
     if parsed is None:
-        raise ValueError(f"{target!r} is not of the form NAME[INDEX] or NAME[ROW,COLUMN]")
+        raise LangcoreError(f"{target!r} is not of the form NAME[INDEX] or NAME[ROW,COLUMN]")
     name = parsed["name"]
     index = _flat_index(parameters.named_shapes(module), name, [int(n) for n in parsed["position"].split(",")])
     return Region.from_indices(module, {name: [index]}, {"kind": "dimension", "target": target})
@@ -32,10 +34,10 @@ def dimension_region(module: nn.Module, target: str) -> Region:
 
 def _flat_index(shapes: dict[str, tuple[int, ...]], name: str, position: Sequence[int]) -> int:
     if name not in shapes:
-        raise ValueError(f"the model has no parameter {name}; its first is {next(iter(shapes), None)}")
+        raise LangcoreError(f"the model has no parameter {name}; its first is {next(iter(shapes), None)}")
     shape = shapes[name]
     if len(position) != len(shape):
-        raise ValueError(f"{name} has shape {shape}: it takes {len(shape)} indices, not {len(position)}")
+        raise LangcoreError(f"{name} has shape {shape}: it takes {len(shape)} indices, not {len(position)}")
     if any(not 0 <= at < size for at, size in zip(position, shape, strict=True)):
-        raise ValueError(f"{name}[{','.join(map(str, position))}] lies outside the shape {shape}")
+        raise LangcoreError(f"{name}[{','.join(map(str, position))}] lies outside the shape {shape}")
     return int(np.ravel_multi_index(tuple(position), shape))

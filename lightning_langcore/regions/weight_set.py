@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_langcore.models.parameters import flat
+from lightning_langcore.utils.errors import LangcoreError
 
 ENCODINGS = ("idx", "bits", "rows", "cols")
 INT32_MAX = 2**31 - 1
@@ -31,7 +32,7 @@ class WeightSet:
         shape: shape of the whole parameter.
 
     Raises:
-        ValueError: data that do not fit encoding and shape; the message does not name the parameter.
+        LangcoreError: data that do not fit encoding and shape; the message does not name the parameter.
     """
 
     def __init__(self, encoding: str, data: Tensor, shape: Sequence[int]) -> None:
@@ -196,25 +197,25 @@ class WeightSet:
 
     def _checked(self, data: Tensor) -> Tensor:
         if self.encoding not in ENCODINGS:
-            raise ValueError(f"unknown encoding {self.encoding!r}")
+            raise LangcoreError(f"unknown encoding {self.encoding!r}")
         if self.encoding == "bits":
             return self._checked_bits(data)
         if data.ndim != 1 or data.dtype not in (torch.int32, torch.int64):
-            raise ValueError(f"indices must be int32 or int64, 1-D, not {data.dtype}{list(data.shape)}")
+            raise LangcoreError(f"indices must be int32 or int64, 1-D, not {data.dtype}{list(data.shape)}")
         if self.encoding != "idx" and len(self.shape) != 2:
-            raise ValueError(f"only a matrix has {self.encoding}, not shape {self.shape}")
+            raise LangcoreError(f"only a matrix has {self.encoding}, not shape {self.shape}")
         places = self.numel if self.encoding == "idx" else self.shape[0 if self.encoding == "rows" else 1]
         if len(data) and (int(data[0]) < 0 or int(data[-1]) >= places):
-            raise ValueError(f"an index of {self.encoding} lies outside the {places} of shape {self.shape}")
+            raise LangcoreError(f"an index of {self.encoding} lies outside the {places} of shape {self.shape}")
         if not bool((data[1:] > data[:-1]).all()):
-            raise ValueError("the indices are not strictly ascending")
+            raise LangcoreError("the indices are not strictly ascending")
         return data.to(torch.int32 if places <= INT32_MAX else torch.int64).contiguous()
 
     def _checked_bits(self, data: Tensor) -> Tensor:
         if data.dtype != torch.uint8 or data.shape != ((self.numel + 7) // 8,):
-            raise ValueError(f"the bitmap is not {(self.numel + 7) // 8} bytes")
+            raise LangcoreError(f"the bitmap is not {(self.numel + 7) // 8} bytes")
         if self.numel % 8 and int(data[-1]) >> self.numel % 8:
-            raise ValueError(f"the bitmap has bits set beyond the {self.numel} weights")
+            raise LangcoreError(f"the bitmap has bits set beyond the {self.numel} weights")
         return data.contiguous()
 
     def _count(self) -> int:

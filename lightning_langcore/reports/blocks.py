@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 class Style(Enum):
     """How a text looks; what that means is up to the renderer."""
@@ -130,12 +132,12 @@ def table(
     """A :class:`Table` from rows whose cells may be shortened; see :data:`Cells`.
 
     Raises:
-        ValueError: a row has more or fewer cells than there are columns.
+        LangcoreError: a row has more or fewer cells than there are columns.
     """
     cells = [tuple(value if isinstance(value, tuple) else cell(value) for value in row) for row in rows]
     for row in cells:
         if len(row) != len(columns):
-            raise ValueError(f"report: a row of {len(row)} cells for {len(columns)} columns")
+            raise LangcoreError(f"report: a row of {len(row)} cells for {len(columns)} columns")
     return Table(tuple(columns), tuple(cells), title=title, caption=caption, grouped_by=grouped_by, collapsed=collapsed)
 
 

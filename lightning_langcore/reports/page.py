@@ -20,6 +20,7 @@ from lightning_langcore.reports.sections.training_text import training_text
 from lightning_langcore.reports.summary_tables import summary_tables
 from lightning_langcore.results.record import Results, load_runs
 from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.errors import LangcoreError
 
 
 def print_table(runs: Sequence[Results]) -> None:
@@ -36,7 +37,7 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str, messages:
         messages: one for each run that could not be read; they stand at the top.
 
     Raises:
-        ValueError: there is no run in ``runs``, or none can be read.
+        LangcoreError: there is no run in ``runs``, or none can be read.
         OSError: the page can't be written.
     """
     path = Path(path)
@@ -46,7 +47,7 @@ def write_html(runs: Sequence[Path | str | Results], path: Path | str, messages:
         found, unreadable = load_runs(folders)
         loaded, messages = [*loaded, *found], [*messages, *unreadable]
     if not loaded:
-        raise ValueError("report: no runs given")
+        raise LangcoreError("report: no runs given")
     write_text(path, render(make_page(loaded, path.parent, messages)))
     return path
 

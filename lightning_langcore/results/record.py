@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.tables import write_csv
 
 FORMAT = 1
@@ -99,13 +100,13 @@ class Results:
         """Append one row. Perplexity is computed from ``nats_per_token``; keys whose value is ``None`` are dropped.
 
         Raises:
-            ValueError: a required key is missing, a key or stage is unknown, or there is a row with the same key.
+            LangcoreError: a required key is missing, a key or stage is unknown, or there is a row with the same key.
         """
         if "ppl" in row:
-            raise ValueError("results: ppl is computed from nats_per_token; leave it out of the row")
+            raise LangcoreError("results: ppl is computed from nats_per_token; leave it out of the row")
         missing = [key for key in _MEASURED if row.get(key) is None]
         if missing:
-            raise ValueError(f"results: a row needs {', '.join(missing)}; it has {', '.join(row)}")
+            raise LangcoreError(f"results: a row needs {', '.join(missing)}; it has {', '.join(row)}")
         self._append(row)
 
     def _append(self, row: Mapping[str, Any]) -> None:
@@ -113,7 +114,7 @@ class Results:
         key = tuple(checked.get(name) for name in KEY)
         if key in self._keys:
             text = ", ".join(f"{name}={value}" for name, value in zip(KEY, key, strict=True) if value is not None)
-            raise ValueError(f"results: a second row for {text}")
+            raise LangcoreError(f"results: a second row for {text}")
         self._keys.add(key)
         self.perplexity.append(checked)
 
@@ -121,10 +122,10 @@ class Results:
         """Write ``results.json`` and ``perplexity.csv`` into the run folder, each atomically.
 
         Raises:
-            ValueError: ``status`` is not one of completed, interrupted, failed.
+            LangcoreError: ``status`` is not one of completed, interrupted, failed.
         """
         if self.status not in STATUSES:
-            raise ValueError(f"results: status is {self.status!r}, not one of {', '.join(STATUSES)}")
+            raise LangcoreError(f"results: status is {self.status!r}, not one of {', '.join(STATUSES)}")
         content = {
             "format": FORMAT,
             "experiment": self.experiment,
@@ -152,22 +153,22 @@ class Results:
         """Read the results of a run folder, or of its ``results.json``.
 
         Raises:
-            ValueError: the file is missing, is not JSON, has another format, or lacks a key.
+            LangcoreError: the file is missing, is not JSON, has another format, or lacks a key.
         """
         file = Path(path)
         file = file / "results.json" if file.is_dir() else file
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ValueError(f"{file}: can't be read ({error.strerror or error})") from error
+            raise LangcoreError(f"{file}: can't be read ({error.strerror or error})") from error
         except ValueError as error:
-            raise ValueError(f"{file}: no valid JSON ({error})") from error
+            raise LangcoreError(f"{file}: no valid JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
-            raise ValueError(f"{file}: format {found!r}, while this version reads format {FORMAT}")
+            raise LangcoreError(f"{file}: format {found!r}, while this version reads format {FORMAT}")
         missing = [key for key in ("experiment", "status", "seed", "model", "perplexity") if key not in content]
         if missing:
-            raise ValueError(f"{file}: lacks {', '.join(missing)}")
+            raise LangcoreError(f"{file}: lacks {', '.join(missing)}")
         known: dict[str, Any] = {key: content.get(key) for key in ("experiment", "seed", "model", "region")}
         run = cls(file.parent, **known)
         run.status, run.guard, run.error = content["status"], content.get("guard"), content.get("error")
@@ -178,7 +179,7 @@ class Results:
             for row in content["perplexity"]:
                 run._append(row)
         except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file}: {error}") from error
+            raise LangcoreError(f"{file}: {error}") from error
         return run
 
 
@@ -189,9 +190,9 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
     unknown = [key for key in row if key not in _COLUMNS]
     if missing or unknown:
         problem = f"needs {', '.join(missing)}" if missing else f"has the unknown key {', '.join(unknown)}"
-        raise ValueError(f"results: a row {problem}; it has {', '.join(row)}")
+        raise LangcoreError(f"results: a row {problem}; it has {', '.join(row)}")
     if row["stage"] not in STAGES:
-        raise ValueError(f"results: stage is {row['stage']!r}, not one of {', '.join(STAGES)}")
+        raise LangcoreError(f"results: stage is {row['stage']!r}, not one of {', '.join(STAGES)}")
     checked = {key: kind(row[key]) for key, kind in _COLUMNS.items() if key in row}
     nats = checked.get("nats_per_token", math.inf)
     try:
@@ -218,16 +219,16 @@ def load_runs(paths: Iterable[Path | str]) -> tuple[list[Results], list[str]]:
     """Every run at or below ``paths``, and a message for each skipped run that can't be read.
 
     Raises:
-        ValueError: see :func:`find_runs`, or no run can be read.
+        LangcoreError: see :func:`find_runs`, or no run can be read.
     """
     runs, skipped = [], []
     for folder in find_runs(paths):
         try:
             runs.append(Results.load(folder))
-        except ValueError as error:
+        except LangcoreError as error:
             skipped.append(f"skipped: {error}")
     if not runs:
-        raise ValueError("\n".join(skipped))
+        raise LangcoreError("\n".join(skipped))
     return runs, skipped
 
 
@@ -235,14 +236,14 @@ def find_runs(paths: Iterable[Path | str]) -> list[Path]:
     """The folders at or below ``paths`` that hold a ``results.json``, sorted and without duplicates.
 
     Raises:
-        ValueError: a path does not exist, or holds no run.
+        LangcoreError: a path does not exist, or holds no run.
     """
     found: set[Path] = set()
     for path in map(Path, paths):
         if not path.exists():
-            raise ValueError(f"{path}: there is no such folder")
+            raise LangcoreError(f"{path}: there is no such folder")
         folders = {path.parent} if path.name == "results.json" else {file.parent for file in path.rglob("results.json")}
         if not folders:
-            raise ValueError(f"{path}: no results.json here or below, so no run to report")
+            raise LangcoreError(f"{path}: no results.json here or below, so no run to report")
         found |= folders
     return sorted(found)

@@ -14,6 +14,8 @@ import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from typing_extensions import override
 
+from lightning_langcore.utils.errors import LangcoreError
+
 _ALLOWED = {  # the classes in the metadata of shards
     "torch.distributed.checkpoint.metadata": {
         "BytesStorageMetadata",
@@ -48,7 +50,7 @@ def check(path: Path) -> None:
         path: the folder.
 
     Raises:
-        ValueError: a shard that is missing or cut off, or content that no checkpoint needs.
+        LangcoreError: a shard that is missing or cut off, or content that no checkpoint needs.
     """
     try:
         with (path / ".metadata").open("rb") as file:
@@ -72,10 +74,10 @@ def check(path: Path) -> None:
         pickle.PickleError,
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is no whole checkpoint ({reason})") from error
+        raise LangcoreError(f"{path} is no whole checkpoint ({reason})") from error
 
 
 def _inside(folder: Path, name: str) -> Path:
     if Path(name).name != name:
-        raise ValueError(f".metadata names the file {name}")
+        raise LangcoreError(f".metadata names the file {name}")
     return folder / name

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint import CheckpointException
 from typing_extensions import override
 
 from lightning_langcore.utils.atomic_files import system_error
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -39,16 +40,16 @@ class StepCheckpoint(Checkpoint):
         save_top_k: number of latest checkpoints to keep; -1: all.
 
     Raises:
-        ValueError: an argument out of its range.
+        LangcoreError: an argument out of its range.
         OSError: a checkpoint that can't be written, for example on a full disk; earlier checkpoints are kept.
         SIGTERMException: after SIGTERM, once the state is saved.
     """
 
     def __init__(self, dirpath: Path | str, every_n_train_steps: int = 200, save_top_k: int = 2) -> None:
         if every_n_train_steps < 1:
-            raise ValueError(f"callbacks.checkpoint.every_n_train_steps={every_n_train_steps} must be 1 or more")
+            raise LangcoreError(f"callbacks.checkpoint.every_n_train_steps={every_n_train_steps} must be 1 or more")
         if save_top_k != -1 and save_top_k < 1:
-            raise ValueError(f"callbacks.checkpoint.save_top_k={save_top_k} must be 1 or more, or -1 for all")
+            raise LangcoreError(f"callbacks.checkpoint.save_top_k={save_top_k} must be 1 or more, or -1 for all")
         self.dirpath = Path(dirpath)
         self.every_n_train_steps = every_n_train_steps
         self.save_top_k = save_top_k

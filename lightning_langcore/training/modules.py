@@ -20,6 +20,7 @@ from lightning_langcore.metrics.chunked_cross_entropy import LossHead, loss_head
 from lightning_langcore.metrics.functional import labelled_mean, token_nats
 from lightning_langcore.models import fsdp2
 from lightning_langcore.models.parameters import evaluation_mode
+from lightning_langcore.utils.errors import LangcoreError
 
 _LEAK = 0.01  # largest effect of a token on another conversation, relative to its effect without a boundary
 
@@ -46,7 +47,7 @@ class ContinuedPretraining(pl.LightningModule):
             compiled.
 
     Raises:
-        ValueError: at the start of training: ``chunked_loss`` with a model that changes the output of its head;
+        LangcoreError: at the start of training: ``chunked_loss`` with a model that changes the output of its head;
             ``compile`` without a compiler. During training: a loss that is NaN or infinite.
 
     Example::
@@ -98,7 +99,7 @@ class ContinuedPretraining(pl.LightningModule):
         # On a GPU this synchronizes before the backward pass, about 0.1 ms per step. A later check would come after
         # weights and moments have become NaN.
         if not math.isfinite(loss.item()):
-            raise ValueError(
+            raise LangcoreError(
                 f"train/loss is {loss.item()} at step {self.trainer.global_step}: lower optimizer.lr or"
                 " perturbation.strength, or check the data"
             )
@@ -175,13 +176,13 @@ class ContinuedPretraining(pl.LightningModule):
             "16-mixed",
             "16-true",
         ):  # the loss is scaled only after its gradients are computed
-            raise ValueError(
+            raise LangcoreError(
                 f"task.chunked_loss=true: with trainer.precision={self.trainer.precision} small gradients of the head"
                 " would be rounded to 0: choose trainer.precision=bf16-mixed or task.chunked_loss=false"
             )
         self._head = loss_head(self.model, lambda ids: self._run(input_ids=ids))
         if self._head is None:
-            raise ValueError(
+            raise LangcoreError(
                 f"task.chunked_loss=true: the logits of {type(self.model).__name__} are not only the output of a linear"
                 " head (they are scaled, capped or cut): choose task.chunked_loss=false"
             )
@@ -202,7 +203,7 @@ class SupervisedFineTuning(ContinuedPretraining):
     tested as a whole, on every rank.
 
     Raises:
-        ValueError: at the start of training: a model that mixes the conversations of a row. During training: a batch
+        LangcoreError: at the start of training: a model that mixes the conversations of a row. During training: a batch
             without ``position_ids``; a loss that is NaN or infinite.
 
     Example::
@@ -221,7 +222,9 @@ class SupervisedFineTuning(ContinuedPretraining):
     @override
     def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if "position_ids" not in batch:
-            raise ValueError("task=sft: the batches have no position_ids: choose data=phrasebook_sft, sft_files or aya")
+            raise LangcoreError(
+                "task=sft: the batches have no position_ids: choose data=phrasebook_sft, sft_files or aya"
+            )
         return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"]}
 
     @override
@@ -240,7 +243,7 @@ class SupervisedFineTuning(ContinuedPretraining):
             for logits in (run(input_ids=ids, position_ids=positions), run(input_ids=ids))
         ]  # largest effect of the first half on the logits of the second, with and without position_ids
         if effects[0] > _LEAK * effects[1]:
-            raise ValueError(
+            raise LangcoreError(
                 f"task=sft: {type(self.model).__name__} with {setting} lets a conversation see the one before it in the"
                 " row: choose model.attention=sdpa and task.compile=false, or a LLaMA, Mistral, Qwen or Gemma, which"
                 " keep them apart"
@@ -250,9 +253,9 @@ class SupervisedFineTuning(ContinuedPretraining):
 def _require_compiler(device: torch.device) -> None:
     names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if device.type == "cpu" and not any(map(shutil.which, names)):
-        raise ValueError(
+        raise LangcoreError(
             f"task.compile=true: there is no C++ compiler ({' or '.join(names)}) here: install one, or"
             " choose task.compile=false"
         )
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise ValueError("task.compile=true: triton is not installed here: install it, or choose task.compile=false")
+        raise LangcoreError("task.compile=true: triton is not installed here: install it, or choose task.compile=false")

@@ -16,6 +16,7 @@ from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.training import checkpoint_safety
 from lightning_langcore.training.checkpointing import step_of
 from lightning_langcore.training.csv_logger import CSVLog
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 AUTO = "auto"
@@ -106,7 +107,7 @@ def choose(trainer: pl.Trainer, module: pl.LightningModule, requested: str | Non
         The path of the checkpoint; ``None``: start from the beginning.
 
     Raises:
-        ValueError: a checkpoint that is missing, broken, or of another strategy, model, region, configuration or
+        LangcoreError: a checkpoint that is missing, broken, or of another strategy, model, region, configuration or
             version.
     """
     if requested is None:
@@ -121,7 +122,7 @@ def choose(trainer: pl.Trainer, module: pl.LightningModule, requested: str | Non
         checkpoint_safety.check(path)
     _check_model(path, checkpoint, module)
     if _is_over(checkpoint, trainer):
-        raise ValueError(
+        raise LangcoreError(
             f"{path} is of step {checkpoint['global_step']}, the last of this run: there is nothing left to train"
         )
     if requested == AUTO:
@@ -133,10 +134,10 @@ def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint: the whole content of a file, with memory-mapped tensors; of shards the part not sharded.
 
     Raises:
-        ValueError: a checkpoint that is missing or incomplete.
+        LangcoreError: a checkpoint that is missing or incomplete.
     """
     if not path.exists():
-        raise ValueError(f"job.ckpt_path={path}: there is no such checkpoint")
+        raise LangcoreError(f"job.ckpt_path={path}: there is no such checkpoint")
     file = path / "meta.pt" if path.is_dir() else path
     try:
         if path.is_dir() and not (path / ".metadata").is_file():
@@ -144,11 +145,13 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is no whole checkpoint ({reason})") from error
+        raise LangcoreError(f"{path} is no whole checkpoint ({reason})") from error
     needed = _NEEDED if path.is_dir() else (*_NEEDED, *_IN_FILES)
     lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
     if lacking:
-        raise ValueError(f"{path} lacks {', '.join(lacking)}: training can't resume from it; choose another checkpoint")
+        raise LangcoreError(
+            f"{path} lacks {', '.join(lacking)}: training can't resume from it; choose another checkpoint"
+        )
     return content
 
 
@@ -161,7 +164,7 @@ def _last(trainer: pl.Trainer) -> tuple[Path, dict[str, Any]] | None:
             checkpoint = read(path)
             if path.is_dir():
                 checkpoint_safety.check(path)
-        except ValueError as error:
+        except LangcoreError as error:
             say(f"skipped: {error}")
             continue
         if not _is_over(checkpoint, trainer):
@@ -177,25 +180,27 @@ def _check(path: Path, checkpoint: Mapping[str, Any], current: Mapping[str, Any]
     saved: Mapping[str, Any] = checkpoint.get(KEY) or {}
     found = saved.get("format", "none")
     if found != current["format"] or not current.keys() <= saved.keys():
-        raise ValueError(
+        raise LangcoreError(
             f"{path} was written by another version of lightning-langcore, or another program (checkpoint format"
             f" {found}, here {current['format']}): go on with the version that wrote it, or start anew with"
             " job.ckpt_path=null"
         )
     if saved["strategy"] != current["strategy"]:
-        raise ValueError(
+        raise LangcoreError(
             f"{path} was written with {saved['strategy']}, and this run has {current['strategy']}: go on with the"
             " trainer, trainer.strategy and trainer.devices of that run"
         )
     differing = list(differences(saved["regions"], current["regions"]))
     if differing:
-        raise ValueError(
+        raise LangcoreError(
             f"{path} was trained with other regions guarded or perturbed ({described(differing)}): go on with"
             " those of that run, or start anew with job.ckpt_path=null"
         )
     differing = list(differences(saved["settings"], current["settings"]))
     if differing:
-        raise ValueError(f"{path} was written by a run with other settings ({described(differing)}): go on with those")
+        raise LangcoreError(
+            f"{path} was written by a run with other settings ({described(differing)}): go on with those"
+        )
 
 
 def _check_model(path: Path, checkpoint: Mapping[str, Any], module: pl.LightningModule) -> None:
@@ -205,7 +210,7 @@ def _check_model(path: Path, checkpoint: Mapping[str, Any], module: pl.Lightning
     current = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     differing = list(differences(saved, current))
     if differing:
-        raise ValueError(f"{path} holds another model ({described(differing)}): go on with the model of that run")
+        raise LangcoreError(f"{path} holds another model ({described(differing)}): go on with the model of that run")
 
 
 def differences(saved: Any, current: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lightning_langcore.utils.atomic_files import atomic_folder, write_text
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -46,7 +47,7 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
         ``<root>/<name>-<key>``.
 
     Raises:
-        ValueError: ``root`` can't be written.
+        LangcoreError: ``root`` can't be written.
         OSError: the disk is full; no incomplete folder is left.
     """
     folder = place(root, name, recipe)
@@ -56,7 +57,9 @@ def get(root: Path, name: str, recipe: Mapping[str, Any], build: Callable[[Path]
         root.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=root).close()
     except OSError as error:
-        raise ValueError(f"paths.artifacts={root} can't be written ({error.strerror}): set another folder") from error
+        raise LangcoreError(
+            f"paths.artifacts={root} can't be written ({error.strerror}): set another folder"
+        ) from error
 
     def build_with_recipe(temporary: Path) -> None:
         build(temporary)

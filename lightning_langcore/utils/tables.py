@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_langcore.utils.atomic_files import atomic_path
+from lightning_langcore.utils.errors import LangcoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def write_csv(
             published with it.
 
     Raises:
-        ValueError: a row has more or fewer values than there are columns; the file stays as it was.
+        LangcoreError: a row has more or fewer values than there are columns; the file stays as it was.
         OSError: the file can't be written.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -36,7 +37,7 @@ def write_csv(
         writer.writerow(columns)
         for row in rows:
             if len(row) != len(columns):
-                raise ValueError(f"{path}: a row of {len(row)} values for {len(columns)} columns: {list(row)}")
+                raise LangcoreError(f"{path}: a row of {len(row)} values for {len(columns)} columns: {list(row)}")
             writer.writerow(row)
 
 

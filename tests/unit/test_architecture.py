@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"utils", "metrics"},
     "regions": {"utils", "models"},
     "importance": {"utils", "metrics", "models", "regions"},
-    "monitoring": {"metrics", "regions"},
+    "monitoring": {"utils", "metrics", "regions"},
     "plots": {"utils", "results", "regions"},
     "callbacks": {"utils", "metrics", "models", "regions", "monitoring"},
     "reports": {"utils", "results", "plots"},

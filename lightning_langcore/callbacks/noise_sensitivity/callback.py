@@ -30,6 +30,7 @@ from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_a
 from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, Rules, StepFeatures
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 Action = Literal["log", "skip", "clip", "stop"]
 _ACTIONS = ("log", "skip", "clip", "stop")
@@ -100,9 +101,9 @@ class NoiseSensitivity(Callback):
         stopped_at: the step before which ``stop`` ended the training; ``None`` if it did not.
 
     Raises:
-        ValueError: a setting out of its range; before the first step: an unsupported strategy, module, scaler or order
-            of callbacks; during training: after
-            ``max_consecutive`` skipped steps in a row whose loss or gradients are not finite.
+        LangcoreError: a setting out of its range; before the first step: an unsupported strategy, module, scaler or
+            order of callbacks; during training: after ``max_consecutive`` skipped steps in a row whose loss or
+            gradients are not finite.
 
     Example::
 
@@ -129,13 +130,15 @@ class NoiseSensitivity(Callback):
         tokenizer: Any = None,
     ) -> None:
         if action not in _ACTIONS:
-            raise ValueError(f"NoiseSensitivity: action={action!r} must be one of {', '.join(_ACTIONS)}")
+            raise LangcoreError(f"NoiseSensitivity: action={action!r} must be one of {', '.join(_ACTIONS)}")
         if adam_every_n_steps < 0:
-            raise ValueError(f"NoiseSensitivity: adam_every_n_steps={adam_every_n_steps} must be 0 (never) or more")
+            raise LangcoreError(f"NoiseSensitivity: adam_every_n_steps={adam_every_n_steps} must be 0 (never) or more")
         if "core_share" in signals and region is None:
-            raise ValueError("NoiseSensitivity: signals has core_share, which needs region: set it")
+            raise LangcoreError("NoiseSensitivity: signals has core_share, which needs region: set it")
         if "adam_ratio" in signals and adam_every_n_steps == 0:
-            raise ValueError("NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 means never: raise it")
+            raise LangcoreError(
+                "NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 means never: raise it"
+            )
         self.action = action
         self.stopped_at: int | None = None
         rules = (statistic, threshold, window, min_window, max_repeats, max_period, max_consecutive, pair_bits)
@@ -310,7 +313,7 @@ class NoiseSensitivity(Callback):
             return
         num_steps = self.rules.max_consecutive
         if action == "skip" and NOT_FINITE in decision.reasons.values():
-            raise ValueError(
+            raise LangcoreError(
                 f"NoiseSensitivity: max_consecutive={num_steps} steps in a row were skipped, and at step {step} loss or"
                 " gradients are still not finite: lower optimizer.lr, or check the model's weights and the data"
             )

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_langcore.callbacks.noise_sensitivity.micro_batches import Entry
 from lightning_langcore.monitoring.detector import Decision
 from lightning_langcore.utils.atomic_files import append_line, write_text
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -22,7 +23,7 @@ class FlagLog:
             renamed, with a message.
 
     Raises:
-        ValueError: a line that is no record of a flagged step.
+        LangcoreError: a line that is no record of a flagged step.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
@@ -72,7 +73,7 @@ class FlagLog:
         try:
             return int(json.loads(line)["step"])
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise LangcoreError(
                 f"{self.path}, line {number}, is no record of a flagged step: move the file away"
             ) from error
 

@@ -26,7 +26,7 @@ class GradientWatch:
         names: names of the parameters, in the order of the norms.
 
     Raises:
-        ValueError: a region of another model.
+        LangcoreError: a region of another model.
     """
 
     def __init__(self, module: nn.Module, region: Region | None, adam_every_n_steps: int) -> None:

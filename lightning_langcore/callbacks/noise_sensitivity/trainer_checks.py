@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 
 from lightning_langcore.callbacks.core_guard import CoreGuard
 from lightning_langcore.callbacks.order import refuse_wrong_order
+from lightning_langcore.utils.errors import LangcoreError
 
 T = TypeVar("T")
 
@@ -17,21 +18,21 @@ def refuse(trainer: pl.Trainer, pl_module: pl.LightningModule, monitor: Callback
     """Refuse a trainer or module that the monitor does not support.
 
     Raises:
-        ValueError: a sharded strategy, manual optimization, a GradScaler with ``skip`` or ``stop``, a guard before the
-            monitor.
+        LangcoreError: a sharded strategy, manual optimization, a GradScaler with ``skip`` or ``stop``, a guard before
+            the monitor.
     """
     if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
-        raise ValueError(
+        raise LangcoreError(
             "NoiseSensitivity needs whole gradients and is not supported under"
             f" trainer.strategy={type(trainer.strategy).__name__}: use one device or strategy=ddp"
         )
     if not pl_module.automatic_optimization:
-        raise ValueError(
+        raise LangcoreError(
             f"NoiseSensitivity does not support manual optimization, which {type(pl_module).__name__} uses"
             " (automatic_optimization=False): use automatic optimization, or leave the monitor out"
         )
     if action in ("skip", "stop") and scaler_of(trainer) is not None:
-        raise ValueError(
+        raise LangcoreError(
             f"NoiseSensitivity(action={action!r}) can't skip under trainer.precision=16-mixed, whose GradScaler needs"
             " gradients: use trainer.precision=bf16-mixed, or action=log or clip"
         )

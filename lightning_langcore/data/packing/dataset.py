@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_langcore.data.mixing import Part
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class Packed(Protocol):
@@ -124,12 +125,12 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
         """Skip the batches that were returned before the checkpoint.
 
         Raises:
-            ValueError: the checkpoint was written by a run that read its text on the fly, or that read other text.
+            LangcoreError: the checkpoint was written by a run that read its text on the fly, or that read other text.
         """
         if "num_batches" not in state:
-            raise ValueError("this checkpoint was written by a run with data.on_the_fly=true: resume with the same")
+            raise LangcoreError("this checkpoint was written by a run with data.on_the_fly=true: resume with the same")
         if state.get("text") not in (None, self._digest()):
-            raise ValueError(
+            raise LangcoreError(
                 "this checkpoint was written by a run on other text, in another order or in other batches: resume with"
                 " the data, seed, data.batch_size and trainer.devices of that run"
             )

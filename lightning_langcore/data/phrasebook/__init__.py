@@ -11,6 +11,7 @@ from importlib import import_module
 
 from lightning_langcore.data.phrasebook.document_planner import plan
 from lightning_langcore.data.phrasebook.grammars.base import Grammar
+from lightning_langcore.utils.errors import LangcoreError
 
 LANGUAGES: tuple[str, ...] = ("en", "zh", "es", "ru", "ar", "ko", "vi", "fr")
 
@@ -23,7 +24,7 @@ def _grammar(lang: str) -> Grammar:
     found = _GRAMMARS.get(lang)
     if found is None:
         if lang not in LANGUAGES:
-            raise ValueError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
+            raise LangcoreError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
         found = _GRAMMARS[lang] = import_module(f"{__name__}.grammars.{lang}").GRAMMAR
     return found
 
@@ -32,11 +33,11 @@ def sentences(lang: str, index: int, seed: int = 0) -> list[str]:
     """The sentences of document ``index``, 5 to 9 of them, the same number in every language.
 
     Raises:
-        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
+        LangcoreError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     grammar = _grammar(lang)
     if index < 0:
-        raise ValueError(f"a document's index is 0 or more, not {index}")
+        raise LangcoreError(f"a document's index is 0 or more, not {index}")
     return [grammar.say(proposition) for proposition in plan(seed, index)]
 
 
@@ -44,7 +45,7 @@ def document(lang: str, index: int, seed: int = 0) -> str:
     """Document ``index``: its sentences, joined by the separator of the language.
 
     Raises:
-        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
+        LangcoreError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     return _grammar(lang).joiner.join(sentences(lang, index, seed))
 
@@ -53,6 +54,6 @@ def lexicon(lang: str) -> dict[str, tuple[str, ...]]:
     """Part of speech -> citation form of every word, in the order of the concepts.
 
     Raises:
-        ValueError: a language that is not one of ``LANGUAGES``.
+        LangcoreError: a language that is not one of ``LANGUAGES``.
     """
     return {kind: tuple(word[0] for word in rows.values()) for kind, rows in _grammar(lang).words.items()}

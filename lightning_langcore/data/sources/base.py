@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from lightning_langcore.utils.errors import LangcoreError
+
 Position: TypeAlias = tuple[int, int]
 """Position of a reader: index of the shard in its order, and number of rows of that shard that were read."""
 
@@ -129,14 +131,16 @@ class Splitter:
         pools: pool -> weight; the pools ``base``, ``locate`` and ``run`` divide the training split.
 
     Raises:
-        ValueError: fractions outside [0, 1), or no pool with a positive weight.
+        LangcoreError: fractions outside [0, 1), or no pool with a positive weight.
     """
 
     def __init__(self, test: float, validation: float, pools: Mapping[str, float]) -> None:
         if test < 0 or validation < 0 or test + validation >= 1:
-            raise ValueError(f"data.splits: test={test} and validation={validation} must leave a share for training")
+            raise LangcoreError(f"data.splits: test={test} and validation={validation} must leave a share for training")
         if not pools or min(pools.values()) < 0 or sum(pools.values()) <= 0:
-            raise ValueError(f"data.pools={dict(pools)} must have weights that are not negative, one of them positive")
+            raise LangcoreError(
+                f"data.pools={dict(pools)} must have weights that are not negative, one of them positive"
+            )
         self._splits = {"test": test, "validation": validation}
         self._pools = dict(pools)
 

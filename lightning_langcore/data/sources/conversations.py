@@ -10,6 +10,7 @@ from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.sources.files import files_by_language
 from lightning_langcore.data.sources.hub import dataset_version, open_dataset, read_columns
 from lightning_langcore.data.sources.messages import check_messages
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -29,8 +30,8 @@ class ConversationFiles:
         targets: column of the answer.
 
     Raises:
-        ValueError: no such folder, or no language in it. When read, with file and line: a line that is not JSON or has
-            neither format, or a conversation without an answer; a file without a conversation.
+        LangcoreError: no such folder, or no language in it. When read, with file and line: a line that is not JSON or
+            has neither format, or a conversation without an answer; a file without a conversation.
     """
 
     def __init__(self, root: Path | str, inputs: str = "inputs", targets: str = "targets") -> None:
@@ -39,14 +40,14 @@ class ConversationFiles:
         self.targets = targets
         self._digest: str | None = None
         if not self.root.is_dir():
-            raise ValueError(f"data.root={root}: there is no such folder")
+            raise LangcoreError(f"data.root={root}: there is no such folder")
         found = {
             language: [file for file in files if file.suffix == ".jsonl"]
             for language, files in files_by_language(self.root).items()
         }
         self._files = {language: files for language, files in found.items() if files}
         if not self._files:
-            raise ValueError(f"data.root={root}: no <lang>.jsonl or folder <lang>/ with such files")
+            raise LangcoreError(f"data.root={root}: no <lang>.jsonl or folder <lang>/ with such files")
 
     @property
     def languages(self) -> list[str]:
@@ -61,7 +62,7 @@ class ConversationFiles:
                 found = True
                 yield conversation
             if not found:
-                raise ValueError(f"{file} has no conversation: remove it or fill it")
+                raise LangcoreError(f"{file} has no conversation: remove it or fill it")
 
     def digest(self) -> str:
         """SHA-256 of the names and bytes of the files and of the columns; the first call reads all files."""
@@ -84,16 +85,16 @@ class ConversationFiles:
         try:
             row = json.loads(line.decode())
         except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
+            raise LangcoreError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
         except ValueError as error:
-            raise ValueError(f"{where} is not JSON ({error}): fix or remove it") from error
+            raise LangcoreError(f"{where} is not JSON ({error}): fix or remove it") from error
         if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
             messages: Any = _messages(row[self.inputs], row[self.targets])
         elif isinstance(row, Mapping) and "messages" in row:
             messages = row["messages"]
         else:
             found = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is not an object"
-            raise ValueError(
+            raise LangcoreError(
                 f"{where} has neither messages nor data.inputs={self.inputs!r} with data.targets={self.targets!r},"
                 f" {found}"
             )
@@ -120,7 +121,7 @@ class HubConversations:
         revision: branch, tag or commit on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: no codes. When read: an error of ``open_dataset``, no such column, a column that does not hold
+        LangcoreError: no codes. When read: an error of ``open_dataset``, no such column, a column that does not hold
             text, a language without rows, or a stream that fails.
     """
 
@@ -138,7 +139,7 @@ class HubConversations:
         revision: str | None = None,
     ) -> None:
         if not codes or not all(isinstance(part, str) for pair in codes.items() for part in pair):
-            raise ValueError(
+            raise LangcoreError(
                 f"data.codes={dict(codes)} must say what data.language_column={language_column!r} holds for each"
                 " language, as {zh: zho}; put a code that YAML reads as something else, such as no, in quotes"
             )
@@ -170,7 +171,7 @@ class HubConversations:
                 num_found += 1
                 yield _conversation(_messages(question, answer), f"{self._what}: {question[:40]!r}")
         if num_found == 0:
-            raise ValueError(
+            raise LangcoreError(
                 f"{self._what} has no conversation where data.language_column={self.columns['data.language_column']!r}"
                 f" is {self.codes[language]!r} (data.codes, for {language!r}); it has {', '.join(sorted(others)[:10])}"
             )
@@ -204,5 +205,5 @@ def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversa
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where} holds half a surrogate pair, which is not text: fix or remove it") from error
+        raise LangcoreError(f"{where} holds half a surrogate pair, which is not text: fix or remove it") from error
     return Conversation(key, messages)

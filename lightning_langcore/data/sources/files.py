@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_langcore.data.sources.base import Document, Source
+from lightning_langcore.utils.errors import LangcoreError
 
 BUILDERS = {".txt": "text", ".jsonl": "json", ".parquet": "parquet"}
 TEXT_TYPES = ("string", "large_string", "null")
@@ -25,8 +26,8 @@ class FileSource(Source):
         cache_dir: cache folder of ``datasets``; ``None``: its default.
 
     Raises:
-        ValueError: no such folder, or no language in it. When read: an empty or unreadable file (with the line that is
-            not UTF-8), or no column of text.
+        LangcoreError: no such folder, or no language in it. When read: an empty or unreadable file (with the line that
+            is not UTF-8), or no column of text.
     """
 
     def __init__(
@@ -37,17 +38,17 @@ class FileSource(Source):
         cache_dir: Path | str | None = None,
     ) -> None:
         if sample_by not in ("line", "paragraph", "document"):
-            raise ValueError(f"data.sample_by={sample_by!r} is none of line, paragraph, document")
+            raise LangcoreError(f"data.sample_by={sample_by!r} is none of line, paragraph, document")
         self.root = Path(root)
         self._digest: str | None = None
         self.sample_by = sample_by
         self.column = column
         self.cache_dir = None if cache_dir is None else str(cache_dir)
         if not self.root.is_dir():
-            raise ValueError(f"data.root={root}: there is no such folder")
+            raise LangcoreError(f"data.root={root}: there is no such folder")
         self._files = files_by_language(self.root)
         if not self._files:
-            raise ValueError(f"data.root={root}: no <lang>.txt, .jsonl, .parquet or folder <lang>/ with such files")
+            raise LangcoreError(f"data.root={root}: no <lang>.txt, .jsonl, .parquet or folder <lang>/ with such files")
 
     @property
     def languages(self) -> list[str]:
@@ -78,7 +79,7 @@ class FileSource(Source):
         import datasets  # imported here because it takes a second
 
         if file.stat().st_size == 0:
-            raise ValueError(f"{file} is empty: remove it or fill it")
+            raise LangcoreError(f"{file} is empty: remove it or fill it")
         options = {"sample_by": self.sample_by} if file.suffix == ".txt" else {}
         datasets.disable_progress_bars()
         try:
@@ -92,12 +93,12 @@ class FileSource(Source):
         except Exception as error:
             _check_encoding(file)
             reason = str(error.__cause__ or error).splitlines()[0]
-            raise ValueError(f"{file} can't be read as {file.suffix}: {reason}") from error
+            raise LangcoreError(f"{file} can't be read as {file.suffix}: {reason}") from error
         column = "text" if file.suffix == ".txt" else self.column
         if column not in rows.column_names:
-            raise ValueError(f"{file} has no column data.column={column!r}, only {', '.join(rows.column_names)}")
+            raise LangcoreError(f"{file} has no column data.column={column!r}, only {', '.join(rows.column_names)}")
         if getattr(rows.features[column], "dtype", None) not in TEXT_TYPES:
-            raise ValueError(f"{file}: the column data.column={column!r} holds {rows.features[column]}, not text")
+            raise LangcoreError(f"{file}: the column data.column={column!r} holds {rows.features[column]}, not text")
         try:
             for batch in rows.select_columns([column]).iter(batch_size=1000):
                 yield from (text for text in batch[column] if text is not None)
@@ -135,4 +136,6 @@ def _check_encoding(file: Path) -> None:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{file}, line {number} is not UTF-8 (byte {error.start + 1}): convert it") from error
+                raise LangcoreError(
+                    f"{file}, line {number} is not UTF-8 (byte {error.start + 1}): convert it"
+                ) from error

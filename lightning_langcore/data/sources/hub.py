@@ -12,6 +12,7 @@ import numpy as np
 from lightning_langcore.data.sources.base import START, Document, Position, Source
 from lightning_langcore.data.sources.shuffle import shuffled_chunks
 from lightning_langcore.utils import hub_probe
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import is_terminal
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def open_dataset(
         revision: branch, tag or commit of the dataset on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: the dataset can't be opened: it does not exist, can't be reached, requires a login, holds a script
-            instead of data, or lacks the config or split.
+        LangcoreError: the dataset can't be opened: it does not exist, can't be reached, requires a login, holds a
+            script instead of data, or lacks the config or split.
     """
     import datasets  # imported here because it takes a second
 
     unreachable = hub_probe.why_unreachable("datasets", path)
     if unreachable is not None and not huggingface_hub.is_offline_mode():  # in offline mode `datasets` needs no probe
-        raise ValueError(
+        raise LangcoreError(
             f"{setting}={path}: {unreachable}: try again later, set HF_HUB_OFFLINE=1 to use what was downloaded before,"
             " or give the folder of a downloaded copy"
         )
@@ -68,7 +69,7 @@ def open_dataset(
         )
     except Exception as error:
         reason = _reason(error, str(path)) or _missing(str(path), config, split, revision) or first_line(error)
-        raise ValueError(f"{setting}={path}: {reason}") from error
+        raise LangcoreError(f"{setting}={path}: {reason}") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -134,7 +135,7 @@ def read_columns(rows: Any, columns: Mapping[str, str], what: str) -> Iterator[t
         what: description of the dataset, for messages.
 
     Raises:
-        ValueError: no such column, a column that does not hold text, or an error while reading.
+        LangcoreError: no such column, a column that does not hold text, or an error while reading.
     """
     if rows.column_names is not None:  # columns of a JSON file are unknown until it is read
         _check_columns(rows.column_names, columns, what)
@@ -145,7 +146,9 @@ def read_columns(rows: Any, columns: Mapping[str, str], what: str) -> Iterator[t
         for row in zip(*(batch[column] for column in columns.values()), strict=True):
             for (setting, column), text in zip(columns.items(), row, strict=True):
                 if not isinstance(text, str | None):
-                    raise ValueError(f"{what}: the column {setting}={column!r} holds {type(text).__name__}, not text")
+                    raise LangcoreError(
+                        f"{what}: the column {setting}={column!r} holds {type(text).__name__}, not text"
+                    )
             yield row
 
 
@@ -153,13 +156,13 @@ def _next(batches: Iterator[dict[str, Any]], what: str) -> dict[str, Any] | None
     try:
         return next(batches, None)
     except Exception as error:
-        raise ValueError(f"{what} failed while it was read: {first_line(error)}") from error
+        raise LangcoreError(f"{what} failed while it was read: {first_line(error)}") from error
 
 
 def _check_columns(found: Iterable[str], columns: Mapping[str, str], what: str) -> None:
     for setting, column in columns.items():
         if column not in found:
-            raise ValueError(f"{what} has no column {setting}={column!r}, only {', '.join(found)}")
+            raise LangcoreError(f"{what} has no column {setting}={column!r}, only {', '.join(found)}")
 
 
 def dataset_version(path: str, revision: str | None) -> Any:
@@ -201,7 +204,7 @@ class HubSource(Source):
         revision: branch, tag or commit on the hub; ``None``: the main branch.
 
     Raises:
-        ValueError: no configs, or a negative buffer. When read: an error of :func:`open_dataset`, no such column, a
+        LangcoreError: no configs, or a negative buffer. When read: an error of :func:`open_dataset`, no such column, a
             column that does not hold text, an empty dataset, or a stream that fails.
     """
 
@@ -229,12 +232,12 @@ class HubSource(Source):
         self._rows: dict[str, Dataset | IterableDataset] = {}
         self._digest: str | None = None
         if not self.configs or not all(isinstance(language, str) for language in self.configs):
-            raise ValueError(
+            raise LangcoreError(
                 f"data.configs={self.configs} must name a config for each language, as {{zh: 20231101.zh}}; put a"
                 " language that YAML reads as something else, such as no, in quotes"
             )
         if shuffle_buffer < 0:
-            raise ValueError(f"data.shuffle_buffer={shuffle_buffer} must be a number of documents, 0 or more")
+            raise LangcoreError(f"data.shuffle_buffer={shuffle_buffer} must be a number of documents, 0 or more")
 
     @property
     def languages(self) -> list[str]:
@@ -249,7 +252,7 @@ class HubSource(Source):
             found = True
             yield from chunk
         if not found:
-            raise ValueError(f"{self._what(language)} is empty: no row has text in the column {self.column!r}")
+            raise LangcoreError(f"{self._what(language)} is empty: no row has text in the column {self.column!r}")
 
     def read(
         self, language: str, epoch: int = 0, share: tuple[int, int] = (0, 1), start: Position = START
@@ -308,7 +311,7 @@ class HubSource(Source):
 
     def _open(self, language: str) -> Any:
         if language not in self.configs:
-            raise ValueError(
+            raise LangcoreError(
                 f"data.configs has no config for the language {language!r}, only {', '.join(self.configs)}"
             )
         if language not in self._rows:

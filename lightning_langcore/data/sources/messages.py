@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_langcore.utils.errors import LangcoreError
+
 ROLES = ("system", "user", "assistant")
 
 
@@ -17,17 +19,17 @@ def check_messages(messages: Any, where: str) -> None:
         where: place of the conversation, for error messages.
 
     Raises:
-        ValueError: not a list of messages, an unknown role, content that is not text, or no answer.
+        LangcoreError: not a list of messages, an unknown role, content that is not text, or no answer.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
-        raise ValueError(f"{where}: messages must be a list of {{role, content}} with at least an answer in it")
+        raise LangcoreError(f"{where}: messages must be a list of {{role, content}} with at least an answer in it")
     for number, message in enumerate(messages, 1):
         role = message.get("role") if isinstance(message, Mapping) else None
         if role not in ROLES:
-            raise ValueError(f"{where}: the role of message {number} is {role!r}, none of {', '.join(ROLES)}")
+            raise LangcoreError(f"{where}: the role of message {number} is {role!r}, none of {', '.join(ROLES)}")
         if not isinstance(message.get("content"), str):
-            raise ValueError(f"{where}: the content of message {number} is not text")
+            raise LangcoreError(f"{where}: the content of message {number} is not text")
         if role == "assistant" and not message["content"].strip():
-            raise ValueError(f"{where}: message {number}, an answer, is empty: remove the conversation or fill it")
+            raise LangcoreError(f"{where}: message {number}, an answer, is empty: remove the conversation or fill it")
     if messages[-1]["role"] != "assistant":
-        raise ValueError(f"{where}: it has no answer: its last message must be an assistant's")
+        raise LangcoreError(f"{where}: it has no answer: its last message must be an assistant's")

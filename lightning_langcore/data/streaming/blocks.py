@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.mixing import Part
 from lightning_langcore.data.sources.base import Splitter
 from lightning_langcore.data.streaming.reader import PartReader
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -53,7 +54,7 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         keep: whether to train on a document with these tokens; ``None``: keeps all documents.
 
     Raises:
-        ValueError: less than a batch for each rank. When read: a part that has no documents for a reader, or a part
+        LangcoreError: less than a batch for each rank. When read: a part that has no documents for a reader, or a part
             whose text is exhausted.
     """
 
@@ -92,7 +93,7 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         self._batches: Sequence[int] = range(self.num_batches)
         self._states: Sequence[Sequence[Mapping[str, Any]]] = []
         if self.num_batches == 0:
-            raise ValueError(
+            raise LangcoreError(
                 f"data.num_tokens makes {num_blocks} rows of {block_size} tokens, less than one batch of"
                 f" data.batch_size={batch_size} for each of {world_size} rank(s): raise data.num_tokens or lower"
                 " data.batch_size"
@@ -117,7 +118,7 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise a forked tokenizer warns
         try:
             yield from self._read(worker.id, worker.num_workers)
-        except ValueError as error:
+        except LangcoreError as error:
             yield {"error": str(error)}  # an error raised in a worker would reach the user as a traceback
 
     def _read(self, worker: int, num_workers: int) -> Iterator[dict[str, Any]]:
@@ -167,7 +168,7 @@ class StreamedLoader(DataLoader[dict[str, Any]]):
         self.dataset.resume(range(start, (start // len(self) + 1) * len(self)), self._states)
         for number, batch in enumerate(super().__iter__(), start):
             if "error" in batch:
-                raise ValueError(batch["error"])
+                raise LangcoreError(batch["error"])
             self._states[number % len(self._states)] = batch.pop("state")
             self._num_returned = number + 1
             yield batch
@@ -196,13 +197,15 @@ class StreamedLoader(DataLoader[dict[str, Any]]):
         """Continue from a state of :meth:`state_dict`.
 
         Raises:
-            ValueError: the checkpoint was written by a run on packed text, or on a stream with other settings.
+            LangcoreError: the checkpoint was written by a run on packed text, or on a stream with other settings.
         """
         if "streamed_batches" not in state:
-            raise ValueError("this checkpoint was written by a run on packed text: resume with data.on_the_fly=false")
+            raise LangcoreError(
+                "this checkpoint was written by a run on packed text: resume with data.on_the_fly=false"
+            )
         for name, value in self._settings().items():
             if state["settings"][name] != value:
-                raise ValueError(
+                raise LangcoreError(
                     f"this checkpoint was written with {name}={state['settings'][name]}, now it is {value}: a stream"
                     " can be resumed only with the same settings"
                 )

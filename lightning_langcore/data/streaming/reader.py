@@ -11,6 +11,7 @@ from lightning_langcore.data.mixing import Part
 from lightning_langcore.data.sources.base import START, Document, Position, Source, Splitter, SupportsRead
 from lightning_langcore.data.sources.shuffle import shuffled_chunks
 from lightning_langcore.data.tokenization import encode
+from lightning_langcore.utils.errors import LangcoreError
 
 
 class Stream(Protocol):
@@ -82,12 +83,12 @@ class PartReader:
         """The next block; its last token, the label of the last position, is also the first token of the block after.
 
         Raises:
-            ValueError: the text has changed since the checkpoint, or the text is exhausted.
+            LangcoreError: the text has changed since the checkpoint, or the text is exhausted.
         """
         if not self._spans and "identity" in self.state:
             self._add()
             if self._spans[0].framed.document.identity != self.state["identity"]:
-                raise ValueError(
+                raise LangcoreError(
                     f"data: the text of {self.part.label!r} has changed since the checkpoint was written: restore it,"
                     " or start a new run"
                 )
@@ -163,9 +164,9 @@ class PartReader:
         what, (index, count) = f"{self.part.label!r} (pool {self.stream.pool})", self.share
         who = f"reader {index + 1} of {count} (ranks x data.num_workers)"
         if empty:
-            raise ValueError(f"data: {who} finds no document of {what}: provide more text or lower data.num_workers")
+            raise LangcoreError(f"data: {who} finds no document of {what}: provide more text or lower data.num_workers")
         if epoch >= self.stream.max_epochs:
-            raise ValueError(
+            raise LangcoreError(
                 f"data: the text of {what} is exhausted: {who} has read its share of the text {epoch} time(s),"
                 f" {self.state['tokens']} tokens of it in whole rows: lower data.num_tokens, provide more text, or"
                 f" allow it with data.max_epochs={epoch + 1}"

@@ -25,6 +25,7 @@ from lightning_langcore.jobs.config.validators import (
 )
 from lightning_langcore.regions.perturbation import METHODS
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
 MIN_LOCATE_LANGUAGES = 3
@@ -42,7 +43,7 @@ def check(cfg: DictConfig, source: Source) -> None:
     """Check the whole configuration.
 
     Raises:
-        ValueError: one line for each invalid or unsupported setting.
+        LangcoreError: one line for each invalid or unsupported setting.
     """
     raise_together(
         [
@@ -60,7 +61,7 @@ def check_training(cfg: DictConfig) -> None:
     """The checks of a training that need neither its text nor its machine, as in ``langcore plan``.
 
     Raises:
-        ValueError: one line for each invalid or unsupported setting.
+        LangcoreError: one line for each invalid or unsupported setting.
     """
     raise_together(
         [
@@ -96,14 +97,14 @@ def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
     """The languages whose statistics are summed.
 
     Raises:
-        ValueError: the data lacks a named language, or has fewer than three of the default languages.
+        LangcoreError: the data lacks a named language, or has fewer than three of the default languages.
     """
     languages = cfg.region.recipe.languages
     if languages is None:
         known = base_languages(cfg, source)
         languages = [language for language in LOCATE_LANGUAGES if language in known]
         if len(languages) < MIN_LOCATE_LANGUAGES:
-            raise ValueError(
+            raise LangcoreError(
                 f"region.recipe.languages: the base has only {languages} of {list(LOCATE_LANGUAGES)}, and a core needs"
                 f" at least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
             )
@@ -125,7 +126,7 @@ def _dimension(cfg: DictConfig) -> None:
 def _callbacks(cfg: DictConfig) -> None:
     for name, node in (cfg.callbacks or {}).items():
         if not OmegaConf.is_dict(node) or not OmegaConf.select(node, "_target_"):
-            raise ValueError(
+            raise LangcoreError(
                 f"callbacks.{name} has no _target_, so it would do nothing: set _target_ to its class, or remove it"
                 f" with ~callbacks.{name}"
             )
@@ -154,16 +155,18 @@ def _devices(cfg: DictConfig) -> None:
         numbers = [str(number).strip() for number in parts if str(number).strip()]
         valid = valid or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
     if not valid:
-        raise ValueError(f"trainer.devices={devices} must be a whole number of at least 1, or on GPUs a list of them")
+        raise LangcoreError(
+            f"trainer.devices={devices} must be a whole number of at least 1, or on GPUs a list of them"
+        )
 
 
 def _precision(cfg: DictConfig) -> None:
     setting, name = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
     if name not in WIDTHS:
         why = NO_PRECISIONS.get(name.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
-        raise ValueError(f"{setting} {why}: set trainer.precision=bf16-true or bf16-mixed")
+        raise LangcoreError(f"{setting} {why}: set trainer.precision=bf16-true or bf16-mixed")
     if name == "16-mixed" and accelerator(cfg) != "cuda":
-        raise ValueError(
+        raise LangcoreError(
             f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} Lightning would use"
             " bf16-mixed on the CPU: set trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
         )
@@ -172,17 +175,17 @@ def _precision(cfg: DictConfig) -> None:
 def _strategy(cfg: DictConfig) -> None:
     name = strategy(cfg).lower()
     if "deepspeed" in name or "fsdp" in name:
-        raise ValueError(
+        raise LangcoreError(
             f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single"
             " weights can't be frozen: use trainer=fsdp2"
         )
     if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
-        raise ValueError(
+        raise LangcoreError(
             f"optimizer.build._target_={cfg.optimizer.build._target_} does not support the shards of trainer=fsdp2:"
             " use optimizer=adamw, or trainer=gpu or ddp"
         )
     if cfg.job.name == "fit" and forks(cfg):
-        raise ValueError(
+        raise LangcoreError(
             f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to the main process:"
             " use trainer=ddp, or start the ranks with torchrun"
         )
@@ -193,13 +196,13 @@ def _optimizer(cfg: DictConfig) -> None:
     setting = f"optimizer.build._target_={cfg.optimizer.build._target_}"
     why = NO_OPTIMIZERS.get(str(cfg.optimizer.build._target_).rpartition(".")[2])
     if why is not None:
-        raise ValueError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
+        raise LangcoreError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
     build = make(cfg.optimizer.build)
     matrix, vector = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,)))
     try:
         build([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise LangcoreError(
             f"{setting} can't be made with the other settings of optimizer.build ({one_line(error)}): change them,"
             " for example with ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
         ) from error
@@ -208,29 +211,29 @@ def _optimizer(cfg: DictConfig) -> None:
 def _attention(cfg: DictConfig) -> None:
     name = str(cfg.model.attention)
     if name.startswith(("flash_attention", "flex_attention")) and accelerator(cfg) != "cuda":
-        raise ValueError(f"model.attention={name} needs a GPU: use model.attention=sdpa, or trainer=gpu")
+        raise LangcoreError(f"model.attention={name} needs a GPU: use model.attention=sdpa, or trainer=gpu")
 
 
 def check_machine(cfg: DictConfig) -> None:
     """Check that this machine has the configured devices and packages.
 
     Raises:
-        ValueError: a device or package is missing.
+        LangcoreError: a device or package is missing.
     """
     name, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
     one_of("trainer.accelerator", name, ("auto", "gpu", *sorted(known)))
     kinds = known if name == "auto" else ("cuda", "mps") if name == "gpu" else (name,)
     if not any(AcceleratorRegistry[kind]["accelerator"].is_available() for kind in kinds):
-        raise ValueError(
+        raise LangcoreError(
             f"trainer.accelerator={name}: this machine has none that PyTorch can use: use trainer=cpu, or check the"
             " driver and the build of PyTorch"
         )
     num_gpus = torch.cuda.device_count() if accelerator(cfg) == "cuda" else 0
     if num_gpus and num_devices(cfg) > num_gpus:
-        raise ValueError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: request fewer")
+        raise LangcoreError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: request fewer")
     packages = is_flash_attn_2_available() or is_kernels_available()
     if cfg.model.attention == "flash_attention_2" and num_gpus and not packages:
-        raise ValueError(
+        raise LangcoreError(
             "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: pip install"
             " flash-attn, or use model.attention=sdpa"
         )
@@ -238,7 +241,7 @@ def check_machine(cfg: DictConfig) -> None:
 
 def _length(cfg: DictConfig) -> None:
     if "max_epochs" in cfg.trainer:
-        raise ValueError(
+        raise LangcoreError(
             "trainer.max_epochs has no meaning here: set the length with data.num_tokens, and how often the text may be"
             " repeated with data.max_epochs"
         )

@@ -16,6 +16,7 @@ from lightning_langcore.models.parameters import candidates, named_shapes
 from lightning_langcore.regions.region import Region
 from lightning_langcore.training.memory.footprint import Guard, Model, Optimizer, Training
 from lightning_langcore.training.memory.planner import GIB, plan
+from lightning_langcore.utils.errors import LangcoreError
 
 WIDTHS = {"64-true": 8, "32-true": None, "bf16-true": 2, "bf16-mixed": None, "16-mixed": None}
 BNB = {"AdamW8bit": 2, "Adam8bit": 2, "PagedAdamW8bit": 2, "PagedAdam8bit": 2}
@@ -23,7 +24,7 @@ CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")  #
 BNB_MIN = 4096  # elements; bitsandbytes' default size from which tensors are quantized
 
 
-class UnknownError(ValueError):
+class UnknownError(LangcoreError):
     """A setting whose memory can't be planned; the run itself may work."""
 
 
@@ -31,7 +32,7 @@ def check_fits(cfg: DictConfig) -> None:
     """Refuse a training that can't fit, before anything is loaded. A run that can't be planned is not refused.
 
     Raises:
-        ValueError: the training needs more memory than a device has (the message lists settings that need less), or
+        LangcoreError: the training needs more memory than a device has (the message lists settings that need less), or
             the model's config can't be read.
     """
     memory = device_memory(cfg)
@@ -54,7 +55,7 @@ def check_locates(cfg: DictConfig, mixed: bool) -> None:
         mixed: whether matrix products run in a lower precision (autocast).
 
     Raises:
-        ValueError: the training needs more memory than a device has.
+        LangcoreError: the training needs more memory than a device has.
     """
     memory = device_memory(cfg)
     training = Training(
@@ -63,7 +64,7 @@ def check_locates(cfg: DictConfig, mixed: bool) -> None:
     )  # fmt: skip
     need = plan(training).num_bytes
     if memory is not None and need > memory:
-        raise ValueError(
+        raise LangcoreError(
             f"region.score={cfg.region.score} trains all weights on one device to locate, which needs about"
             f" {need / GIB:.3g} GiB, but there are {memory / GIB:.3g}: choose region.score=taylor, fisher or wanda,"
             " which need no optimizer, or train on each language with trainer=fsdp2 and locate from the saved models"
@@ -80,7 +81,7 @@ def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
         on_host: whether the device is the CPU, whose memory also holds what is planned for the host.
 
     Raises:
-        ValueError: the training needs more; the message lists alternatives with the memory each would need.
+        LangcoreError: the training needs more; the message lists alternatives with the memory each would need.
     """
 
     def need(variant: Training) -> float:
@@ -100,7 +101,7 @@ def refuse_too_large(training: Training, memory: float, on_host: bool) -> None:
     else:
         way = f"choose one or more of {alternatives}"
     each = "" if training.strategy == "one" else f" on each of trainer.devices={training.num_devices}"
-    raise ValueError(
+    raise LangcoreError(
         f"the training needs about {need(training) / GIB:.3g} GiB{each}, but there are {memory / GIB:.3g}: {way}"
     )
 
@@ -138,7 +139,7 @@ def training_of(cfg: DictConfig) -> Training:
 
     Raises:
         UnknownError: an optimizer or a strategy that can't be planned.
-        ValueError: the model's config can't be read, or ``region.parameters`` matches no parameter.
+        LangcoreError: the model's config can't be read, or ``region.parameters`` matches no parameter.
     """
     width, autocast = _precision(cfg)
     kind, bucket_views = _strategy(cfg)
@@ -169,7 +170,7 @@ def model_of(cfg: DictConfig) -> Model:
     """Shapes and widths of the configured model, from its config alone; no weights are read.
 
     Raises:
-        ValueError: the config is missing or can't be read.
+        LangcoreError: the config is missing or can't be read.
     """
     if cfg.model.path is None:
         fields: Any = OmegaConf.to_container(cfg.model.config, resolve=True)

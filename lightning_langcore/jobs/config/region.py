@@ -9,6 +9,7 @@ from lightning_langcore.importance.selectors import GRANULARITIES, SCOPES, check
 from lightning_langcore.jobs.config.region_kinds import check_variant, score_names
 from lightning_langcore.jobs.config.validators import is_finite, is_text, listed, one_of, positive, raise_together
 from lightning_langcore.regions.perturbation import METHODS
+from lightning_langcore.utils.errors import LangcoreError
 
 
 def check_region(cfg: DictConfig, languages: Sequence[str] | None) -> None:
@@ -19,7 +20,7 @@ def check_region(cfg: DictConfig, languages: Sequence[str] | None) -> None:
         languages: the languages with statistics; ``None``: not known yet, or not needed.
 
     Raises:
-        ValueError: one line for each invalid or unsupported setting.
+        LangcoreError: one line for each invalid or unsupported setting.
     """
     node = cfg.region
     checks: list[Callable[[], Any]] = [
@@ -49,7 +50,7 @@ def _kind(cfg: DictConfig, languages: Sequence[str] | None) -> None:
     if cfg.region.kind != "file":
         check_variant("region.kind", cfg.region.kind, cfg, languages)
     elif cfg.job.name in ("locate", "perturb") and not _has_file(cfg):
-        raise ValueError(
+        raise LangcoreError(
             f"region.kind=file has no meaning for job.name={cfg.job.name}: choose another region, as region=core"
         )
 
@@ -80,11 +81,11 @@ def _grid(cfg: DictConfig, languages: Sequence[str] | None) -> None:
         if variant != "file":
             check_variant("job.variants", variant, cfg, languages)
         elif cfg.region.file is None:
-            raise ValueError("job.variants=file needs a region file: name it with region.file=FILE")
+            raise LangcoreError("job.variants=file needs a region file: name it with region.file=FILE")
     for fraction in job.fractions:
         check_fraction(fraction, "job.fractions")
     if cfg.perturbation.method != "none" or "core_guard" in (cfg.callbacks or {}):
-        raise ValueError(
+        raise LangcoreError(
             "perturbation and callbacks.core_guard have no meaning for job.name=perturb, which trains nothing:"
             " set job.perturbations, which applies to the regions of job.variants"
         )

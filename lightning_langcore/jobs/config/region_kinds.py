@@ -30,6 +30,7 @@ from lightning_langcore.importance.selection import matched_region
 from lightning_langcore.importance.selectors import SelectionSpec
 from lightning_langcore.importance.top_k import End
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 
 KINDS = ("core", "peripheral", "random")
 MATCHED = "matched"
@@ -63,22 +64,22 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
         languages: the languages of the recipe; ``None``: not known yet.
 
     Raises:
-        ValueError: the name is unknown, or the region can't be made with the other settings.
+        LangcoreError: the name is unknown, or the region can't be made with the other settings.
     """
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
     if kind in WITH_LANGUAGE and argument:
         if languages is not None and argument not in languages:
-            raise ValueError(f"{setting}={variant}: {argument} is none of the located {', '.join(languages)}")
+            raise LangcoreError(f"{setting}={variant}: {argument} is none of the located {', '.join(languages)}")
         if SCORES.get(cfg.region.score) is None or SCORES[cfg.region.score].statistic is None:
-            raise ValueError(f"{setting}={variant}: region.score={cfg.region.score} has no per-language statistics")
+            raise LangcoreError(f"{setting}={variant}: region.score={cfg.region.score} has no per-language statistics")
     elif kind == "family" and argument:
         members = (cfg.region.families or {}).get(argument)
         if not OmegaConf.is_list(members) or not members:
-            raise ValueError(f"{setting}={variant}: region.families has no list of languages named {argument}")
+            raise LangcoreError(f"{setting}={variant}: region.families has no list of languages named {argument}")
         for member in members:
             check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
     elif kind == MATCHED and not argument and cfg.region.granularity != "element":
-        raise ValueError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
+        raise LangcoreError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
     elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES, *REGION_KINDS):
         file = ["file"] if setting == "region.kind" else []
         known = ", ".join(
@@ -87,7 +88,7 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
                 *REGION_KINDS,
             ]
         )  # fmt: skip
-        raise ValueError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
+        raise LangcoreError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
 
 
 def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
@@ -147,7 +148,7 @@ def combine(
         outliers: the outlier region, required by ``outliers`` and ``X-outliers``.
 
     Raises:
-        ValueError: the region is empty, or a registered kind returned a region with other parameters or shapes.
+        LangcoreError: the region is empty, or a registered kind returned a region with other parameters or shapes.
     """
     variant = request.variant
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
@@ -156,7 +157,9 @@ def combine(
     if kind == OUTLIERS_KIND:
         assert outliers is not None
         if len(outliers) == 0:
-            raise ValueError("region.kind=outliers is empty: the model has no massive activation and no super weight")
+            raise LangcoreError(
+                "region.kind=outliers is empty: the model has no massive activation and no super weight"
+            )
         return Region(outliers.shapes, outliers.parts, {"kind": OUTLIERS_KIND, "num_ties": 0})
     made = found[0]
     if kind == MATCHED:
@@ -169,7 +172,9 @@ def combine(
         assert outliers is not None
         made = made - outliers
     if len(made) == 0:
-        raise ValueError(f"{variant} is empty at region.fraction={found[0].meta['fraction']}: take a larger fraction")
+        raise LangcoreError(
+            f"{variant} is empty at region.fraction={found[0].meta['fraction']}: take a larger fraction"
+        )
     about = {**found[0].meta, "kind": variant, "num_ties": sum(part.meta["num_ties"] for part in found)}
     if kind in ("random", MATCHED):
         about.update(order="random", num_ties=0)
@@ -184,7 +189,7 @@ def _registered(
     made = REGION_KINDS[kind](theta_0, shapes, request.fraction, request.seed)
     foreign = [name for name, part in made.parts.items() if name not in shapes or part.shape != tuple(shapes[name])]
     if foreign:
-        raise ValueError(f"region.kind={kind}: the registered function returned {foreign[0]}, which is no candidate")
+        raise LangcoreError(f"region.kind={kind}: the registered function returned {foreign[0]}, which is no candidate")
     about = {"fraction": request.fraction, "seed": request.seed, "num_ties": 0}
     return Region(shapes, made.parts, {**about, **made.meta})
 

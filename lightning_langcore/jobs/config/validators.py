@@ -9,26 +9,30 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
+from lightning_langcore.utils.errors import LangcoreError
+
 
 def make(node: Any, **more: Any) -> Any:
-    """``hydra.utils.instantiate`` with plain containers; a ``ValueError`` of the class itself is raised unchanged.
+    """``hydra.utils.instantiate`` with plain containers; a ``ValueError`` of the class itself is the user's mistake.
 
     Raises:
-        ValueError: the class refuses its arguments, does not exist, or needs a package that is not installed.
+        LangcoreError: the class refuses its arguments, does not exist, or needs a package that is not installed.
     """
     try:
         return instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
+        if isinstance(error.__cause__, LangcoreError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, ValueError):
+            raise LangcoreError(str(error.__cause__)) from error
         missing = _missing_package(error)
         if missing is not None:
-            raise ValueError(
+            raise LangcoreError(
                 f"{_target(node)} needs the package {missing}, which is not installed: pip install {missing}, or choose"
                 " another"
             ) from error
         if isinstance(error.__cause__, TypeError | MisconfigurationException | ImportError):
-            raise ValueError(
+            raise LangcoreError(
                 f"{_target(node)} can't be made ({one_line(error.__cause__)}): fix this name or the settings beside it"
             ) from error
         raise
@@ -57,36 +61,36 @@ def raise_together(checks: Iterable[Callable[[], Any]]) -> None:
     """Run all checks and report all failures in one error.
 
     Raises:
-        ValueError: one line for each failed check.
+        LangcoreError: one line for each failed check.
     """
     errors = []
     for check in checks:
         try:
             check()
-        except ValueError as error:
+        except LangcoreError as error:
             errors += str(error).splitlines()
     if errors:
-        raise ValueError("\n".join(dict.fromkeys(errors)))  # several checks may report the same error
+        raise LangcoreError("\n".join(dict.fromkeys(errors)))  # several checks may report the same error
 
 
 def one_of(setting: str, value: Any, known: Sequence[str]) -> None:
     """Require one of the known choices.
 
     Raises:
-        ValueError: any other value.
+        LangcoreError: any other value.
     """
     if value not in known:
-        raise ValueError(f"{setting}={value} is none of {', '.join(known)}")
+        raise LangcoreError(f"{setting}={value} is none of {', '.join(known)}")
 
 
 def positive(setting: str, value: Any) -> None:
     """Require a whole number of at least 1.
 
     Raises:
-        ValueError: any other value.
+        LangcoreError: any other value.
     """
     if not is_whole(value) or value < 1:
-        raise ValueError(f"{setting}={value} must be a whole number of at least 1")
+        raise LangcoreError(f"{setting}={value} must be a whole number of at least 1")
 
 
 def listed(setting: str, values: Any, is_valid: Callable[[Any], bool], expected: str) -> None:
@@ -99,11 +103,11 @@ def listed(setting: str, values: Any, is_valid: Callable[[Any], bool], expected:
         expected: description of a valid list, for the message.
 
     Raises:
-        ValueError: any other value.
+        LangcoreError: any other value.
     """
     valid = OmegaConf.is_list(values) and len(values) and all(map(is_valid, values))
     if not valid or any(list(values).count(value) > 1 for value in values):
-        raise ValueError(f"{setting}={values} must be {expected}, at least one and each once")
+        raise LangcoreError(f"{setting}={values} must be {expected}, at least one and each once")
 
 
 def is_text(value: Any) -> bool:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from lightning_langcore.jobs.config.devices import restarts, strategy
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -57,11 +58,11 @@ def refuse_restarts(cfg: DictConfig) -> None:
     """Refuse, in a sweep, a strategy that runs the command again for each rank: each rank would start the sweep again.
 
     Raises:
-        ValueError: the strategy is such a one, and the ranks were not started by torchrun or SLURM.
+        LangcoreError: the strategy is such a one, and the ranks were not started by torchrun or SLURM.
     """
     if restarts(cfg) and not _has_external_launcher():
         name, launcher = strategy(cfg), HydraConfig.get().runtime.choices.get("hydra/launcher")
-        raise ValueError(
+        raise LangcoreError(
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
             " each would begin the whole sweep: leave -m away, or start the ranks with torchrun, or with"
             " hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=RANKS"
@@ -72,20 +73,20 @@ def refuse_ranks(cfg: DictConfig) -> None:
     """Refuse several ranks for a job or a strategy that runs on one: each rank would do the whole job.
 
     Raises:
-        ValueError: several ranks were started, for example by torchrun, and the job is no training or its strategy
+        LangcoreError: several ranks were started, for example by torchrun, and the job is no training or its strategy
             does not use them.
     """
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if cfg.job.name != "fit":
         if num_ranks > 1:
-            raise ValueError(
+            raise LangcoreError(
                 f"job={cfg.job.name} runs on one device, and {num_ranks} processes were started: start it without"
                 " torchrun"
             )
         if restarts(cfg):
             say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices apply to trainings only")
     elif num_ranks > 1 and not restarts(cfg):
-        raise ValueError(
+        raise LangcoreError(
             f"{num_ranks} processes were started, and trainer.strategy={strategy(cfg)} with"
             f" trainer.devices={cfg.trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
             f" with trainer.devices={num_ranks}"

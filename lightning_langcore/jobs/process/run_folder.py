@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_langcore.results.record import Results
 from lightning_langcore.training.resume import AUTO, described, differences
 from lightning_langcore.utils.atomic_files import write_text
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 RECORD = Path(".hydra") / "config.yaml"
@@ -26,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a run folder against other processes; the operating system releases the lock when the process ends.
 
     Raises:
-        ValueError: another process works in the folder.
+        LangcoreError: another process works in the folder.
     """
     if getattr(rank_zero_only, "rank", 0) != 0:  # rank 0 holds the lock for all ranks
         yield
@@ -40,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=WAIT_SECONDS)
         except Timeout:
-            raise ValueError(
+            raise LangcoreError(
                 f"another process works in {folder}: wait for it, or choose another hydra.run.dir"
             ) from None
     try:
@@ -63,7 +64,7 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
         The results if ``job.ckpt_path`` is ``auto`` and the folder holds the same run, completed; otherwise ``None``.
 
     Raises:
-        ValueError: the folder holds another run, which would be overwritten.
+        LangcoreError: the folder holds another run, which would be overwritten.
     """
     now = plain(OmegaConf.create(OmegaConf.to_yaml(cfg)))
     if cfg.job.get("ckpt_path", AUTO) == AUTO and (folder / RECORD).is_file():
@@ -72,7 +73,7 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
         found = _results(folder)
         completed = found is not None and found.status == "completed"
         if differing and (completed or any(folder.glob("checkpoints/*.ckpt"))):
-            raise ValueError(
+            raise LangcoreError(
                 f"{folder} holds a run with another configuration ({described(differing)}): choose another folder"
                 " (hydra.run.dir, for a sweep hydra.sweep.dir), or remove that one"
             )
@@ -105,5 +106,5 @@ def _compared(node: Mapping[Any, Any], name: str) -> dict[Any, Any]:
 def _results(folder: Path) -> Results | None:
     try:
         return Results.load(folder)
-    except ValueError:
+    except LangcoreError:
         return None

@@ -13,6 +13,7 @@ from lightning_langcore.jobs.steps.regions import Basis
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import artifact_cache
+from lightning_langcore.utils.errors import LangcoreError
 
 FORMAT = 1
 
@@ -21,22 +22,23 @@ def compared(cfg: DictConfig) -> Basis:
     """The base and its change after training on each language, read tensor by tensor.
 
     Raises:
-        ValueError: a folder is missing or belongs to another model, or the region needs statistics other than changes.
+        LangcoreError: a folder is missing or belongs to another model, or the region needs statistics other than
+            changes.
     """
     if not cfg.job.base or not cfg.job.trained:
-        raise ValueError(
+        raise LangcoreError(
             "job.source=checkpoints compares models on disk: name them with job.base=FOLDER and"
             " '+job.trained={zh: FOLDER, ...}'"
         )
     if not OmegaConf.is_dict(cfg.job.trained):
-        raise ValueError(f"job.trained={cfg.job.trained} must map languages to folders, as {{zh: FOLDER}}")
+        raise LangcoreError(f"job.trained={cfg.job.trained} must map languages to folders, as {{zh: FOLDER}}")
     check_region(cfg, list(cfg.job.trained))
     for setting, variant in [("region.kind", cfg.region.kind), *(("job.scores", score) for score in cfg.job.scores)]:
         if variant == OUTLIERS_KIND or variant.endswith(OUTLIERS):
-            raise ValueError(f"{setting}={variant} needs a model to run, and job.source=checkpoints runs none")
+            raise LangcoreError(f"{setting}={variant} needs a model to run, and job.source=checkpoints runs none")
         missing = [s for s in statistics(cfg, [variant]) if s != "change"]
         if missing:
-            raise ValueError(
+            raise LangcoreError(
                 f"{setting}={variant} by region.score={cfg.region.score} needs passes over text, and"
                 " job.source=checkpoints makes none: use weight_change, relative_change or magnitude"
             )

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_langcore.jobs.config.validators import make
 from lightning_langcore.results.record import KEY, Results
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
@@ -110,7 +111,7 @@ def logged(cfg: DictConfig, condition: str, results: Results) -> Iterator[None]:
     loggers = make_loggers(cfg)
     try:
         yield
-    except ValueError as error:
+    except LangcoreError as error:
         results.status, results.error = "failed", str(error).splitlines()[0]
         results.write()
         raise

@@ -34,7 +34,7 @@ def begin(cfg: DictConfig) -> tuple[Path, Source, str]:
         The run folder, the source of text, and the base's folder or hub id.
 
     Raises:
-        ValueError: invalid or unsupported settings.
+        LangcoreError: invalid or unsupported settings.
     """
     refuse_ranks(cfg)
     source = make_source(cfg)
@@ -92,7 +92,7 @@ def load(cfg: DictConfig, base_path: str) -> PreTrainedModel:
     """The base model, ready to be trained; for FSDP2 without weights, because each rank reads its own shards later.
 
     Raises:
-        ValueError: see :func:`lightning_langcore.models.loading.load_model`.
+        LangcoreError: see :func:`lightning_langcore.models.loading.load_model`.
     """
     if is_sharded(cfg):
         model = fsdp2.empty_model(loading.local_folder(base_path), cfg.model.dtype, cfg.model.attention)

@@ -25,6 +25,7 @@ from lightning_langcore.jobs.steps.statistics import language_statistics
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.regions.region import Region
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say, track
 
 
@@ -48,7 +49,7 @@ def region(cfg: DictConfig, source: Source, base_path: str) -> Region:
     """The region that the ``region`` node describes.
 
     Raises:
-        ValueError: see :func:`build`.
+        LangcoreError: see :func:`build`.
     """
     request = Request(cfg.region.kind, cfg.region.fraction, cfg.region.seed)
     return build(cfg, source, base_path, [request])[request]
@@ -71,7 +72,7 @@ def build(
         outliers: returns the outlier region of a loaded model; ``None``: the base is loaded if the region is needed.
 
     Raises:
-        ValueError: a region is empty, or its statistics are missing for this model or are only rounding.
+        LangcoreError: a region is empty, or its statistics are missing for this model or are only rounding.
     """
     located = [request for request in requests if request.variant != "file"]
     made = assemble(cfg, basis(cfg, source, base_path, located, outliers), located)[0] if located else {}
@@ -116,7 +117,7 @@ def assemble(
         The regions, and the whole result of the search.
 
     Raises:
-        ValueError: see :func:`build`.
+        LangcoreError: see :func:`build`.
     """
     every = basis.start.shapes
     patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
@@ -138,7 +139,7 @@ def assemble(
                 refuse_rounding(query, found, keys[query])
             parts = [found.regions[keys[query]] for query in queries]
             region = combine(cfg, request, parts, basis.start, shapes, basis.outliers)
-        except ValueError as error:
+        except LangcoreError as error:
             if request not in optional:
                 raise
             say(f"no region {request.variant} is made: {error}")
@@ -156,7 +157,7 @@ def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
     """Refuse a core by change if at least as many weights are unmoved as are selected: rounding would decide.
 
     Raises:
-        ValueError: the share of unmoved weights reaches the fraction; the message names the worst parameter.
+        LangcoreError: the share of unmoved weights reaches the fraction; the message names the worst parameter.
     """
     unchanged = found.unchanged.get(key)
     if not unchanged or query.spec.end != SCORES[query.score].core_end:
@@ -168,7 +169,7 @@ def refuse_rounding(query: Query, found: SearchResult, key: str) -> None:
     if share >= query.spec.fraction:
         unit = "weight" if query.spec.granularity == "element" else query.spec.granularity
         where = f"in {query.language}" if query.language else "in any language"
-        raise ValueError(
+        raise LangcoreError(
             f"{share:.1%} of the {unit}s of {name} did not move {where}, which is no less than"
             f" region.fraction={query.spec.fraction}: locate with model.dtype=float32, a larger region.recipe.lr or"
             " more region.recipe.tokens"

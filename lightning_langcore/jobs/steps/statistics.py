@@ -24,6 +24,7 @@ from lightning_langcore.jobs.steps.trainer import pretrain_once
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates, named_shapes
 from lightning_langcore.utils import artifact_cache
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 FORMAT = 2
@@ -45,8 +46,8 @@ def language_statistics(
         The statistics; ``None`` if ``statistics`` is empty.
 
     Raises:
-        ValueError: a statistic is missing for a model other than the small default; the message holds the command that
-            records it.
+        LangcoreError: a statistic is missing for a model other than the small default; the message holds the command
+            that records it.
     """
     if not statistics:
         return None
@@ -91,7 +92,7 @@ def _refuse_missing(cfg: DictConfig, source: Source, base_path: str, statistic: 
         scores = ",".join(name for name, score in SCORES.items() if score.statistic == statistic)
         arguments = ["+experiment=locate_core", "model=hub", f"model.path={base_path}", f"data={data}"]
         arguments += [f"job.scores=[{scores}]", *_relevant_overrides()]
-        raise ValueError(
+        raise LangcoreError(
             f"no located core of {base_path} with this recipe in {root} yet: make it with `python train.py"
             f" {' '.join(arguments)}`, or name a region file with region=file region.file=FILE"
         )

@@ -25,6 +25,7 @@ from lightning_langcore.jobs.config.validators import make
 from lightning_langcore.training import resume
 from lightning_langcore.training.modules import ContinuedPretraining
 from lightning_langcore.training.resume import RunFingerprint
+from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import is_terminal
 
 
@@ -75,11 +76,11 @@ def fit(
     Raises:
         KeyboardInterrupt: the user stopped the training.
         SIGTERMException: the process received SIGTERM.
-        ValueError: the text makes less than one batch, or training can't be resumed from the checkpoint.
+        LangcoreError: the text makes less than one batch, or training can't be resumed from the checkpoint.
     """
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     if batches == 0:
-        raise ValueError(
+        raise LangcoreError(
             f"data.num_tokens makes {datamodule.num_rows} rows, less than one batch of"
             f" data.batch_size={datamodule.batch_size} for each of {trainer.world_size} ranks (trainer.devices): raise"
             " data.num_tokens or lower the others"
