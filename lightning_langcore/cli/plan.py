@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.table import Table
 
 from lightning_langcore.jobs.config.checks import check_training
-from lightning_langcore.jobs.config.devices import accelerator
+from lightning_langcore.jobs.config.component import one_line
+from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.memory import device_memory, refuse_too_large, training_of
 from lightning_langcore.jobs.config.region import check_region
-from lightning_langcore.jobs.config.validators import one_line, raise_together
+from lightning_langcore.jobs.config.settings import Settings, parse
+from lightning_langcore.jobs.config.together import raise_together
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.training.memory.footprint import Training
 from lightning_langcore.training.memory.planner import GIB, MOMENTS, Plan, plan
@@ -38,14 +39,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--memory", type=_size, metavar="GIB", help="memory of one device, instead of this machine's")
     options = parser.parse_intermixed_args(arguments)
     try:
-        cfg = compose_run(options.overrides)
-        import_modules(cfg.imports)
-        raise_together([lambda: check_region(cfg, None), lambda: check_training(cfg)])
-        training = training_of(cfg)
-        memory = device_memory(cfg) if options.memory is None else options.memory * GIB
-        show(cfg, training, plan(training), memory)
+        settings = settings_of_run(options.overrides)
+        raise_together([lambda: check_region(settings, None), lambda: check_training(settings)])
+        training = training_of(settings)
+        memory = device_memory(settings) if options.memory is None else options.memory * GIB
+        show(settings, training, plan(training), memory)
         if memory is not None:
-            refuse_too_large(training, memory, on_host=accelerator(cfg) != "cuda")
+            refuse_too_large(training, memory, on_host=settings.trainer.device_type != "cuda")
     except HydraException as error:
         message = one_line(error).partition(" Config search path:")[0]  # the part before lists the choices
         sys.exit(f"error: {message}")
@@ -62,25 +62,31 @@ def _size(text: str) -> float:
     return size
 
 
-def compose_run(overrides: Sequence[str]) -> DictConfig:
-    """The composed configuration of a run with these overrides.
+def settings_of_run(overrides: Sequence[str]) -> Settings:
+    """The settings of a run with these overrides.
 
     Raises:
-        LangcoreError: the run is no training.
+        LangcoreError: an invalid setting, or the run is no training.
     """
     with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
         cfg = compose("train", overrides=["paths.output=.", *overrides])  # nothing is run, so Hydra sets no run folder
-    if cfg.job.name != "fit":
-        raise LangcoreError(f"job.name={cfg.job.name}: only trainings (job=fit) are planned")
-    return cfg
+    import_modules(cfg.imports)
+    settings = parse(cfg)
+    if not isinstance(settings.job, FitJob):
+        raise LangcoreError(f"job.name={settings.job.name}: only trainings (job=fit) are planned")
+    return settings
 
 
-def show(cfg: DictConfig, training: Training, planned: Plan, memory: float | None) -> None:
+def show(settings: Settings, training: Training, planned: Plan, memory: float | None) -> None:
     """Print the plan as a table, one row per kind of memory (weights, gradients, ...)."""
     num_weights = training.model.num_weights
     each = "" if training.strategy == "one" else f" on each of {training.num_devices} devices"
-    settings = f"{training.strategy}, {cfg.trainer.precision}, batches of {training.batch_size} x {training.block_size}"
-    table = Table(title=f"{cfg.model.name}: {num_weights:,} weights; {settings}", title_justify="left", box=box.SIMPLE)
+    about = (
+        f"{training.strategy}, {settings.trainer.precision}, batches of {training.batch_size} x {training.block_size}"
+    )
+    table = Table(
+        title=f"{settings.model.name}: {num_weights:,} weights; {about}", title_justify="left", box=box.SIMPLE
+    )
     table.add_column(f"held at {MOMENTS[planned.moment]}{each}")
     for name in ("bytes per weight", "GiB"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -13,10 +13,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.cli.errors import has_message, message_of, refuse
 from lightning_langcore.cli.report import load
+from lightning_langcore.jobs.config.settings import parse
 from lightning_langcore.jobs.process import run_folder
 from lightning_langcore.jobs.process.lifecycle import (
     is_lost_rank,
@@ -32,7 +33,6 @@ from lightning_langcore.utils.atomic_files import write_text
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
-JOBS = ("fit", "locate", "perturb", "perturb_dimension", "pretrain_base")
 INTERRUPTED = 130
 TERMINATED = 143
 ERROR_FILE = "error.txt"
@@ -46,11 +46,13 @@ def run(cfg: DictConfig) -> Results:
         LangcoreError: an unknown job, or invalid or unsupported settings.
         KeyboardInterrupt: the user stopped the job; the results so far are written.
     """
-    if cfg.job.name not in JOBS:
-        raise LangcoreError(f"job.name={cfg.job.name} is none of {', '.join(JOBS)}")
     quiet()
-    import_modules(cfg.imports)
-    return importlib.import_module(f"lightning_langcore.jobs.{cfg.job.name}").run(cfg)
+    import_modules(cfg.imports)  # they may register scores, which the settings name
+    settings = parse(cfg)
+    if settings.invocation.sweep_dir is not None:
+        refuse_restarts(settings)
+    results: Results = importlib.import_module(f"lightning_langcore.jobs.{settings.job.name}").run(settings)
+    return results
 
 
 def guarded_run(cfg: DictConfig) -> None:
@@ -90,14 +92,12 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
     """
     claimed = False
     try:
-        finished = run_folder.claim(cfg, HydraConfig.instance().cfg, output)  # type: ignore[arg-type]
+        finished = run_folder.claim(_hydra_files(cfg), output)
         claimed = True
         (output / ERROR_FILE).unlink(missing_ok=True)
         if finished is not None:
             say(f"{output} holds this run already, completed: not run again")
             return finished
-        if sweep:
-            refuse_restarts(cfg)
         return run(cfg)
     except Exception as error:
         with suppress(OSError):
@@ -107,6 +107,13 @@ def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
                 text = f"{message_of(error)}\n" if has_message(error) else traceback.format_exc()
                 write_text(output / ERROR_FILE, text)
         raise
+
+
+def _hydra_files(cfg: DictConfig) -> dict[str, str]:
+    """What is kept in ``.hydra/``: YAML text by file name."""
+    hydra: Any = HydraConfig.instance().cfg
+    contents = {"config.yaml": cfg, "hydra.yaml": hydra, "overrides.yaml": hydra.hydra.overrides.task}
+    return {name: OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
 class Folders(Callback):

@@ -2,21 +2,29 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig, open_dict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, NoiseSensitivity, PerturbRegion, WeightDiff
 from lightning_langcore.jobs.config.checks import needs_region
-from lightning_langcore.jobs.config.devices import is_sharded, precision
+from lightning_langcore.jobs.config.groups.job import FitJob
+from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.steps import prepare, regions
-from lightning_langcore.jobs.steps.loggers import close, label, make_loggers
+from lightning_langcore.jobs.steps.loggers import close, make_loggers
 from lightning_langcore.jobs.steps.recorder import Recorder
-from lightning_langcore.jobs.steps.trainer import fit, make_callbacks, make_module, make_trainer
+from lightning_langcore.jobs.steps.trainer import (
+    files_of,
+    fit,
+    make_callbacks,
+    make_fingerprint,
+    make_module,
+    make_trainer,
+)
 from lightning_langcore.models import fsdp2, loading
 from lightning_langcore.plots import recovery_curves, region_heatmap
 from lightning_langcore.regions.region import Region
@@ -26,7 +34,7 @@ from lightning_langcore.utils.atomic_files import atomic_folder
 from lightning_langcore.utils.progress import say
 
 
-def run(cfg: DictConfig) -> Results:
+def run(settings: Settings) -> Results:
     """Train as configured.
 
     Returns:
@@ -37,32 +45,31 @@ def run(cfg: DictConfig) -> Results:
         KeyboardInterrupt: the user stopped the training; the results so far are written.
     """
     started = time.monotonic()
-    output, source, base_path = prepare.begin(cfg)
-    region = _region(cfg, source, base_path, output)
-    cfg.paths.base = str(loading.local_folder(base_path))
-    tokenizer = loading.load_tokenizer(base_path)
-    model = prepare.load(cfg, base_path)
+    job, output = settings.job, settings.output
+    assert isinstance(job, FitJob)
+    this, region = _with_region(prepare.begin(settings))
+    tokenizer = loading.load_tokenizer(this.base_path)
+    model = prepare.load(this)
     results = Results(
         output,
-        experiment=cfg.name,
-        seed=cfg.seed,
-        model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
-        region=None if region is None else regions.describe(region, Path(cfg.region.file)),
+        experiment=settings.name,
+        seed=settings.seed,
+        model={"name": settings.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
+        region=None if region is None else regions.describe(region, Path(str(this.region_file))),
     )
-    callbacks, guards = _callbacks(cfg, region, results)
-    label(cfg, "frozen" if guards else "free")
-    loggers = make_loggers(cfg)
-    trainer = make_trainer(cfg, output, callbacks, loggers, cfg.name)
-    datamodule = prepare.make_datamodule(cfg, source, tokenizer)
-    module = make_module(cfg, model)
+    callbacks, guards = _callbacks(this, region, results)
+    loggers = make_loggers(settings, "frozen" if guards else "free", files_of(this))
+    trainer = make_trainer(settings.trainer.trainer, output, callbacks, loggers, settings.name)
+    datamodule = prepare.make_datamodule(this, tokenizer)
+    module = make_module(settings, model)
     training_started = time.monotonic()
     try:
-        fit(trainer, module, datamodule, cfg.job.ckpt_path)
-        if cfg.job.save_model:
-            _save(cfg, trainer, model, tokenizer)
+        fit(trainer, module, datamodule, job.ckpt_path)
+        if job.save_model:
+            _save(settings, trainer, model, tokenizer)
         results.status = "completed"  # not earlier: a completed run is never repeated
         _record_stop(callbacks, results)
-        _warn_of_rounding(cfg, trainer, results)
+        _warn_of_rounding(settings, trainer, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
         raise
@@ -71,7 +78,9 @@ def run(cfg: DictConfig) -> Results:
         results.seconds = {"total": now - started, "training": now - training_started}
         if guards:
             results.guard = {"num_frozen": sum(len(guard.region) for guard in guards)}
-            if results.status == "completed" or not is_sharded(cfg):  # needs all ranks: after an error some may be gone
+            if (
+                results.status == "completed" or not settings.trainer.is_sharded
+            ):  # needs all ranks: after an error some may be gone
                 results.guard["max_abs_drift"] = max(guard.drift() for guard in guards)
         # a start that measured nothing must not overwrite the results of an earlier one
         measured = results.status == "completed" or results.perplexity
@@ -83,11 +92,11 @@ def run(cfg: DictConfig) -> Results:
     return results
 
 
-def _save(cfg: DictConfig, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _save(settings: Settings, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write the trained model to ``model/`` on rank 0; all ranks gather the weights if they are sharded."""
-    state = fsdp2.full_state(model) if is_sharded(cfg) else None
+    state = fsdp2.full_state(model) if settings.trainer.is_sharded else None
     if trainer.is_global_zero:
-        with atomic_folder(Path(cfg.paths.output) / "model") as temporary:
+        with atomic_folder(settings.output / "model") as temporary:
             loading.save(model, tokenizer, temporary, state)
 
 
@@ -101,11 +110,12 @@ def _record_stop(callbacks: Sequence[Callback], results: Results) -> None:
             )
 
 
-def _warn_of_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) -> None:
+def _warn_of_rounding(settings: Settings, trainer: pl.Trainer, results: Results) -> None:
     """Print that bfloat16 loses updates below about 1/256 of a weight: weights that can't move look like a core."""
-    if cfg.model.dtype == "float32" and precision(cfg) != "bf16-true":
+    dtype, trained = settings.model.dtype, settings.trainer
+    if dtype == "float32" and trained.full_precision != "bf16-true":
         return
-    setting = f"trainer.precision={cfg.trainer.precision} with model.dtype={cfg.model.dtype}"
+    setting = f"trainer.precision={trained.precision} with model.dtype={dtype}"
     unmoved = results.drift[-1]["unmoved"] if results.drift else trainer.callback_metrics.get("diff/unmoved")
     if unmoved is None:
         say(f"{setting} rounds small updates away; callbacks=[default,weight_diff] measures the unmoved share")
@@ -117,42 +127,37 @@ def _warn_of_rounding(cfg: DictConfig, trainer: pl.Trainer, results: Results) ->
         )
 
 
-def _region(cfg: DictConfig, source: Any, base_path: str, output: Path) -> Region | None:
-    if not needs_region(cfg):
-        return None
-    region = regions.region(cfg, source, base_path)
-    if cfg.region.kind != "file":
-        cfg.region.file = str(region.save(output / "region.safetensors"))
-    return region
+def _with_region(this: Run) -> tuple[Run, Region | None]:
+    """The run with the file of its region, and the region; ``None`` where the run uses none."""
+    settings = this.settings
+    if not needs_region(settings):
+        return this, None
+    region = regions.region(this)
+    given = settings.region.file if settings.region.kind == "file" else None
+    file = region.save(settings.output / "region.safetensors") if given is None else Path(given)
+    return replace(this, region_file=file), region
 
 
-def _callbacks(cfg: DictConfig, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
+def _callbacks(this: Run, region: Region | None, results: Results) -> tuple[list[Callback], list[CoreGuard]]:
     """All callbacks of the run, and the list of its guards."""
-    _set_diff_reference(cfg)
-    made = make_callbacks(cfg)
-    about: dict[str, Any] = {"seed": cfg.seed}
-    node = cfg.perturbation
-    if region is not None and node.method != "none":
-        made.append(PerturbRegion(region, node.method, node.get("strength", 1.0), node.get("seed", 0)))
+    settings = this.settings
+    made = [make_fingerprint(settings), *make_callbacks(this)]
+    about: dict[str, Any] = {"seed": settings.seed}
+    chosen = settings.perturbation
+    if region is not None and chosen.method != "none":
+        strength = 1.0 if chosen.strength is None else chosen.strength
+        made.append(PerturbRegion(region, chosen.method, strength, chosen.seed))
         about.update(
-            variant=cfg.region.kind,
+            variant=settings.region.kind,
             fraction=region.meta.get("fraction") or region.fraction,
-            method=node.method,
-            strength=node.get("strength"),
+            method=chosen.method,
+            strength=chosen.strength,
         )
     perplexity = next((c for c in made if isinstance(c, MultilingualPerplexity)), None)
     diff = next((c for c in made if isinstance(c, WeightDiff)), None)
     monitor = next((c for c in made if isinstance(c, NoiseSensitivity)), None)
-    recorder = Recorder(results, perplexity, diff, monitor, cfg, about)
+    recorder = Recorder(results, perplexity, diff, monitor, settings, about)
     return [*made, recorder], [c for c in made if isinstance(c, CoreGuard)]
-
-
-def _set_diff_reference(cfg: DictConfig) -> None:
-    """Without a perturbation, let ``WeightDiff`` compare with the base's files instead of a copy of the weights."""
-    for node in (cfg.callbacks or {}).values():
-        if str(node._target_).endswith("WeightDiff") and cfg.perturbation.method == "none":
-            with open_dict(node):
-                node.reference = node.get("reference") or cfg.paths.base
 
 
 def _plots(results: Results, region: Region | None, output: Path) -> None:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
 from rich.table import Table
 
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.jobs.config.checks import locate_languages
+from lightning_langcore.jobs.config.groups.job import LocateJob
+from lightning_langcore.jobs.config.groups.region import RegionSettings
 from lightning_langcore.jobs.config.region_kinds import KINDS, WITH_LANGUAGE, Request, statistics
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.checkpoints import compared, work_folder
 from lightning_langcore.jobs.steps.loggers import logged
@@ -26,7 +28,7 @@ from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
-def run(cfg: DictConfig) -> Results:
+def run(settings: Settings) -> Results:
     """Locate as configured.
 
     Writes ``core.safetensors``, ``peripheral.safetensors``, ``random.safetensors`` and ``region.safetensors`` (the
@@ -40,23 +42,24 @@ def run(cfg: DictConfig) -> Results:
         LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
-    output = Path(cfg.paths.output)
-    on_disk = cfg.job.source == "checkpoints"
+    job, chosen, output = settings.job, settings.region, settings.output
+    assert isinstance(job, LocateJob)
+    on_disk = job.source == "checkpoints"
     if on_disk:
-        inputs = compared(cfg)
-        requests = _requests(cfg, inputs.known.languages if inputs.known else [])
+        inputs = compared(settings, job)
+        requests = _requests(job, chosen, inputs.known.languages if inputs.known else [])
     else:
-        _, source, base_path = prepare.begin(cfg)
-        requests = _requests(cfg, locate_languages(cfg, source))
-        inputs = basis(cfg, source, base_path, requests)
+        this = prepare.begin(settings)
+        requests = _requests(job, chosen, locate_languages(settings, this.source))
+        inputs = basis(this, requests)
     languages = inputs.known.languages if inputs.known else []
     say(f"languages: {', '.join(languages) or 'none needed'}")
-    cache = work_folder(cfg, requests) if on_disk else None
-    has_changes = "change" in statistics(cfg, [request.variant for request in requests])
-    thresholds = list(cfg.job.union_thresholds) if has_changes else []
-    optional = [request for request in requests if request.variant not in (*KINDS, cfg.region.kind)]
+    cache = work_folder(settings, job, requests) if on_disk else None
+    has_changes = "change" in statistics(chosen, [request.variant for request in requests])
+    thresholds = job.union_thresholds if has_changes else []
+    optional = [request for request in requests if request.variant not in (*KINDS, chosen.kind)]
     try:
-        made, found = assemble(cfg, inputs, requests, optional, thresholds, cache)
+        made, found = assemble(chosen, inputs, requests, optional, thresholds, cache)
     except LangcoreError:
         _remove(cache)
         raise
@@ -64,19 +67,19 @@ def run(cfg: DictConfig) -> Results:
     if thresholds:
         _write_union(found.union, thresholds, output / "union.csv")
         _print_union(found.union, thresholds, languages)
-    file = _save(regions, cfg.region.kind, output)
+    file = _save(regions, chosen.kind, output)
     _overlaps(regions, output)
     results = Results(
         output,
-        experiment=cfg.name,
-        seed=cfg.seed,
+        experiment=settings.name,
+        seed=settings.seed,
         model={
-            "name": cfg.job.base if on_disk else cfg.model.name,
+            "name": job.base if on_disk else settings.model.name,
             "num_weights": sum(map(math.prod, inputs.start.shapes.values())),
         },
-        region=describe(regions[cfg.region.kind], file),
+        region=describe(regions[chosen.kind], file),
     )
-    with logged(cfg, "locate", results):
+    with logged(settings, "locate", results):
         results.status = "completed"
         results.seconds = {"total": time.monotonic() - started}
         results.write()
@@ -89,14 +92,14 @@ def _remove(cache: Path | None) -> None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _requests(cfg: DictConfig, languages: Sequence[str]) -> list[Request]:
+def _requests(job: LocateJob, chosen: RegionSettings, languages: Sequence[str]) -> list[Request]:
     """Requests: the three kinds, ``region.kind``, further scores and magnitude, single languages and families."""
-    further = [score for score in (*(cfg.job.scores or []), "magnitude") if score != cfg.region.score]
-    variants = [*KINDS, cfg.region.kind, *further]
-    if cfg.job.single_languages and cfg.region.score in SCORES and SCORES[cfg.region.score].statistic:
+    further = [score for score in (*job.scores, "magnitude") if score != chosen.score]
+    variants = [*KINDS, chosen.kind, *further]
+    if job.single_languages and chosen.score in SCORES and SCORES[chosen.score].statistic:
         variants += [f"{kind}:{language}" for kind in WITH_LANGUAGE for language in languages]
-        variants += [f"family:{name}" for name in cfg.region.families or {}]
-    return [Request(variant, cfg.region.fraction, cfg.region.seed) for variant in dict.fromkeys(variants)]
+        variants += [f"family:{name}" for name in chosen.families or {}]
+    return [Request(variant, chosen.fraction, chosen.seed) for variant in dict.fromkeys(variants)]
 
 
 def _save(regions: Mapping[str, Region], kind: str, output: Path) -> Path:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.fabric import Fabric
-from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from lightning_langcore.importance.outliers import outlier_region
+from lightning_langcore.jobs.config.groups.job import PerturbJob
 from lightning_langcore.jobs.config.region_kinds import WITHOUT_FRACTION, Request
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.steps import outliers, prepare
 from lightning_langcore.jobs.steps.evaluation import Figures, add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
@@ -33,7 +34,7 @@ class Perturbation(NamedTuple):
     strength: float | None
 
 
-def run(cfg: DictConfig) -> Results:
+def run(settings: Settings) -> Results:
     """Evaluate the intact base and every perturbation of the grid; each row is written as soon as it is measured.
 
     The grid is ``job.fractions`` x ``job.perturbations`` x ``job.variants`` x ``job.seeds``. A perturbation that does
@@ -45,35 +46,38 @@ def run(cfg: DictConfig) -> Results:
         LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
-    output, source, base_path = prepare.begin(cfg)
-    fabric = make_fabric(cfg)
-    tokenizer = loading.load_tokenizer(base_path)
-    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention).to(fabric.device)  # type: ignore[arg-type]
+    job, chosen, output = settings.job, settings.region, settings.output
+    assert isinstance(job, PerturbJob)
+    this = prepare.begin(settings)
+    fabric = make_fabric(settings.trainer)
+    tokenizer = loading.load_tokenizer(this.base_path)
+    model = loading.load_model(this.base_path, settings.model.dtype, settings.model.attention)
+    model.to(fabric.device)  # type: ignore[arg-type]
     results = Results(
         output,
-        experiment=cfg.name,
-        seed=cfg.seed,
-        model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
-        region={key: cfg.region[key] for key in ("score", "granularity", "scope")},
+        experiment=settings.name,
+        seed=settings.seed,
+        model={"name": settings.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
+        region={"score": chosen.score, "granularity": chosen.granularity, "scope": chosen.scope},
     )
     cached: list[Region] = []
 
     def outliers_of_model() -> Region:
         if not cached:
-            found = outliers.find(cfg, source, model, tokenizer)
+            found = outliers.find(this, model, tokenizer)
             results.notes = [outliers.summary(found)]
             cached.append(outlier_region(model, found))
         return cached[0]
 
-    evaluator = _Evaluator(model, prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"], fabric)
+    evaluator = _Evaluator(model, prepare.make_datamodule(this, tokenizer).eval_loaders()["test"], fabric)
     results.seconds = evaluator.seconds
     made: dict[Request, Region] = {}
-    with logged(cfg, "perturb", results):
-        add_rows(results, evaluator.evaluate(), stage="base", seed=cfg.seed)
+    with logged(settings, "perturb", results):
+        add_rows(results, evaluator.evaluate(), stage="base", seed=settings.seed)
         results.write()
-        for perturbation in track(_grid(cfg), "perturbing", unit="perturbations"):
+        for perturbation in track(_grid(job), "perturbing", unit="perturbations"):
             if perturbation.request not in made:
-                made = build(cfg, source, base_path, _requests(cfg, perturbation.request.fraction), outliers_of_model)
+                made = build(this, _requests(job, perturbation.request.fraction), outliers_of_model)
                 _write_regions(made, output / "regions.csv")
             region, request = made[perturbation.request], perturbation.request
             about = request._asdict() | {"method": perturbation.method, "strength": perturbation.strength}
@@ -123,20 +127,20 @@ class _Evaluator:
         return self._known[key]
 
 
-def _requests(cfg: DictConfig, fraction: float) -> list[Request]:
+def _requests(job: PerturbJob, fraction: float) -> list[Request]:
     """Requests of one fraction; variants without a fraction are requested with the first fraction only."""
-    own = [Request(variant, fraction, seed) for variant in cfg.job.variants for seed in cfg.job.seeds]
-    if fraction == cfg.job.fractions[0]:
+    own = [Request(variant, fraction, seed) for variant in job.variants for seed in job.seeds]
+    if fraction == job.fractions[0]:
         return own
     return [request for request in own if request.variant not in WITHOUT_FRACTION]
 
 
-def _grid(cfg: DictConfig) -> list[Perturbation]:
+def _grid(job: PerturbJob) -> list[Perturbation]:
     return [
-        Perturbation(request, node.method, node.get("strength"))
-        for fraction in cfg.job.fractions
-        for node in cfg.job.perturbations
-        for request in _requests(cfg, fraction)
+        Perturbation(request, entry.method, entry.strength)
+        for fraction in job.fractions
+        for entry in job.perturbations
+        for request in _requests(job, fraction)
     ]
 
 

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore.data import Source
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.importance.outliers import Outliers
+from lightning_langcore.jobs.config.groups.job import PerturbDimensionJob
+from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.steps import outliers, prepare
 from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
@@ -72,7 +72,7 @@ class Measurement(NamedTuple):
     texts: list[str]
 
 
-def run(cfg: DictConfig) -> Results:
+def run(settings: Settings) -> Results:
     """Evaluate the intact base, then every change of every target; rows and generations are written one by one.
 
     Writes ``dimensions.csv`` (the outliers of the model), ``generations.csv`` and ``plots/dimensions.png``.
@@ -81,21 +81,23 @@ def run(cfg: DictConfig) -> Results:
         LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
-    output, source, base_path = prepare.begin(cfg)
-    tokenizer = loading.load_tokenizer(base_path)
-    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
-    model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
-    named = _named(cfg, model)
-    norms = [] if named else _norms(cfg, model)
-    evaluator = _Evaluator(cfg, source, model, tokenizer)
-    found = outliers.find(cfg, source, model, tokenizer)
+    job, output = settings.job, settings.output
+    assert isinstance(job, PerturbDimensionJob)
+    this = prepare.begin(settings)
+    tokenizer = loading.load_tokenizer(this.base_path)
+    model = loading.load_model(this.base_path, settings.model.dtype, settings.model.attention)
+    model.to(make_fabric(settings.trainer).device)  # type: ignore[arg-type]
+    named = _named(job, model)
+    norms = [] if named else _norms(job, model)
+    evaluator = _Evaluator(this, job, model, tokenizer)
+    found = outliers.find(this, model, tokenizer)
     _write_found(found, output / "dimensions.csv")
-    targets = [_target(model, *each) for each in named or _auto(cfg, norms, model, found)]
+    targets = [_target(model, *each) for each in named or _auto(job, settings.seed, norms, model, found)]
     evaluator.results.notes = [outliers.summary(found)]
     results = evaluator.results
-    with logged(cfg, "perturb_dimension", results):
+    with logged(settings, "perturb_dimension", results):
         evaluator.measure(None, None)
-        for target, change in track(list(product(targets, _changes(cfg))), "perturbing", unit="changes"):
+        for target, change in track(list(product(targets, _changes(job))), "perturbing", unit="changes"):
             with timed(results.seconds, "perturbing"):
                 undo = perturb_(model, target.region, change.method, change.value)  # type: ignore[arg-type]
             try:
@@ -107,7 +109,7 @@ def run(cfg: DictConfig) -> Results:
     results.seconds["total"] = time.monotonic() - started
     results.write()
     dimension_grid([results], output / "plots" / "dimensions.png", {target.name: target.role for target in targets})
-    _print(evaluator.measurements, evaluator.prompts[0], {Change("set", float(value)) for value in cfg.job["set"]})
+    _print(evaluator.measurements, evaluator.prompts[0], {Change("set", float(value)) for value in job.set})
     return results
 
 
@@ -115,26 +117,28 @@ class _Evaluator:
     """Evaluates the current model, generates with it, and writes both results."""
 
     def __init__(
-        self, cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+        self, this: Run, job: PerturbDimensionJob, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        self.cfg = cfg
+        settings = this.settings
+        self.seed = settings.seed
+        self.num_new_tokens = job.num_new_tokens
         self.model = model
         self.tokenizer = tokenizer
-        self.fabric = make_fabric(cfg)
-        self.loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
-        self.prompts = list(cfg.job.prompts or _default_prompts(cfg, source))
+        self.fabric = make_fabric(settings.trainer)
+        self.loaders = prepare.make_datamodule(this, tokenizer).eval_loaders()["test"]
+        self.prompts = list(job.prompts or _default_prompts(this))
         self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
-        longest = max(map(len, self.ids)) + cfg.job.num_new_tokens
+        longest = max(map(len, self.ids)) + job.num_new_tokens
         if longest > getattr(model.config, "max_position_embeddings", longest):
             raise LangcoreError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
         self.measurements: list[Measurement] = []
-        about = {"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())}
-        self.results = Results(Path(cfg.paths.output), experiment=cfg.name, seed=cfg.seed, model=about)
+        about = {"name": settings.model.name, "num_weights": sum(p.numel() for p in model.parameters())}
+        self.results = Results(settings.output, experiment=settings.name, seed=settings.seed, model=about)
         self.results.seconds = {"evaluating": 0.0, "generating": 0.0, "perturbing": 0.0}
 
     def measure(self, target: Target | None, change: Change | None) -> None:
         """Evaluate and generate with the current model, and write all rows and generations."""
-        about: dict[str, Any] = {"stage": "base", "seed": self.cfg.seed}
+        about: dict[str, Any] = {"stage": "base", "seed": self.seed}
         if target and change:
             about |= {"stage": "perturbed", "variant": target.name, "method": change.method, "strength": change.value}
         with timed(self.results.seconds, "evaluating"):
@@ -155,34 +159,34 @@ class _Evaluator:
             generated = self.model.generate(  # type: ignore[operator]
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
-                max_new_tokens=self.cfg.job.num_new_tokens,
+                max_new_tokens=self.num_new_tokens,
                 pad_token_id=self.tokenizer.eos_token_id if pad is None else pad,
                 **_GREEDY,
             )
         return str(self.tokenizer.decode(generated[0, len(ids) :], clean_up_tokenization_spaces=False))
 
 
-def _default_prompts(cfg: DictConfig, source: Source) -> list[str]:
+def _default_prompts(this: Run) -> list[str]:
     """At most the first half of the first test document of each of up to three languages."""
-    splitter = prepare.make_splitter(cfg)
-    languages = (cfg.data.eval_languages or source.languages)[:_NUM_PROMPTS]
+    splitter, source = prepare.make_splitter(this.settings), this.source
+    languages = (this.settings.data.eval_languages or source.languages)[:_NUM_PROMPTS]
     texts = [next(splitter.texts(source, language, "test")) for language in languages]
     halves = (text[: min(len(text) // 2, _PROMPT_CHARACTERS)] for text in texts)
     return [(half.rsplit(None, 1) or [text])[0] for half, text in zip(halves, texts, strict=True)]
 
 
-def _changes(cfg: DictConfig) -> list[Change]:
-    values = sorted({float(value) for value in (*cfg.job["set"], *cfg.job.grid)})
-    return [*(Change("set", value) for value in values), *(Change("scale", float(value)) for value in cfg.job.scale)]
+def _changes(job: PerturbDimensionJob) -> list[Change]:
+    values = sorted({float(value) for value in (*job.set, *job.grid)})
+    return [*(Change("set", value) for value in values), *(Change("scale", float(value)) for value in job.scale)]
 
 
-def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
+def _named(job: PerturbDimensionJob, model: PreTrainedModel) -> list[tuple[str, str]]:
     """Name and role of each listed target; empty with ``auto``.
 
     Raises:
         LangcoreError: the model has no such weight.
     """
-    targets = [] if cfg.job.targets == "auto" else list(cfg.job.targets)
+    targets = [] if job.targets == "auto" else list(job.targets)
     for target in targets:
         try:
             dimension_region(model, target)
@@ -191,7 +195,7 @@ def _named(cfg: DictConfig, model: PreTrainedModel) -> list[tuple[str, str]]:
     return [(target, "named") for target in targets]
 
 
-def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
+def _norms(job: PerturbDimensionJob, model: PreTrainedModel) -> list[str]:
     """The norms that match ``job.norms``, each once, in the model's order for each pattern.
 
     Raises:
@@ -200,7 +204,7 @@ def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
     size = model.config.hidden_size
     known = [name for name, shape in parameters.named_shapes(model).items() if shape == (size,)]
     found: dict[str, None] = {}
-    for pattern in cfg.job.norms:
+    for pattern in job.norms:
         hits = [name for name in known if parameters.is_candidate(name, (size,), [pattern])]
         if not hits:
             raise LangcoreError(f"job.norms: {pattern} matches no norm of {size} dimensions; the first are {known[:3]}")
@@ -208,12 +212,14 @@ def _norms(cfg: DictConfig, model: PreTrainedModel) -> list[str]:
     return list(found)
 
 
-def _auto(cfg: DictConfig, norms: Sequence[str], model: PreTrainedModel, found: Outliers) -> Iterator[tuple[str, str]]:
+def _auto(
+    job: PerturbDimensionJob, seed: int, norms: Sequence[str], model: PreTrainedModel, found: Outliers
+) -> Iterator[tuple[str, str]]:
     """Name and role of each outlier, or of the closest candidate, each with a control drawn from the seed."""
-    rng = np.random.default_rng(cfg.seed)
-    dimensions = found.dimensions[: cfg.job.num_dimensions] or found.ranking[:1]
+    rng = np.random.default_rng(seed)
+    dimensions = found.dimensions[: job.num_dimensions] or found.ranking[:1]
     best = () if found.best_weight is None else (found.best_weight,)
-    weights = found.super_weights[: cfg.job.num_weights] or best
+    weights = found.super_weights[: job.num_weights] or best
     excluded = {d.dimension for d in (*found.dimensions, *dimensions)}
     excluded |= {w.row for w in (*found.super_weights, *weights)}
     others = [d for d in range(found.hidden_size) if d not in excluded]

@@ -4,13 +4,13 @@ import math
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
-from lightning_langcore.data import Source, Splitter
 from lightning_langcore.data.evaluation_batches import take_tokens
 from lightning_langcore.data.tokenization import encode
+from lightning_langcore.jobs.config.groups.model import TrainedModel
+from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric
 from lightning_langcore.jobs.steps.loggers import logged
@@ -24,31 +24,31 @@ from lightning_langcore.utils.progress import track
 COLUMNS = ("unigram", "trigram", "model")
 
 
-def run(cfg: DictConfig) -> Results:
+def run(settings: Settings) -> Results:
     """Train or find the base model and compare; writes ``base.csv``, perplexities of the test text by language.
 
     Raises:
         LangcoreError: invalid or unsupported settings.
     """
     started = time.monotonic()
-    output, source, base_path = prepare.begin(cfg)
-    tokenizer = loading.load_tokenizer(base_path)
-    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
+    this, output = prepare.begin(settings), settings.output
+    tokenizer = loading.load_tokenizer(this.base_path)
+    model = loading.load_model(this.base_path, settings.model.dtype, settings.model.attention)
     results = Results(
         output,
-        experiment=cfg.name,
-        seed=cfg.seed,
-        model={"name": cfg.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
+        experiment=settings.name,
+        seed=settings.seed,
+        model={"name": settings.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
     )
-    loaders = prepare.make_datamodule(cfg, source, tokenizer).eval_loaders()["test"]
-    fabric = make_fabric(cfg)
+    loaders = prepare.make_datamodule(this, tokenizer).eval_loaders()["test"]
+    fabric = make_fabric(settings.trainer)
     model = model.to(fabric.device)  # type: ignore[arg-type]
     table = {}
-    with logged(cfg, "pretrain_base", results):
+    with logged(settings, "pretrain_base", results):
         for language, batches in track(loaders.items(), "evaluating the base model", unit="languages"):
             figures = evaluate_languages(model, {language: batches}, fabric)[language]
-            add_rows(results, {language: figures}, stage="base", seed=cfg.seed)
-            table[language] = {**_ngrams(cfg, source, tokenizer, language), "model": figures["ppl"]}
+            add_rows(results, {language: figures}, stage="base", seed=settings.seed)
+            table[language] = {**_ngrams(this, tokenizer, language), "model": figures["ppl"]}
         results.status = "completed"
         results.seconds = {"total": time.monotonic() - started}
         results.write()
@@ -57,10 +57,13 @@ def run(cfg: DictConfig) -> Results:
     return results
 
 
-def _ngrams(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase, language: str) -> dict[str, float]:
+def _ngrams(this: Run, tokenizer: PreTrainedTokenizerBase, language: str) -> dict[str, float]:
     """Test perplexity of n-gram models of one language, trained on as many of its tokens as the base model."""
-    splitter: Splitter = prepare.make_splitter(cfg)
-    budget = cfg.model.base.get("tokens", cfg.data.num_tokens) // len(source.languages)
+    settings, source = this.settings, this.source
+    splitter = prepare.make_splitter(settings)
+    model = settings.model
+    total_tokens = model.base.tokens if isinstance(model, TrainedModel) else settings.data.num_tokens
+    budget = total_tokens // len(source.languages)
     rows, total = [], 0
     for row in encode(splitter.texts(source, language, "base"), tokenizer):
         rows.append(row)
@@ -68,7 +71,7 @@ def _ngrams(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase,
         if total >= budget:
             break
     test = splitter.texts(source, language, "test")
-    documents = [tokens for tokens, _ in take_tokens(test, tokenizer, cfg.data.num_eval_tokens.test)]
+    documents = [tokens for tokens, _ in take_tokens(test, tokenizer, settings.data.num_eval_tokens.test)]
     count = sum(len(tokens) for tokens in documents)
     unigram = Unigram(rows, len(tokenizer))
     trigram = KneserNeyTrigram(rows, len(tokenizer), tokenizer.bos_token_id)

@@ -1,7 +1,6 @@
 """Which settings differ between run folders."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,7 @@ from typing import Any
 import yaml
 
 from lightning_langcore.results.number_format import ABSENT
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads scalars as OmegaConf, which wrote the file: ``1e-05`` is a number, and a date is text.
-
-    PyYAML follows YAML 1.1, where a number with an exponent needs a point and a sign, as in ``1.0e-05``.
-    """
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+from lightning_langcore.utils import config_yaml
 
 
 def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -45,7 +27,7 @@ def config_differences(folders: Sequence[Path]) -> dict[str, list[str]]:
 def _config(folder: Path) -> dict[str, str]:
     try:
         text = (folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        content = config_yaml.read(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return dict(_flatten(content, "")) if content else {}

@@ -7,7 +7,7 @@ from tests.support.commands import run
 BAD = {
     "region.fraction=0": "region.fraction=0 must be a number in (0, 1]",
     "region.fraction=1.5": "region.fraction=1.5 must be a number in (0, 1]",
-    "region.fraction=many": "region.fraction='many' must be a number in (0, 1]",
+    "region.fraction=many": "region.fraction=many must be a number in (0, 1]",
     "data.languages=[xx]": "data.languages: the language 'xx' is not in the data (en, es, ru, zh)",
     "region.recipe.languages=[es,ru,ko]": "region.recipe.languages: the language 'ko' is not in the data",
     "region.kind=middle": "region.kind=middle is none of core, peripheral, random, file",

@@ -103,7 +103,9 @@ def test_bad_checkpoints_are_one_sentence(work, disk, tmp_path):
     assert "region.score=foo is none of" in refused("region.score=foo")
     assert "job.union_thresholds=['a'] must be a list" in refused("job.union_thresholds=[a]")
     assert "fr is none of the located es, ru, zh" in refused("region.families={west: [es, fr]}")
-    assert "region.families=family:west: region.families has no list" in refused("region.families={west: es}")
+    assert "must be null, or a list of languages by name, as {romance: [es, fr]}" in refused(
+        "region.families={west: es}"
+    )
     assert "region.kind=file has no meaning for job.name=locate" in refused("region=file", "region.file=r")
     assert "mono:en: en is none of the located" in refused("region.kind=mono:en")
     shard = disk / "zh" / "model-2.safetensors"

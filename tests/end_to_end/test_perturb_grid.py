@@ -115,7 +115,7 @@ def test_evaluations_are_shared_and_the_model_is_whole_after_each(work, monkeypa
 
 BAD_GRID = {
     "job.variants=[core,centre]": "job.variants=centre is none of core",
-    "job.fractions=[0.05,2]": "job.fractions=2 must be a number in (0, 1]",
+    "job.fractions=[0.05,2]": "job.fractions=[0.05, 2] must be a list of shares of the candidates in (0, 1]",
     "job.seeds=[0,1,0]": "job.seeds=[0, 1, 0] must be a list of whole numbers, at least one and each once",
     "job.fractions=[]": "job.fractions=[] must be a list of shares",
     "job.seeds=[a]": "job.seeds=['a'] must be a list of whole numbers",

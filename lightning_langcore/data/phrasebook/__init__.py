@@ -11,7 +11,6 @@ from importlib import import_module
 
 from lightning_langcore.data.phrasebook.document_planner import plan
 from lightning_langcore.data.phrasebook.grammars.base import Grammar
-from lightning_langcore.utils.errors import LangcoreError
 
 LANGUAGES: tuple[str, ...] = ("en", "zh", "es", "ru", "ar", "ko", "vi", "fr")
 
@@ -24,7 +23,7 @@ def _grammar(lang: str) -> Grammar:
     found = _GRAMMARS.get(lang)
     if found is None:
         if lang not in LANGUAGES:
-            raise LangcoreError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
+            raise ValueError(f"no language {lang!r} in the phrasebook; known languages: {', '.join(LANGUAGES)}")
         found = _GRAMMARS[lang] = import_module(f"{__name__}.grammars.{lang}").GRAMMAR
     return found
 
@@ -33,11 +32,11 @@ def sentences(lang: str, index: int, seed: int = 0) -> list[str]:
     """The sentences of document ``index``, 5 to 9 of them, the same number in every language.
 
     Raises:
-        LangcoreError: a language that is not one of ``LANGUAGES``, or a negative index.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     grammar = _grammar(lang)
     if index < 0:
-        raise LangcoreError(f"a document's index is 0 or more, not {index}")
+        raise ValueError(f"a document's index is 0 or more, not {index}")
     return [grammar.say(proposition) for proposition in plan(seed, index)]
 
 
@@ -45,7 +44,7 @@ def document(lang: str, index: int, seed: int = 0) -> str:
     """Document ``index``: its sentences, joined by the separator of the language.
 
     Raises:
-        LangcoreError: a language that is not one of ``LANGUAGES``, or a negative index.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     return _grammar(lang).joiner.join(sentences(lang, index, seed))
 
@@ -54,6 +53,6 @@ def lexicon(lang: str) -> dict[str, tuple[str, ...]]:
     """Part of speech -> citation form of every word, in the order of the concepts.
 
     Raises:
-        LangcoreError: a language that is not one of ``LANGUAGES``.
+        ValueError: a language that is not one of ``LANGUAGES``.
     """
     return {kind: tuple(word[0] for word in rows.values()) for kind, rows in _grammar(lang).words.items()}

@@ -13,7 +13,6 @@ from lightning_langcore.data.phrasebook import _grammar
 from lightning_langcore.data.phrasebook.dialogue_planner import DialoguePlan, plan
 from lightning_langcore.data.phrasebook.question_grammars.base import QuestionGrammar
 from lightning_langcore.data.phrasebook.questions import Form, Numbers, Phrase, Translation
-from lightning_langcore.utils.errors import LangcoreError
 
 _EXERCISES: dict[type, str] = {Numbers: "numbers", Phrase: "phrase", Form: "form"}
 
@@ -22,11 +21,11 @@ def conversation(lang: str, index: int, seed: int = 0) -> list[dict[str, str]]:
     """Conversation ``index``: a question of the user and the answer of the assistant, as messages of a chat template.
 
     Raises:
-        LangcoreError: a language that is not one of ``LANGUAGES``, or a negative index.
+        ValueError: a language that is not one of ``LANGUAGES``, or a negative index.
     """
     _grammar(lang)
     if index < 0:
-        raise LangcoreError(f"a conversation's index is 0 or more, not {index}")
+        raise ValueError(f"a conversation's index is 0 or more, not {index}")
     user, assistant = _worded(lang, plan(seed, index))
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 

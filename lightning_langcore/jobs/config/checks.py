@@ -1,29 +1,20 @@
-"""Checks of the configuration before any work: all errors are reported together, each with its setting."""
+"""Checks of several settings together, and of settings against text and machine, before any work."""
 
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from omegaconf import DictConfig, OmegaConf
 from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
+from lightning_langcore.callbacks import NoiseSensitivity
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.jobs.config.component import REGION_FILE, one_line
 from lightning_langcore.jobs.config.data import base_languages, check_text
-from lightning_langcore.jobs.config.devices import accelerator, forks, is_sharded, num_devices, precision, strategy
-from lightning_langcore.jobs.config.memory import WIDTHS
+from lightning_langcore.jobs.config.groups.job import FitJob, LocateJob, PerturbJob
+from lightning_langcore.jobs.config.memory import WIDTHS, is_bitsandbytes
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.region_kinds import statistics
-from lightning_langcore.jobs.config.validators import (
-    is_finite,
-    is_text,
-    is_whole,
-    listed,
-    make,
-    one_line,
-    one_of,
-    positive,
-    raise_together,
-)
-from lightning_langcore.regions.perturbation import METHODS
+from lightning_langcore.jobs.config.settings import Settings
+from lightning_langcore.jobs.config.together import raise_together
 from lightning_langcore.regions.region import Region
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -33,75 +24,77 @@ NO_PRECISIONS = {
     "16-true": "trains nonsense, because float16 loses small gradients and updates",
     "transformer-engine": "replaces the layers by its own, whose weights can't be addressed by name or frozen",
 }
-NO_OPTIMIZERS = {
-    "LBFGS": "evaluates the model several times per step, which is not supported",
-    "SparseAdam": "accepts sparse gradients only, and the gradients are dense",
+NO_OPTIMIZERS: dict[type, str] = {
+    torch.optim.LBFGS: "evaluates the model several times per step, which is not supported",
+    torch.optim.SparseAdam: "accepts sparse gradients only, and the gradients are dense",
 }
 
 
-def check(cfg: DictConfig, source: Source) -> None:
-    """Check the whole configuration.
+def check(settings: Settings, source: Source) -> None:
+    """Check the settings of a run together and against its text.
 
     Raises:
         LangcoreError: one line for each invalid or unsupported setting.
     """
+    uses_file = settings.region.kind == "file" and needs_region(settings)
     raise_together(
         [
-            lambda: check_text(cfg, source),
-            lambda: check_region(cfg, locate_languages(cfg, source) if needs_statistics(cfg) else None),
-            lambda: _dimension(cfg) if cfg.job.name == "perturb_dimension" else None,
-            lambda: check_training(cfg),
-            lambda: check_machine(cfg),
-            lambda: Region.load(cfg.region.file) if cfg.region.kind == "file" and needs_region(cfg) else None,
+            lambda: check_text(settings, source),
+            lambda: check_region(settings, locate_languages(settings, source) if needs_statistics(settings) else None),
+            lambda: check_training(settings),
+            lambda: check_machine(settings),
+            lambda: Region.load(str(settings.region.file)) if uses_file else None,
         ]
     )
 
 
-def check_training(cfg: DictConfig) -> None:
+def check_training(settings: Settings) -> None:
     """The checks of a training that need neither its text nor its machine, as in ``langcore plan``.
 
     Raises:
         LangcoreError: one line for each invalid or unsupported setting.
     """
+    components = [*settings.callbacks.values(), *settings.logger.values(), settings.task.module]
     raise_together(
         [
-            lambda: one_of("perturbation.method", cfg.perturbation.method, ("none", *METHODS)),
-            lambda: _length(cfg),
-            lambda: _callbacks(cfg),
-            lambda: _counts(cfg),
-            lambda: _precision(cfg),
-            lambda: _strategy(cfg),
-            lambda: _attention(cfg),
-            lambda: _optimizer(cfg) if cfg.job.name == "fit" else None,
+            lambda: _length(settings),
+            *(component.check_arguments for component in components),
+            lambda: _monitors(settings),
+            lambda: _devices(settings),
+            lambda: _precision(settings),
+            lambda: _strategy(settings),
+            lambda: _attention(settings),
+            lambda: _optimizer(settings) if isinstance(settings.job, FitJob) else None,
         ]
     )
 
 
-def needs_region(cfg: DictConfig) -> bool:
+def needs_region(settings: Settings) -> bool:
     """Whether the run uses the region."""
-    callbacks = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
-    assert isinstance(callbacks, dict)
-    in_callbacks = any(isinstance(node, dict) and node.get("region") == "${region.file}" for node in callbacks.values())
-    in_fit = cfg.perturbation.method != "none" or in_callbacks
-    return cfg.job.name == "locate" or (cfg.job.name == "fit" and in_fit)
+    in_callbacks = any(node.arguments.get("region") == REGION_FILE for node in settings.callbacks.values())
+    in_fit = settings.perturbation.method != "none" or in_callbacks
+    return isinstance(settings.job, LocateJob) or (isinstance(settings.job, FitJob) and in_fit)
 
 
-def needs_statistics(cfg: DictConfig) -> bool:
+def needs_statistics(settings: Settings) -> bool:
     """Whether a region is located from the statistics of several languages."""
-    if cfg.job.name == "perturb":
-        return bool(statistics(cfg, [variant for variant in cfg.job.variants or [] if isinstance(variant, str)]))
-    return needs_region(cfg) and bool(cfg.job.name == "locate" or statistics(cfg, [cfg.region.kind]))
+    job = settings.job
+    if isinstance(job, PerturbJob):
+        return bool(statistics(settings.region, job.variants))
+    return needs_region(settings) and (
+        isinstance(job, LocateJob) or bool(statistics(settings.region, [settings.region.kind]))
+    )
 
 
-def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
+def locate_languages(settings: Settings, source: Source) -> list[str]:
     """The languages whose statistics are summed.
 
     Raises:
         LangcoreError: the data lacks a named language, or has fewer than three of the default languages.
     """
-    languages = cfg.region.recipe.languages
+    languages = settings.region.recipe.languages
     if languages is None:
-        known = base_languages(cfg, source)
+        known = base_languages(settings, source)
         languages = [language for language in LOCATE_LANGUAGES if language in known]
         if len(languages) < MIN_LOCATE_LANGUAGES:
             raise LangcoreError(
@@ -111,47 +104,17 @@ def locate_languages(cfg: DictConfig, source: Source) -> list[str]:
     return check_languages("region.recipe.languages", languages, source)
 
 
-def _dimension(cfg: DictConfig) -> None:
-    for setting in ("num_dimensions", "num_weights", "num_new_tokens"):
-        positive(f"job.{setting}", cfg.job[setting])
-    if cfg.job.targets != "auto":
-        listed("job.targets", cfg.job.targets, is_text, "auto, or a list of weights as NAME[INDEX]")
-    if cfg.job.prompts is not None:
-        listed("job.prompts", cfg.job.prompts, is_text, "null, or a list of texts")
-    listed("job.norms", cfg.job.norms, is_text, "a list of names or patterns")
-    for setting in ("set", "scale", "grid"):
-        listed(f"job.{setting}", cfg.job[setting], is_finite, "a list of finite numbers")
+def _monitors(settings: Settings) -> None:
+    for node in settings.callbacks_of(NoiseSensitivity):
+        if "core_share" not in (node.arguments.get("signals") or []):
+            node.make(region=None)
 
 
-def _callbacks(cfg: DictConfig) -> None:
-    for name, node in (cfg.callbacks or {}).items():
-        if not OmegaConf.is_dict(node) or not OmegaConf.select(node, "_target_"):
-            raise LangcoreError(
-                f"callbacks.{name} has no _target_, so it would do nothing: set _target_ to its class, or remove it"
-                f" with ~callbacks.{name}"
-            )
-        if str(node._target_).endswith("NoiseSensitivity") and "core_share" not in (node.get("signals") or []):
-            make({**OmegaConf.to_container(node, resolve=True), "region": None})  # type: ignore[dict-item]
-
-
-def _counts(cfg: DictConfig) -> None:
-    raise_together(
-        [
-            *(lambda name=name: positive(f"data.{name}", cfg.data[name]) for name in ("batch_size", "block_size")),
-            *(
-                lambda name=name: positive(f"trainer.{name}", cfg.trainer.get(name, 1))
-                for name in ("accumulate_grad_batches", "num_nodes")
-            ),
-            lambda: _devices(cfg),
-        ]
-    )
-
-
-def _devices(cfg: DictConfig) -> None:
-    devices = cfg.trainer.devices
-    valid = devices == "auto" or (is_whole(devices) and devices > 0)
-    if accelerator(cfg) == "cuda":
-        parts = devices.split(",") if isinstance(devices, str) else devices if OmegaConf.is_list(devices) else []
+def _devices(settings: Settings) -> None:
+    devices = settings.trainer.devices
+    valid = devices == "auto" or (isinstance(devices, int) and not isinstance(devices, bool) and devices > 0)
+    if settings.trainer.device_type == "cuda":
+        parts = devices.split(",") if isinstance(devices, str) else devices if isinstance(devices, list) else []
         numbers = [str(number).strip() for number in parts if str(number).strip()]
         valid = valid or devices == -1 or (bool(numbers) and all(number.isdecimal() for number in numbers))
     if not valid:
@@ -160,47 +123,49 @@ def _devices(cfg: DictConfig) -> None:
         )
 
 
-def _precision(cfg: DictConfig) -> None:
-    setting, name = f"trainer.precision={cfg.trainer.get('precision')}", precision(cfg)
+def _precision(settings: Settings) -> None:
+    trainer = settings.trainer
+    setting, name = f"trainer.precision={trainer.precision}", trainer.full_precision
     if name not in WIDTHS:
         why = NO_PRECISIONS.get(name.partition("-float16")[0], f"is none of {', '.join(WIDTHS)}")
         raise LangcoreError(f"{setting} {why}: set trainer.precision=bf16-true or bf16-mixed")
-    if name == "16-mixed" and accelerator(cfg) != "cuda":
+    if name == "16-mixed" and trainer.device_type != "cuda":
         raise LangcoreError(
-            f"{setting} needs a GPU, and with trainer.accelerator={cfg.trainer.accelerator} Lightning would use"
+            f"{setting} needs a GPU, and with trainer.accelerator={trainer.accelerator} Lightning would use"
             " bf16-mixed on the CPU: set trainer.precision=bf16-mixed, or trainer.accelerator=gpu"
         )
 
 
-def _strategy(cfg: DictConfig) -> None:
-    name = strategy(cfg).lower()
-    if "deepspeed" in name or "fsdp" in name:
+def _strategy(settings: Settings) -> None:
+    trainer = settings.trainer
+    if trainer.is_flat:
         raise LangcoreError(
-            f"trainer.strategy={cfg.trainer.strategy} holds weights in flat or private buffers, where single"
+            f"trainer.strategy={trainer.strategy} holds weights in flat or private buffers, where single"
             " weights can't be frozen: use trainer=fsdp2"
         )
-    if is_sharded(cfg) and str(cfg.optimizer.build._target_).startswith("bitsandbytes"):
+    if trainer.is_sharded and is_bitsandbytes(settings.optimizer.build):
         raise LangcoreError(
-            f"optimizer.build._target_={cfg.optimizer.build._target_} does not support the shards of trainer=fsdp2:"
+            f"optimizer.build._target_={settings.optimizer.build.target} does not support the shards of trainer=fsdp2:"
             " use optimizer=adamw, or trainer=gpu or ddp"
         )
-    if cfg.job.name == "fit" and forks(cfg):
+    if isinstance(settings.job, FitJob) and trainer.forks:
         raise LangcoreError(
-            f"trainer.strategy={cfg.trainer.strategy} trains in processes whose results are lost to the main process:"
+            f"trainer.strategy={trainer.strategy} trains in processes whose results are lost to the main process:"
             " use trainer=ddp, or start the ranks with torchrun"
         )
 
 
-def _optimizer(cfg: DictConfig) -> None:
+def _optimizer(settings: Settings) -> None:
     """Make the optimizer for two test weights, because ``functools.partial`` accepts any keyword without a check."""
-    setting = f"optimizer.build._target_={cfg.optimizer.build._target_}"
-    why = NO_OPTIMIZERS.get(str(cfg.optimizer.build._target_).rpartition(".")[2])
-    if why is not None:
-        raise LangcoreError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
-    build = make(cfg.optimizer.build)
+    build = settings.optimizer.build
+    setting = f"optimizer.build._target_={build.target}"
+    for unsupported, why in NO_OPTIMIZERS.items():
+        if build.is_a(unsupported):
+            raise LangcoreError(f"{setting} {why}: use optimizer=adamw or optimizer=sgd")
+    make = build.make()
     matrix, vector = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,)))
     try:
-        build([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
+        make([{"params": [matrix]}, {"params": [vector], "weight_decay": 0.0}])
     except (TypeError, ValueError, RuntimeError) as error:
         raise LangcoreError(
             f"{setting} can't be made with the other settings of optimizer.build ({one_line(error)}): change them,"
@@ -208,39 +173,42 @@ def _optimizer(cfg: DictConfig) -> None:
         ) from error
 
 
-def _attention(cfg: DictConfig) -> None:
-    name = str(cfg.model.attention)
-    if name.startswith(("flash_attention", "flex_attention")) and accelerator(cfg) != "cuda":
+def _attention(settings: Settings) -> None:
+    name = settings.model.attention
+    if name.startswith(("flash_attention", "flex_attention")) and settings.trainer.device_type != "cuda":
         raise LangcoreError(f"model.attention={name} needs a GPU: use model.attention=sdpa, or trainer=gpu")
 
 
-def check_machine(cfg: DictConfig) -> None:
+def check_machine(settings: Settings) -> None:
     """Check that this machine has the configured devices and packages.
 
     Raises:
         LangcoreError: a device or package is missing.
     """
-    name, known = str(cfg.trainer.accelerator), AcceleratorRegistry.available_accelerators()
-    one_of("trainer.accelerator", name, ("auto", "gpu", *sorted(known)))
-    kinds = known if name == "auto" else ("cuda", "mps") if name == "gpu" else (name,)
+    trainer, known = settings.trainer, AcceleratorRegistry.available_accelerators()
+    choices = ("auto", "gpu", *sorted(known))
+    if trainer.accelerator not in choices:
+        raise LangcoreError(f"trainer.accelerator={trainer.accelerator} is none of {', '.join(choices)}")
+    by_name = {"auto": tuple(known), "gpu": ("cuda", "mps")}
+    kinds = by_name.get(trainer.accelerator, (trainer.accelerator,))
     if not any(AcceleratorRegistry[kind]["accelerator"].is_available() for kind in kinds):
         raise LangcoreError(
-            f"trainer.accelerator={name}: this machine has none that PyTorch can use: use trainer=cpu, or check the"
-            " driver and the build of PyTorch"
+            f"trainer.accelerator={trainer.accelerator}: this machine has none that PyTorch can use: use trainer=cpu,"
+            " or check the driver and the build of PyTorch"
         )
-    num_gpus = torch.cuda.device_count() if accelerator(cfg) == "cuda" else 0
-    if num_gpus and num_devices(cfg) > num_gpus:
-        raise LangcoreError(f"trainer.devices={cfg.trainer.devices}: this machine has {num_gpus} GPUs: request fewer")
+    num_gpus = torch.cuda.device_count() if trainer.device_type == "cuda" else 0
+    if num_gpus and trainer.num_devices > num_gpus:
+        raise LangcoreError(f"trainer.devices={trainer.devices}: this machine has {num_gpus} GPUs: request fewer")
     packages = is_flash_attn_2_available() or is_kernels_available()
-    if cfg.model.attention == "flash_attention_2" and num_gpus and not packages:
+    if settings.model.attention == "flash_attention_2" and num_gpus and not packages:
         raise LangcoreError(
             "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: pip install"
             " flash-attn, or use model.attention=sdpa"
         )
 
 
-def _length(cfg: DictConfig) -> None:
-    if "max_epochs" in cfg.trainer:
+def _length(settings: Settings) -> None:
+    if "max_epochs" in settings.trainer.trainer.arguments:
         raise LangcoreError(
             "trainer.max_epochs has no meaning here: set the length with data.num_tokens, and how often the text may be"
             " repeated with data.max_epochs"

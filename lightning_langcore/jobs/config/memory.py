@@ -2,15 +2,16 @@
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, SingleDeviceXLAStrategy
 from transformers import LlamaConfig, PreTrainedConfig
 
-from lightning_langcore.jobs.config.data import SFT
-from lightning_langcore.jobs.config.devices import accelerator, is_sharded, num_devices, precision, strategy
-from lightning_langcore.jobs.config.validators import one_of
+from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, WeightDiff
+from lightning_langcore.jobs.config.component import Component
+from lightning_langcore.jobs.config.groups.job import FitJob
+from lightning_langcore.jobs.config.groups.model import TrainedModel
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates, named_shapes
 from lightning_langcore.regions.region import Region
@@ -28,44 +29,49 @@ class UnknownError(LangcoreError):
     """A setting whose memory can't be planned; the run itself may work."""
 
 
-def check_fits(cfg: DictConfig) -> None:
+def check_fits(settings: Settings) -> None:
     """Refuse a training that can't fit, before anything is loaded. A run that can't be planned is not refused.
 
     Raises:
         LangcoreError: the training needs more memory than a device has (the message lists settings that need less), or
             the model's config can't be read.
     """
-    memory = device_memory(cfg)
-    if cfg.job.name != "fit" or memory is None:
+    memory = device_memory(settings)
+    if not isinstance(settings.job, FitJob) or memory is None:
         return
-    if cfg.model.path is not None:
-        loading.check_folder(cfg.model.path)  # its errors name a missing folder or pickled weights
+    if settings.model.path is not None:
+        loading.check_folder(settings.model.path)  # its errors name a missing folder or pickled weights
     try:
-        training = training_of(cfg)
+        training = training_of(settings)
     except UnknownError:
         return
-    refuse_too_large(training, memory, on_host=accelerator(cfg) != "cuda")
+    refuse_too_large(training, memory, on_host=settings.trainer.device_type != "cuda")
 
 
-def check_locates(cfg: DictConfig, mixed: bool) -> None:
+def check_locates(settings: Settings, mixed: bool) -> None:
     """Refuse to locate by training if training all weights with AdamW does not fit on one device.
 
     Args:
-        cfg: the whole configuration.
+        settings: the settings of the run.
         mixed: whether matrix products run in a lower precision (autocast).
 
     Raises:
         LangcoreError: the training needs more memory than a device has.
     """
-    memory = device_memory(cfg)
+    memory = device_memory(settings)
     training = Training(
-        model_of(cfg), Optimizer(2, has_counter=True), width=loading.DTYPES[cfg.model.dtype].itemsize, autocast=mixed,
-        batch_size=cfg.region.recipe.batch_size, block_size=cfg.data.block_size, attention=cfg.model.attention,
-    )  # fmt: skip
+        model_of(settings),
+        Optimizer(2, has_counter=True),
+        width=loading.DTYPES[settings.model.dtype].itemsize,
+        autocast=mixed,
+        batch_size=settings.region.recipe.batch_size,
+        block_size=settings.data.block_size,
+        attention=settings.model.attention,
+    )
     need = plan(training).num_bytes
     if memory is not None and need > memory:
         raise LangcoreError(
-            f"region.score={cfg.region.score} trains all weights on one device to locate, which needs about"
+            f"region.score={settings.region.score} trains all weights on one device to locate, which needs about"
             f" {need / GIB:.3g} GiB, but there are {memory / GIB:.3g}: choose region.score=taylor, fisher or wanda,"
             " which need no optimizer, or train on each language with trainer=fsdp2 and locate from the saved models"
             " with job.source=checkpoints"
@@ -134,49 +140,50 @@ def _all(training: Training, small: Optimizer) -> Training:
     return replace(lean, width=2, autocast=False, optimizer=optimizer)
 
 
-def training_of(cfg: DictConfig) -> Training:
+def training_of(settings: Settings) -> Training:
     """The parts of the configuration that determine the memory of the training.
 
     Raises:
         UnknownError: an optimizer or a strategy that can't be planned.
         LangcoreError: the model's config can't be read, or ``region.parameters`` matches no parameter.
     """
-    width, autocast = _precision(cfg)
-    kind, bucket_views = _strategy(cfg)
-    model = model_of(cfg)
-    guard, copies_start, scores = _callbacks(cfg, model)
+    width, autocast = _precision(settings)
+    kind, bucket_views = _strategy(settings)
+    model = model_of(settings)
+    guard, copies_start, scores = _callbacks(settings, model)
     return Training(
         model,
-        optimizer_of(cfg),
+        optimizer_of(settings),
         width=width,
         autocast=autocast,
-        batch_size=cfg.data.batch_size,
-        block_size=cfg.data.block_size,
-        attention=cfg.model.attention,
-        masked=str(cfg.task._target_).endswith(SFT),
-        checkpointing=bool(cfg.model.get("activation_checkpointing", False)),
-        chunked_loss=bool(cfg.task.get("chunked_loss", False)),
+        batch_size=settings.data.batch_size,
+        block_size=settings.data.block_size,
+        attention=settings.model.attention,
+        masked=settings.task.is_sft,
+        checkpointing=settings.model.activation_checkpointing,
+        chunked_loss=settings.task.chunked_loss,
         evaluates=scores,
-        accumulates=(cfg.trainer.get("accumulate_grad_batches") or 1) > 1,
+        accumulates=settings.trainer.accumulate_grad_batches > 1,
         guard=guard,
         copies_start=copies_start,
         strategy=kind,
-        num_devices=num_devices(cfg) * int(cfg.trainer.get("num_nodes") or 1),
+        num_devices=settings.trainer.num_devices * settings.trainer.num_nodes,
         bucket_views=bucket_views,
     )
 
 
-def model_of(cfg: DictConfig) -> Model:
+def model_of(settings: Settings) -> Model:
     """Shapes and widths of the configured model, from its config alone; no weights are read.
 
     Raises:
         LangcoreError: the config is missing or can't be read.
     """
-    if cfg.model.path is None:
-        fields: Any = OmegaConf.to_container(cfg.model.config, resolve=True)
-        config: PreTrainedConfig = LlamaConfig(**fields, vocab_size=cfg.model.vocab_size)
+    chosen = settings.model
+    if chosen.path is not None:
+        config: PreTrainedConfig = loading.load_config(chosen.path)
     else:
-        config = loading.load_config(cfg.model.path)
+        assert isinstance(chosen, TrainedModel)
+        config = LlamaConfig(**chosen.config, vocab_size=chosen.vocab_size)
     shapes = named_shapes(loading.model_without_weights(config))
     text = config.get_text_config()
     num_heads = text.num_attention_heads
@@ -193,70 +200,79 @@ def model_of(cfg: DictConfig) -> Model:
     )
 
 
-def optimizer_of(cfg: DictConfig) -> Optimizer:
+def optimizer_of(settings: Settings) -> Optimizer:
     """The memory-relevant properties of the configured optimizer.
 
     Raises:
         UnknownError: an optimizer that can't be planned.
     """
-    build = cfg.optimizer.build
-    name = str(build._target_).rpartition(".")[2]
-    if name in BNB:
-        return Optimizer(BNB[name], min_8bit_size=build.get("min_8bit_size", BNB_MIN), paged=name.startswith("Paged"))
-    loops = accelerator(cfg) != "cuda" and not build.get("foreach")
-    one_by_one = bool(build.get("fused")) or loops
-    if name in ("Adam", "AdamW"):
-        num_states = 3 if build.get("amsgrad") else 2
+    build, given = settings.optimizer.build, settings.optimizer.build.arguments
+    own = [c.__name__ for c in _ancestors(build) if c.__name__ in BNB and is_bitsandbytes(build)]
+    if own:
+        paged = own[0].startswith("Paged")
+        return Optimizer(BNB[own[0]], min_8bit_size=given.get("min_8bit_size", BNB_MIN), paged=paged)
+    loops = settings.trainer.device_type != "cuda" and not given.get("foreach")
+    one_by_one = bool(given.get("fused")) or loops
+    if build.is_a(torch.optim.Adam):  # and AdamW, which is a subclass
+        num_states = 3 if given.get("amsgrad") else 2
         return Optimizer(num_states, has_counter=True, num_copies=0 if one_by_one else 1)
-    if name == "SGD":
-        decays = bool(build.get("weight_decay"))
-        return Optimizer(1 if build.get("momentum") else 0, num_copies=0 if one_by_one or not decays else 1)
+    if build.is_a(torch.optim.SGD):
+        decays = bool(given.get("weight_decay"))
+        return Optimizer(1 if given.get("momentum") else 0, num_copies=0 if one_by_one or not decays else 1)
     known = ", ".join(("torch's Adam, AdamW, SGD", *(f"bitsandbytes' {known}" for known in BNB)))
-    raise UnknownError(f"optimizer.build._target_={build._target_}: only {known} are planned")
+    raise UnknownError(f"optimizer.build._target_={build.target}: only {known} are planned")
 
 
-def device_memory(cfg: DictConfig) -> float | None:
+def is_bitsandbytes(build: Component) -> bool:
+    """Whether the optimizer is one of bitsandbytes, or a subclass of one."""
+    return any(ancestor.__module__.partition(".")[0] == "bitsandbytes" for ancestor in _ancestors(build))
+
+
+def _ancestors(build: Component) -> list[type]:
+    return list(build.resolved.__mro__) if isinstance(build.resolved, type) else []
+
+
+def device_memory(settings: Settings) -> float | None:
     """Bytes of one GPU, or one process's share of the host's memory; ``None``: a GPU is configured but not present."""
-    if accelerator(cfg) == "cuda":
+    if settings.trainer.device_type == "cuda":
         return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / num_devices(cfg)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / settings.trainer.num_devices
 
 
-def _precision(cfg: DictConfig) -> tuple[int, bool]:
+def _precision(settings: Settings) -> tuple[int, bool]:
     """Bytes per weight, and whether matrix products run in a lower precision (autocast)."""
-    one_of("model.dtype", cfg.model.dtype, tuple(loading.DTYPES))
-    width = WIDTHS[precision(cfg)] or loading.DTYPES[cfg.model.dtype].itemsize
-    return width, precision(cfg).endswith("mixed") and width > 2
+    name = settings.trainer.full_precision
+    width = WIDTHS[name] or loading.DTYPES[settings.model.dtype].itemsize
+    return width, name.endswith("mixed") and width > 2
 
 
-def _strategy(cfg: DictConfig) -> tuple[str, bool]:
+def _strategy(settings: Settings) -> tuple[str, bool]:
     """``one``, ``ddp`` or ``fsdp2``, and whether the gradients are views of DDP's buckets."""
-    node, name = cfg.trainer.strategy, strategy(cfg)
-    if is_sharded(cfg):
+    trainer = settings.trainer
+    name, node = trainer.strategy_name, trainer.strategy
+    if trainer.is_sharded:
         return "fsdp2", False
-    if name.startswith("ddp") or name.endswith("DDPStrategy") or (name == "auto" and num_devices(cfg) > 1):
-        return "ddp", OmegaConf.is_dict(node) and bool(node.get("gradient_as_bucket_view"))
-    if name == "auto" or name.endswith("SingleDeviceStrategy"):
+    if trainer.is_strategy(DDPStrategy) or (name == "auto" and trainer.num_devices > 1):
+        return "ddp", isinstance(node, dict) and bool(node.get("gradient_as_bucket_view"))
+    if name == "auto" or (
+        trainer.is_strategy(SingleDeviceStrategy) and not trainer.is_strategy(SingleDeviceXLAStrategy)
+    ):
         return "one", False
     raise UnknownError(f"trainer.strategy={name}: only one device, ddp and fsdp2 are planned")
 
 
-def _callbacks(cfg: DictConfig, model: Model) -> tuple[Guard | None, bool, bool]:
+def _callbacks(settings: Settings, model: Model) -> tuple[Guard | None, bool, bool]:
     """The guard, whether a copy of the initial weights is kept, and whether languages are evaluated."""
-    container: Any = OmegaConf.to_container(cfg.callbacks, resolve=False) if cfg.callbacks else {}
-    nodes = [node for node in container.values() if isinstance(node, dict)]
-    by_class = {str(node.get("_target_")).rpartition(".")[2]: node for node in nodes}
-    guard = _guard(cfg, model) if "CoreGuard" in by_class else None
+    guard = _guard(settings, model) if settings.callbacks_of(CoreGuard) else None
     # unperturbed initial weights are read from the base's file instead
-    reference = by_class.get("WeightDiff", {"reference": ""}).get("reference")
-    copies = cfg.perturbation.method != "none" and reference is None
-    return guard, copies, "MultilingualPerplexity" in by_class
+    diffs = settings.callbacks_of(WeightDiff)
+    copies = settings.perturbation.method != "none" and any(d.arguments.get("reference") is None for d in diffs)
+    return guard, copies, bool(settings.callbacks_of(MultilingualPerplexity))
 
 
-def _guard(cfg: DictConfig, model: Model) -> Guard:
-    node = cfg.region
+def _guard(settings: Settings, model: Model) -> Guard:
+    node = settings.region
     if node.kind == "file":
-        region = Region.load(node.file)
+        region = Region.load(str(node.file))
         return Guard(region.shapes, region.fraction, str(region.meta.get("granularity") or "element"))
-    patterns = None if node.parameters is None else list(node.parameters)
-    return Guard(candidates(model.shapes, patterns), node.fraction, node.granularity)
+    return Guard(candidates(model.shapes, node.parameters), node.fraction, node.granularity)

@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lightning_langcore.importance.registry import REGION_KINDS
@@ -29,6 +28,7 @@ from lightning_langcore.importance.search import Query
 from lightning_langcore.importance.selection import matched_region
 from lightning_langcore.importance.selectors import SelectionSpec
 from lightning_langcore.importance.top_k import End
+from lightning_langcore.jobs.config.groups.region import RegionSettings
 from lightning_langcore.regions.region import Region
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -54,13 +54,13 @@ def score_names() -> tuple[str, ...]:
     return (*SCORES, "random")
 
 
-def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequence[str] | None) -> None:
+def check_variant(setting: str, variant: str, settings: RegionSettings, languages: Sequence[str] | None) -> None:
     """Check the name of one region.
 
     Args:
         setting: name of the setting, for the message.
         variant: see the module's docstring; any name but ``file``.
-        cfg: the whole configuration.
+        settings: score, granularity and families.
         languages: the languages of the recipe; ``None``: not known yet.
 
     Raises:
@@ -70,16 +70,16 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
     if kind in WITH_LANGUAGE and argument:
         if languages is not None and argument not in languages:
             raise LangcoreError(f"{setting}={variant}: {argument} is none of the located {', '.join(languages)}")
-        if SCORES.get(cfg.region.score) is None or SCORES[cfg.region.score].statistic is None:
-            raise LangcoreError(f"{setting}={variant}: region.score={cfg.region.score} has no per-language statistics")
+        if SCORES.get(settings.score) is None or SCORES[settings.score].statistic is None:
+            raise LangcoreError(f"{setting}={variant}: region.score={settings.score} has no per-language statistics")
     elif kind == "family" and argument:
-        members = (cfg.region.families or {}).get(argument)
-        if not OmegaConf.is_list(members) or not members:
+        members = (settings.families or {}).get(argument)
+        if not members:
             raise LangcoreError(f"{setting}={variant}: region.families has no list of languages named {argument}")
         for member in members:
-            check_variant(f"region.families.{argument}", f"language:{member}", cfg, languages)
-    elif kind == MATCHED and not argument and cfg.region.granularity != "element":
-        raise LangcoreError(f"{setting}={variant} needs region.granularity=element, not {cfg.region.granularity}")
+            check_variant(f"region.families.{argument}", f"language:{member}", settings, languages)
+    elif kind == MATCHED and not argument and settings.granularity != "element":
+        raise LangcoreError(f"{setting}={variant} needs region.granularity=element, not {settings.granularity}")
     elif argument or kind not in (*KINDS, MATCHED, OUTLIERS_KIND, *SCORES, *REGION_KINDS):
         file = ["file"] if setting == "region.kind" else []
         known = ", ".join(
@@ -91,10 +91,10 @@ def check_variant(setting: str, variant: str, cfg: DictConfig, languages: Sequen
         raise LangcoreError(f"{setting}={variant} is none of {known}, nor one of these followed by {OUTLIERS}")
 
 
-def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
+def statistics(settings: RegionSettings, variants: Iterable[str]) -> list[str]:
     """The per-language statistics that these variants need, in a fixed order."""
     names = {
-        _score(cfg, variant)
+        _score(settings, variant)
         for variant in variants
         if variant not in WITHOUT_FRACTION and _kind(variant) not in REGION_KINDS
     }
@@ -102,35 +102,37 @@ def statistics(cfg: DictConfig, variants: Iterable[str]) -> list[str]:
     return [s for s in dict.fromkeys(score.statistic for score in SCORES.values()) if s and s in found]
 
 
-def ingredients(cfg: DictConfig, variant: str, fraction: float, seed: int, languages: Sequence[str]) -> list[Query]:
+def ingredients(
+    settings: RegionSettings, variant: str, fraction: float, seed: int, languages: Sequence[str]
+) -> list[Query]:
     """The queries whose results :func:`combine` makes a variant from.
 
     Args:
-        cfg: the whole configuration; its node ``region`` gives score, granularity and scope.
+        settings: score, granularity and scope.
         variant: see the module's docstring.
         fraction: share of the candidates, 0..1.
         seed: seed for breaking ties and for a random region.
         languages: all languages with statistics.
     """
-    score = _score(cfg, variant)
+    score = _score(settings, variant)
     kind, _, argument = variant.removesuffix(OUTLIERS).partition(":")
     end: End = SCORES[score].core_end if score in SCORES else "lowest"
     if kind == "peripheral":
         end = "highest" if end == "lowest" else "lowest"
     if kind == OUTLIERS_KIND or kind in REGION_KINDS:
         return []
-    spec = SelectionSpec(fraction, end, cfg.region.granularity, cfg.region.scope, seed)
+    spec = SelectionSpec(fraction, end, settings.granularity, settings.scope, seed)
     if kind == "language":
         return [Query(score, spec, argument)]
     if kind in ("mono", "family"):
-        inside = _members(cfg, kind, argument)
+        inside = _members(settings, kind, argument)
         ordered = [*inside, *(language for language in languages if language not in inside)]
         return [Query(score, spec, language) for language in ordered]
     return [Query(score, spec)]
 
 
 def combine(
-    cfg: DictConfig,
+    settings: RegionSettings,
     request: Request,
     found: Sequence[Region],
     theta_0: Mapping[str, Tensor],
@@ -140,7 +142,7 @@ def combine(
     """Build the requested region.
 
     Args:
-        cfg: the whole configuration; its node ``region`` gives the families.
+        settings: the families.
         request: the requested region.
         found: the located regions, in the order of the queries of :func:`ingredients`.
         theta_0: the base's weights by name.
@@ -165,7 +167,7 @@ def combine(
     if kind == MATCHED:
         made = matched_region(made, theta_0, request.seed)
     if kind in ("mono", "family"):
-        count = len(_members(cfg, kind, argument))
+        count = len(_members(settings, kind, argument))
         made = reduce(Region.__and__, found[:count])
         made = reduce(Region.__sub__, found[count:], made)
     if variant.endswith(OUTLIERS):
@@ -194,15 +196,15 @@ def _registered(
     return Region(shapes, made.parts, {**about, **made.meta})
 
 
-def _members(cfg: DictConfig, kind: str, argument: str) -> list[str]:
-    return [argument] if kind == "mono" else list(cfg.region.families[argument])
+def _members(settings: RegionSettings, kind: str, argument: str) -> list[str]:
+    return [argument] if kind == "mono" else list((settings.families or {})[argument])
 
 
-def _score(cfg: DictConfig, variant: str) -> str:
+def _score(settings: RegionSettings, variant: str) -> str:
     kind = _kind(variant)
     if kind in score_names():
         return kind
-    return str(cfg.region.score)
+    return str(settings.score)
 
 
 def _kind(variant: str) -> str:

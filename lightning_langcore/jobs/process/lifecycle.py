@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig
 
-from lightning_langcore.jobs.config.devices import restarts, strategy
+from lightning_langcore.jobs.config.groups.job import FitJob
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -54,14 +53,14 @@ def release_resources() -> None:
         torch.cuda.empty_cache()
 
 
-def refuse_restarts(cfg: DictConfig) -> None:
+def refuse_restarts(settings: Settings) -> None:
     """Refuse, in a sweep, a strategy that runs the command again for each rank: each rank would start the sweep again.
 
     Raises:
         LangcoreError: the strategy is such a one, and the ranks were not started by torchrun or SLURM.
     """
-    if restarts(cfg) and not _has_external_launcher():
-        name, launcher = strategy(cfg), HydraConfig.get().runtime.choices.get("hydra/launcher")
+    if settings.trainer.restarts and not _has_external_launcher():
+        name, launcher = settings.trainer.strategy_name, settings.invocation.launcher
         raise LangcoreError(
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
             " each would begin the whole sweep: leave -m away, or start the ranks with torchrun, or with"
@@ -69,26 +68,25 @@ def refuse_restarts(cfg: DictConfig) -> None:
         )
 
 
-def refuse_ranks(cfg: DictConfig) -> None:
+def refuse_ranks(settings: Settings) -> None:
     """Refuse several ranks for a job or a strategy that runs on one: each rank would do the whole job.
 
     Raises:
         LangcoreError: several ranks were started, for example by torchrun, and the job is no training or its strategy
             does not use them.
     """
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if cfg.job.name != "fit":
+    num_ranks, job, trainer = int(os.environ.get("WORLD_SIZE", "1")), settings.job, settings.trainer
+    if not isinstance(job, FitJob):
         if num_ranks > 1:
             raise LangcoreError(
-                f"job={cfg.job.name} runs on one device, and {num_ranks} processes were started: start it without"
-                " torchrun"
+                f"job={job.name} runs on one device, and {num_ranks} processes were started: start it without torchrun"
             )
-        if restarts(cfg):
-            say(f"job={cfg.job.name} runs on one device; trainer.strategy and trainer.devices apply to trainings only")
-    elif num_ranks > 1 and not restarts(cfg):
+        if trainer.restarts:
+            say(f"job={job.name} runs on one device; trainer.strategy and trainer.devices apply to trainings only")
+    elif num_ranks > 1 and not trainer.restarts:
         raise LangcoreError(
-            f"{num_ranks} processes were started, and trainer.strategy={strategy(cfg)} with"
-            f" trainer.devices={cfg.trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
+            f"{num_ranks} processes were started, and trainer.strategy={trainer.strategy_name} with"
+            f" trainer.devices={trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
             f" with trainer.devices={num_ranks}"
         )
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
 
 from lightning_langcore.results.record import Results
 from lightning_langcore.training.resume import AUTO, described, differences
+from lightning_langcore.utils import config_yaml
 from lightning_langcore.utils.atomic_files import write_text
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
@@ -50,14 +50,13 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
+def claim(files: Mapping[str, str], folder: Path) -> Results | None:
     """Check that the folder holds no other run, and write the configuration to ``.hydra/``, which Hydra does not do.
 
     A resumed run may differ in paths, loggers, the callback ``checkpoint``, and the number of data workers.
 
     Args:
-        cfg: the composed configuration of the run.
-        hydra: Hydra's configuration, with its node ``hydra``.
+        files: YAML text by file name, ``config.yaml`` with the composed configuration of the run among them.
         folder: the run folder.
 
     Returns:
@@ -66,10 +65,10 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
     Raises:
         LangcoreError: the folder holds another run, which would be overwritten.
     """
-    now = plain(OmegaConf.create(OmegaConf.to_yaml(cfg)))
-    if cfg.job.get("ckpt_path", AUTO) == AUTO and (folder / RECORD).is_file():
-        before = plain(OmegaConf.load(folder / RECORD))
-        differing = list(differences(before, now))
+    now = config_yaml.read(files[RECORD.name])
+    if now["job"].get("ckpt_path", AUTO) == AUTO and (folder / RECORD).is_file():
+        before = compared(config_yaml.read((folder / RECORD).read_text(encoding="utf-8")))
+        differing = list(differences(before, compared(now)))
         found = _results(folder)
         completed = found is not None and found.status == "completed"
         if differing and (completed or any(folder.glob("checkpoints/*.ckpt"))):
@@ -83,23 +82,16 @@ def claim(cfg: DictConfig, hydra: DictConfig, folder: Path) -> Results | None:
             for name in ("results.json", "perplexity.csv"):
                 (folder / name).unlink(missing_ok=True)
     if getattr(rank_zero_only, "rank", 0) == 0:
-        write_text(folder / RECORD, OmegaConf.to_yaml(cfg))
-        write_text(folder / RECORD.with_name("hydra.yaml"), OmegaConf.to_yaml(hydra))
-        write_text(folder / RECORD.with_name("overrides.yaml"), OmegaConf.to_yaml(hydra.hydra.overrides.task))
+        for name, text in files.items():
+            write_text(folder / RECORD.with_name(name), text)
     return None
 
 
-def plain(cfg: Any) -> dict[str, Any]:
+def compared(node: Mapping[Any, Any], name: str = "") -> dict[Any, Any]:
     """The part of a configuration, unresolved, that must be equal for a run to be resumed."""
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in _compared(content, "").items()}
-
-
-def _compared(node: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     kept = {key: value for key, value in node.items() if f"{name}{key}" not in _NOT_COMPARED}
     return {
-        key: _compared(value, f"{name}{key}.") if isinstance(value, Mapping) else value for key, value in kept.items()
+        key: compared(value, f"{name}{key}.") if isinstance(value, Mapping) else value for key, value in kept.items()
     }
 
 

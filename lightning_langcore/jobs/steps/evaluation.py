@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
+from lightning_langcore.jobs.config.groups.training import TrainerSettings
 from lightning_langcore.metrics.perplexity import TextLoss
 from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models.parameters import evaluation_mode
@@ -29,9 +29,9 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
         seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
 
 
-def make_fabric(cfg: DictConfig, precision: Any = None) -> Fabric:
+def make_fabric(trainer: TrainerSettings, precision: Any = None) -> Fabric:
     """A Fabric with one device of the run's accelerator, and the run's precision unless another is given."""
-    return Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=precision or cfg.trainer.precision)
+    return Fabric(accelerator=trainer.accelerator, devices=1, precision=precision or trainer.precision)
 
 
 def evaluate_languages(

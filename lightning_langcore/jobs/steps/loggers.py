@@ -3,46 +3,42 @@
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, WandbLogger
-from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lightning_langcore.jobs.config.validators import make
+from lightning_langcore.jobs.config.component import replaced
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.results.record import KEY, Results
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 
-def label(cfg: DictConfig, condition: str) -> None:
-    """Set the run's name, tags and group in W&B where the configuration does not.
+def label(settings: Settings, condition: str) -> dict[str, Any]:
+    """The run's name, tags and group in W&B; what ``logger.wandb`` sets itself takes precedence.
 
     Args:
-        cfg: the whole configuration; ``logger.wandb`` is changed in place.
+        settings: the settings of the run.
         condition: ``frozen`` or ``free`` for a training, else the name of the job.
     """
-    node = OmegaConf.select(cfg, "logger.wandb")
-    if node is None:
-        return
-    with open_dict(node):
-        node.setdefault("name", "-".join([cfg.name, cfg.region.kind, *_swept(), f"seed{cfg.seed}"]))
-        node.setdefault("tags", [condition, f"region:{cfg.region.kind}", f"experiment:{cfg.name}"])
-        if node.get("group") is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            node.group = Path(HydraConfig.get().sweep.dir).name
+    kind, invocation = settings.region.kind, settings.invocation
+    labels: dict[str, Any] = {
+        "name": "-".join([settings.name, kind, *_swept(settings), f"seed{settings.seed}"]),
+        "tags": [condition, f"region:{kind}", f"experiment:{settings.name}"],
+    }
+    if invocation.sweep_dir is not None:
+        labels["group"] = invocation.sweep_dir.name
+    return labels
 
 
-def _swept() -> list[str]:
+def _swept(settings: Settings) -> list[str]:
     """The overrides of this job of a sweep that the run's name lacks otherwise, as ``data.epochs=3``."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if settings.invocation.sweep_dir is None:
         return []
-    overrides = HydraConfig.get().overrides.task
     excluded = ("+experiment=", "region=", "seed=", "hydra.", "paths.", "logger", "model.base.seed=", "job.")
-    return [override for override in overrides if not override.startswith(excluded) and "/" not in override]
+    return [text for text in settings.invocation.overrides if not text.startswith(excluded) and "/" not in text]
 
 
 def wandb_logger(save_dir: str, offline: bool = False, **kwargs: Any) -> WandbLogger:
@@ -95,20 +91,28 @@ def _started(save_dir: str, offline: bool, **kwargs: Any) -> WandbLogger:
     return logger
 
 
-def make_loggers(cfg: DictConfig) -> list[Logger]:
-    """The configured loggers; each logs the whole resolved configuration as hyperparameters."""
-    loggers: list[Logger] = [make(node) for node in (cfg.logger or {}).values()]
-    plain = OmegaConf.to_container(cfg, resolve=True)
+def make_loggers(settings: Settings, condition: str, files: Mapping[str, str] | None = None) -> list[Logger]:
+    """The configured loggers; each logs the whole configuration as hyperparameters.
+
+    Args:
+        settings: the settings of the run.
+        condition: see :func:`label`.
+        files: the files of the run by reference; see :func:`lightning_langcore.jobs.steps.trainer.files_of`.
+    """
+    loggers: list[Logger] = []
+    for node in settings.logger.values():
+        given = node.arguments
+        labels = label(settings, condition) if node.resolved is wandb_logger or node.is_a(WandbLogger) else {}
+        loggers.append(node.make(**{key: value for key, value in labels.items() if given.get(key) is None}))
     for logger in loggers:
-        logger.log_hyperparams(plain)  # type: ignore[arg-type]
+        logger.log_hyperparams(replaced(settings.composed, files or {}))
     return loggers
 
 
 @contextmanager
-def logged(cfg: DictConfig, condition: str, results: Results) -> Iterator[None]:
+def logged(settings: Settings, condition: str, results: Results) -> Iterator[None]:
     """Loggers for a job without training: they log the configuration first and the table of perplexities last."""
-    label(cfg, condition)
-    loggers = make_loggers(cfg)
+    loggers = make_loggers(settings, condition)
     try:
         yield
     except LangcoreError as error:

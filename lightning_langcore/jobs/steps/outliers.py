@@ -7,13 +7,12 @@ and super weights (single weights of a down projection that cause them).
 from itertools import islice
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore.data import Source
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
+from lightning_langcore.jobs.config.settings import Run
 from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.evaluation import make_fabric
 from lightning_langcore.models import loading
@@ -21,19 +20,21 @@ from lightning_langcore.regions.region import Region
 from lightning_langcore.utils.progress import say
 
 
-def find(cfg: DictConfig, source: Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Outliers:
+def find(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Outliers:
     """Find the outliers on one block of validation text of each evaluated language, which starts with the BOS token."""
-    with make_fabric(cfg).autocast():
-        found = find_outliers(model, _blocks(cfg, source, tokenizer).to(model.device), **cfg.region.outliers)
+    criteria = run.settings.region.outliers
+    with make_fabric(run.settings.trainer).autocast():
+        found = find_outliers(model, _blocks(run, tokenizer).to(model.device), **criteria.model_dump())
     say(summary(found))
     return found
 
 
-def region_of_base(cfg: DictConfig, source: Source, base_path: str) -> Region:
+def region_of_base(run: Run) -> Region:
     """The weights that read and write the base's massive-activation dimensions, and its super weights."""
-    model = loading.load_model(base_path, cfg.model.dtype, cfg.model.attention)
-    model.to(make_fabric(cfg).device)  # type: ignore[arg-type]
-    return outlier_region(model, find(cfg, source, model, loading.load_tokenizer(base_path)))
+    chosen = run.settings.model
+    model = loading.load_model(run.base_path, chosen.dtype, chosen.attention)
+    model.to(make_fabric(run.settings.trainer).device)  # type: ignore[arg-type]
+    return outlier_region(model, find(run, model, loading.load_tokenizer(run.base_path)))
 
 
 def summary(found: Outliers) -> str:
@@ -59,16 +60,16 @@ def summary(found: Outliers) -> str:
     )
 
 
-def _blocks(cfg: DictConfig, source: Source, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+def _blocks(run: Run, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Token ids of shape (languages, T): T is ``data.block_size``, or the length of the shortest text."""
-    splitter = prepare.make_splitter(cfg)
+    data, splitter = run.settings.data, prepare.make_splitter(run.settings)
     rows = []
-    for language in cfg.data.eval_languages or source.languages:
+    for language in data.eval_languages or run.source.languages:
         row = [tokenizer.bos_token_id]
-        for tokens in encode(islice(splitter.texts(source, language, "validation"), 64), tokenizer, batch_size=4):
+        for tokens in encode(islice(splitter.texts(run.source, language, "validation"), 64), tokenizer, batch_size=4):
             row += tokens
-            if len(row) >= cfg.data.block_size:
+            if len(row) >= data.block_size:
                 break
-        rows.append(row[: cfg.data.block_size])
+        rows.append(row[: data.block_size])
     width = min(map(len, rows))
     return torch.tensor([row[:width] for row in rows])

@@ -5,13 +5,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
 from typing_extensions import override
 
 from lightning_langcore.callbacks import MultilingualPerplexity, NoiseSensitivity, WeightDiff
 from lightning_langcore.callbacks.order import Phase
 from lightning_langcore.data import TextDataModule
 from lightning_langcore.data.mixing import CONVERSATIONS, Part
+from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.results.record import Results
 
 
@@ -29,14 +29,14 @@ class Recorder(Callback):
         perplexity: MultilingualPerplexity | None,
         diff: WeightDiff | None,
         monitor: NoiseSensitivity | None,
-        cfg: DictConfig,
+        settings: Settings,
         about: dict[str, Any],
     ) -> None:
         self.results = results
         self.perplexity = perplexity
         self.diff = diff
         self.monitor = monitor
-        self.cfg = cfg
+        self.settings = settings
         self.about = about
         self._written = 0
         self._num_batches = 0
@@ -114,7 +114,7 @@ class Recorder(Callback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, TextDataModule)
         trajectory = [{"samples": row["samples"], "share": row["share"]} for row in self._trajectory]
-        about = text_of(self.cfg, datamodule, self._num_batches, trainer.world_size)
+        about = text_of(self.settings, datamodule, self._num_batches, trainer.world_size)
         self.results.data = {**about, "course": trajectory}
         figures = {}
         for part, label in zip(self.results.data["parts"], (p.label for p in datamodule.text.parts), strict=True):
@@ -124,7 +124,7 @@ class Recorder(Callback):
             logger.log_metrics(figures, step=trainer.global_step)
 
 
-def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world_size: int) -> dict[str, Any]:
+def text_of(settings: Settings, datamodule: TextDataModule, num_batches: int, world_size: int) -> dict[str, Any]:
     """The entry ``data`` of ``results.json``: the training text that has been read."""
     text = datamodule.text
     used = datamodule.used(num_batches, world_size)
@@ -134,14 +134,14 @@ def text_of(cfg: DictConfig, datamodule: TextDataModule, num_batches: int, world
     found: dict[str, Any] = {
         "target": targets(text.parts),
         "parts": used,
-        "ratio": rest / own if own and cfg.data.mix is not None else None,
+        "ratio": rest / own if own and settings.data.mix is not None else None,
         "epochs": max((used[i]["epochs"] for i in target), default=None),
-        "asked": {"ratio": asked_ratio(text.parts), "epochs": cfg.data.epochs},
+        "asked": {"ratio": asked_ratio(text.parts), "epochs": settings.data.epochs},
         **datamodule.left_out,
     }
-    if cfg.noise.inject is not None:
-        noise = {key: cfg.noise.get(key) for key in ("kind", "rate", "length")}
-        found["noise"] = noise | {"window": list(cfg.noise.window)}
+    noise = settings.noise
+    if noise.inject is not None:
+        found["noise"] = {"kind": noise.kind, "rate": noise.rate, "length": noise.length, "window": noise.window}
     return found
 
 

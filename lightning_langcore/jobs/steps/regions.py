@@ -5,12 +5,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
-
-from lightning_langcore.data import Source
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.importance.search import Query, SearchResult, locate
 from lightning_langcore.importance.statistics import LanguageStatistics
+from lightning_langcore.jobs.config.groups.region import RegionSettings
 from lightning_langcore.jobs.config.region_kinds import (
     OUTLIERS,
     OUTLIERS_KIND,
@@ -19,6 +17,7 @@ from lightning_langcore.jobs.config.region_kinds import (
     ingredients,
     statistics,
 )
+from lightning_langcore.jobs.config.settings import Run
 from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.outliers import region_of_base
 from lightning_langcore.jobs.steps.statistics import language_statistics
@@ -45,29 +44,22 @@ class Basis(NamedTuple):
     outliers: Region | None = None
 
 
-def region(cfg: DictConfig, source: Source, base_path: str) -> Region:
-    """The region that the ``region`` node describes.
+def region(run: Run) -> Region:
+    """The region that the group ``region`` describes.
 
     Raises:
         LangcoreError: see :func:`build`.
     """
-    request = Request(cfg.region.kind, cfg.region.fraction, cfg.region.seed)
-    return build(cfg, source, base_path, [request])[request]
+    chosen = run.settings.region
+    request = Request(chosen.kind, chosen.fraction, chosen.seed)
+    return build(run, [request])[request]
 
 
-def build(
-    cfg: DictConfig,
-    source: Source,
-    base_path: str,
-    requests: Sequence[Request],
-    outliers: Callable[[], Region] | None = None,
-) -> dict[Request, Region]:
+def build(run: Run, requests: Sequence[Request], outliers: Callable[[], Region] | None = None) -> dict[Request, Region]:
     """All requested regions, located in one pass over the weights and their statistics.
 
     Args:
-        cfg: the whole configuration.
-        source: the text.
-        base_path: folder or hub id of the base.
+        run: the run with its text and base.
         requests: the regions to make.
         outliers: returns the outlier region of a loaded model; ``None``: the base is loaded if the region is needed.
 
@@ -75,28 +67,23 @@ def build(
         LangcoreError: a region is empty, or its statistics are missing for this model or are only rounding.
     """
     located = [request for request in requests if request.variant != "file"]
-    made = assemble(cfg, basis(cfg, source, base_path, located, outliers), located)[0] if located else {}
-    return {r: made[r] if r in made else Region.load(cfg.region.file) for r in requests}
+    chosen = run.settings.region
+    made = assemble(chosen, basis(run, located, outliers), located)[0] if located else {}
+    return {r: made[r] if r in made else Region.load(str(chosen.file)) for r in requests}
 
 
-def basis(
-    cfg: DictConfig,
-    source: Source,
-    base_path: str,
-    requests: Sequence[Request],
-    outliers: Callable[[], Region] | None = None,
-) -> Basis:
+def basis(run: Run, requests: Sequence[Request], outliers: Callable[[], Region] | None = None) -> Basis:
     """The inputs of locating that the requests need; what is missing is made. See :func:`build`."""
-    start = prepare.theta_0(base_path)
-    known = language_statistics(cfg, source, base_path, statistics(cfg, [request.variant for request in requests]))
+    start = prepare.theta_0(run.base_path)
+    known = language_statistics(run, statistics(run.settings.region, [request.variant for request in requests]))
     without = None
     if any(request.variant == OUTLIERS_KIND or request.variant.endswith(OUTLIERS) for request in requests):
-        without = outliers() if outliers else region_of_base(cfg, source, base_path)
-    return Basis(start, known, prepare.portable(cfg, base_path), without)
+        without = outliers() if outliers else region_of_base(run)
+    return Basis(start, known, prepare.portable(run), without)
 
 
 def assemble(
-    cfg: DictConfig,
+    settings: RegionSettings,
     basis: Basis,
     requests: Sequence[Request],
     optional: Collection[Request] = (),
@@ -106,7 +93,7 @@ def assemble(
     """Locate the queries of the requests and build the requested regions from the results.
 
     Args:
-        cfg: the whole configuration; its node ``region`` gives score, granularity and scope.
+        settings: score, granularity, scope and candidates.
         basis: the inputs of locating.
         requests: the regions to make.
         optional: requests that are skipped with a message where they can't be made.
@@ -120,10 +107,9 @@ def assemble(
         LangcoreError: see :func:`build`.
     """
     every = basis.start.shapes
-    patterns = None if cfg.region.parameters is None else list(cfg.region.parameters)
-    shapes = candidates(every, patterns)
+    shapes = candidates(every, settings.parameters)
     languages = basis.known.languages if basis.known else []
-    plan = {r: ingredients(cfg, r.variant, r.fraction, r.seed, languages) for r in requests}
+    plan = {r: ingredients(settings, r.variant, r.fraction, r.seed, languages) for r in requests}
     keys = {
         query: str(number)
         for number, query in enumerate(dict.fromkeys(q for queries in plan.values() for q in queries))
@@ -138,13 +124,13 @@ def assemble(
             for query in queries:
                 refuse_rounding(query, found, keys[query])
             parts = [found.regions[keys[query]] for query in queries]
-            region = combine(cfg, request, parts, basis.start, shapes, basis.outliers)
+            region = combine(settings, request, parts, basis.start, shapes, basis.outliers)
         except LangcoreError as error:
             if request not in optional:
                 raise
             say(f"no region {request.variant} is made: {error}")
             continue
-        region.meta.update(base_model=basis.base_model, parameters=patterns)
+        region.meta.update(base_model=basis.base_model, parameters=settings.parameters)
         made[request] = region
     return made, found
 

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ import transformers
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
-from lightning_langcore.callbacks import PlainProgress
+from lightning_langcore.callbacks import PlainProgress, WeightDiff
 from lightning_langcore.callbacks.order import in_order
 from lightning_langcore.data import TextDataModule
-from lightning_langcore.jobs.config.validators import make
+from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component
+from lightning_langcore.jobs.config.groups.model import BaseRecipe
+from lightning_langcore.jobs.config.groups.region import LocateRecipe
+from lightning_langcore.jobs.config.settings import Run, Settings
+from lightning_langcore.models import loading
 from lightning_langcore.training import resume
 from lightning_langcore.training.modules import ContinuedPretraining
 from lightning_langcore.training.resume import RunFingerprint
@@ -30,36 +33,29 @@ from lightning_langcore.utils.progress import is_terminal
 
 
 def make_trainer(
-    cfg: DictConfig,
-    folder: Path,
-    callbacks: Sequence[Callback],
-    loggers: Sequence[Logger],
-    description: str,
-    **more: Any,
+    configured: Component, folder: Path, callbacks: Sequence[Callback], loggers: Sequence[Logger], description: str
 ) -> pl.Trainer:
     """The configured Trainer, with a progress bar in a terminal and plain lines elsewhere.
 
     Args:
-        cfg: the whole configuration.
+        configured: the Trainer and its arguments.
         folder: Lightning's default root.
         callbacks: callbacks in any order; each declares its phase.
         loggers: loggers, possibly none.
         description: prefix of the plain progress lines.
-        more: overrides of the node ``trainer``.
     """
     quiet()
     progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
-    return make(
-        cfg.trainer,
+    trainer: pl.Trainer = configured.make(
         default_root_dir=str(folder),
         max_epochs=-1,
-        callbacks=[progress, *in_order([make_fingerprint(cfg), *callbacks])],
+        callbacks=[progress, *in_order(callbacks)],
         logger=list(loggers),
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
         enable_model_summary=False,
-        **more,
     )
+    return trainer
 
 
 def fit(
@@ -102,10 +98,10 @@ def fit(
 
 
 def pretrain_once(
-    cfg: DictConfig,
+    settings: Settings,
     model: PreTrainedModel,
     datamodule: TextDataModule,
-    recipe: DictConfig,
+    recipe: BaseRecipe | LocateRecipe,
     folder: Path,
     description: str,
     callbacks: Sequence[Callback] = (),
@@ -116,10 +112,10 @@ def pretrain_once(
     Independent of the run's optimizer, schedule and trainer, because the result is cached by its recipe.
 
     Args:
-        cfg: the whole configuration; only the accelerator is used.
+        settings: the settings of the run, of which only the accelerator is used.
         model: the model, trained in place.
         datamodule: the text.
-        recipe: ``lr``, ``weight_decay``, ``warmup`` (share of the steps), ``batch_size``.
+        recipe: learning rate, decay, warm-up and batch size.
         folder: Lightning's default root; nothing is written there.
         description: prefix of the progress lines.
         callbacks: further callbacks.
@@ -128,26 +124,43 @@ def pretrain_once(
     num_steps = datamodule.num_rows // recipe.batch_size
     build = partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.95), fused=True)
     module = ContinuedPretraining(model, build, "cosine", math.ceil(recipe.warmup * num_steps))
-    own = cfg.copy()  # limits, strategy and precision of the run must not change a cached result
-    own.trainer = {
+    node = {  # limits, strategy and precision of the run must not change a cached result
         "_target_": "lightning.pytorch.Trainer",
-        "accelerator": cfg.trainer.accelerator,
+        "accelerator": settings.trainer.accelerator,
         "devices": 1,
         "precision": precision,
         "gradient_clip_val": 1.0,
     }
-    trainer = make_trainer(own, folder, callbacks, [], description)
+    trainer = make_trainer(Component("trainer", node), folder, callbacks, [], description)
     fit(trainer, module, datamodule)
 
 
-def make_module(cfg: DictConfig, model: PreTrainedModel) -> pl.LightningModule:
+def make_module(settings: Settings, model: PreTrainedModel) -> pl.LightningModule:
     """The task's LightningModule with the run's optimizer."""
-    return make(cfg.task, model=model, optimizer=make(cfg.optimizer.build))
+    module: pl.LightningModule = settings.task.module.make(model=model, optimizer=settings.optimizer.build.make())
+    return module
 
 
-def make_callbacks(cfg: DictConfig) -> list[Callback]:
-    """The configured callbacks, in the order of the configuration."""
-    return [make(node) for node in (cfg.callbacks or {}).values()]
+def make_callbacks(run: Run) -> list[Callback]:
+    """The configured callbacks, in the order of the configuration, with the files of the run.
+
+    Without a perturbation, ``WeightDiff`` compares with the base's files instead of a copy of the weights.
+    """
+    files = files_of(run)
+    made = []
+    for node in run.settings.callbacks.values():
+        own = node.with_files(files)
+        unperturbed = run.settings.perturbation.method == "none"
+        if unperturbed and own.is_a(WeightDiff) and not own.arguments.get("reference"):
+            own = Component(own.setting, {**own.node, "reference": files[BASE]})
+        made.append(own.make())
+    return made
+
+
+def files_of(run: Run) -> dict[str, str]:
+    """The files of the run by the reference that stands for each in the settings."""
+    files = {BASE: str(loading.local_folder(run.base_path))}
+    return files if run.region_file is None else {**files, REGION_FILE: str(run.region_file)}
 
 
 def quiet() -> None:
@@ -173,13 +186,12 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def make_fingerprint(cfg: DictConfig) -> RunFingerprint:
-    """The fingerprint of a run with this configuration."""
-    nodes = {name: OmegaConf.select(cfg, name) for name in _SETTINGS}
-    containers = (OmegaConf.is_config(node) for node in nodes.values())
-    return RunFingerprint(
-        {
-            name: OmegaConf.to_container(node, resolve=True) if nested else node
-            for (name, node), nested in zip(nodes.items(), containers, strict=True)
-        }
-    )
+def make_fingerprint(settings: Settings) -> RunFingerprint:
+    """The fingerprint of a run with these settings."""
+    return RunFingerprint({name: _selected(settings.composed, name) for name in _SETTINGS})
+
+
+def _selected(node: Any, name: str) -> Any:
+    for key in name.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node

@@ -9,8 +9,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
-from lightning_langcore.jobs.config.validators import make
-from tests.support.configs import composed
+from tests.support.configs import settings_of
 from tests.support.models import random_half, tiny_llama
 from tests.support.plain_loop import plain_loop
 from tests.support.training import blocks, fit, state_of
@@ -26,8 +25,8 @@ def maker(name):
     """What makes the optimizer, and the norm to clip at."""
     if name in BNB:
         pytest.importorskip("bitsandbytes")
-        cfg = composed(f"optimizer={name}", "optimizer.lr=1e-2", "optimizer.weight_decay=0.5")
-        return make(cfg.optimizer.build), None
+        settings = settings_of(f"optimizer={name}", "optimizer.lr=1e-2", "optimizer.weight_decay=0.5")
+        return settings.optimizer.build.make(), None
     if name == "sgd_momentum":
         return partial(torch.optim.SGD, lr=1e-1, momentum=0.9, weight_decay=0.5), None
     build = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5, fused=True)
@@ -103,4 +102,4 @@ def test_zeroed_gradients_alone_freeze_under_none_of_them(name):
 def test_without_bitsandbytes_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ValueError, match=r"AdamW8bit needs the package bitsandbytes, .* pip install bitsandbytes"):
-        make(composed("optimizer=adamw8bit").optimizer.build)
+        settings_of("optimizer=adamw8bit").optimizer.build.make()

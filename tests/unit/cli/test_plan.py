@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from hydra import compose, initialize_config_module
 
 from lightning_langcore.jobs.config import memory as planning
 from lightning_langcore.training.memory.footprint import (
@@ -11,12 +10,8 @@ from lightning_langcore.training.memory.footprint import (
 )
 from lightning_langcore.training.memory.planner import GIB, plan
 from tests.support.commands import run
+from tests.support.configs import settings_of
 from tests.support.planning import SGD, SHAPE, training
-
-
-def composed(*words: str):
-    with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
-        return compose("train", overrides=list(words))
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def folder(tmp_path):
 
 def test_a_configuration_is_planned_as_it_would_run(folder):
     words = ["+experiment=recovery_frozen", "model=hub", f"model.path={folder}", "region.fraction=0.2"]
-    planned = planning.training_of(composed(*words, "optimizer=adamw8bit", "data.batch_size=3", "trainer=ddp"))
+    planned = planning.training_of(settings_of(*words, "optimizer=adamw8bit", "data.batch_size=3", "trainer=ddp"))
     assert planned.model == training()[1].model
     assert planned.optimizer == Optimizer(2, min_8bit_size=4096)
     assert (planned.batch_size, planned.block_size, planned.width, planned.evaluates) == (3, 128, 4, True)
@@ -42,17 +37,17 @@ def test_a_configuration_is_planned_as_it_would_run(folder):
         "16-mixed": (4, True),
         "32": (4, False),
     }.items():
-        planned = planning.training_of(composed(*words, f"trainer.precision={precision}", "optimizer=sgd"))
+        planned = planning.training_of(settings_of(*words, f"trainer.precision={precision}", "optimizer=sgd"))
         assert (planned.width, planned.autocast) == expected
         assert planned.optimizer == SGD
 
 
 def test_the_copy_of_the_start_is_planned_only_where_the_model_is_damaged():
     diff = ["callbacks=[default,weight_diff]"]
-    assert not planning.training_of(composed(*diff)).copies_start
-    assert planning.training_of(composed(*diff, "perturbation=reinit")).copies_start
+    assert not planning.training_of(settings_of(*diff)).copies_start
+    assert planning.training_of(settings_of(*diff, "perturbation=reinit")).copies_start
     assert not planning.training_of(
-        composed(*diff, "perturbation=reinit", "callbacks.weight_diff.reference=x")
+        settings_of(*diff, "perturbation=reinit", "callbacks.weight_diff.reference=x")
     ).copies_start
 
 
@@ -75,10 +70,10 @@ def test_the_command_prints_a_table_and_fails_with_ways_out(tmp_path, folder):
 def test_the_ways_out_are_a_prediction_that_holds(folder):
     """Each setting that the refusal names needs, when it is set, what the refusal said."""
     words = ["model=hub", f"model.path={folder}"]
-    planned = planning.training_of(composed(*words))
+    planned = planning.training_of(settings_of(*words))
     ways = planning.ways_out(planned)
     for way in ("model.activation_checkpointing=true", "trainer.precision=bf16-true", "optimizer=adamw8bit"):
-        assert plan(planning.training_of(composed(*words, way))) == plan(ways[way])
+        assert plan(planning.training_of(settings_of(*words, way))) == plan(ways[way])
 
 
 @pytest.mark.slow
@@ -150,33 +145,33 @@ def test_ways_out_that_are_none_are_not_offered():
 
 
 def test_a_run_that_can_not_fit_is_refused_before_it_begins(monkeypatch):
-    cfg = composed("callbacks=guarded")
-    planning.check_fits(cfg)
-    need = plan(planning.training_of(cfg)).num_bytes
+    settings = settings_of("callbacks=guarded")
+    planning.check_fits(settings)
+    need = plan(planning.training_of(settings)).num_bytes
     monkeypatch.setattr(planning, "device_memory", lambda _: need)
-    planning.check_fits(cfg)
+    planning.check_fits(settings)
     monkeypatch.setattr(planning, "device_memory", lambda _: need - 1)
     with pytest.raises(ValueError, match=r"the training needs about .* GiB, but there are .*: choose one or more of"):
-        planning.check_fits(cfg)
-    planning.check_fits(composed("optimizer.build._target_=torch.optim.Adagrad"))  # may well run
-    planning.check_fits(composed("job=locate"))
+        planning.check_fits(settings)
+    planning.check_fits(settings_of("optimizer.build._target_=torch.optim.Adagrad"))  # may well run
+    planning.check_fits(settings_of("job=locate"))
     monkeypatch.setattr(planning, "device_memory", lambda _: None)
-    planning.check_fits(cfg)
+    planning.check_fits(settings)
 
 
 def test_locating_by_training_is_refused_where_it_can_not_fit(monkeypatch):
-    cfg = composed("job=locate")
-    planning.check_locates(cfg, mixed=False)
-    num_weights = planning.model_of(cfg).num_weights
+    settings = settings_of("job=locate")
+    planning.check_locates(settings, mixed=False)
+    num_weights = planning.model_of(settings).num_weights
     monkeypatch.setattr(planning, "device_memory", lambda _: 16 * num_weights)
     told = r"region.score=relative_change trains all weights .* needs about .* GiB, .*region.score=taylor.*checkpoints"
     with pytest.raises(ValueError, match=told):
-        planning.check_locates(cfg, mixed=False)
+        planning.check_locates(settings, mixed=False)
     monkeypatch.setattr(planning, "device_memory", lambda _: None)
-    planning.check_locates(cfg, mixed=True)
+    planning.check_locates(settings, mixed=True)
 
 
 def test_processes_on_one_machine_share_its_memory():
-    alone, shared = (planning.device_memory(composed("trainer=ddp", f"trainer.devices={n}")) for n in (1, 4))
+    alone, shared = (planning.device_memory(settings_of("trainer=ddp", f"trainer.devices={n}")) for n in (1, 4))
     assert alone == pytest.approx(4 * shared)
     assert alone > GIB / 4

@@ -1,15 +1,16 @@
 """W&B never stops a run: offline without a key and without a network; what tells runs apart."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import wandb
-from hydra import compose, initialize_config_module
-from hydra.types import RunMode
 
+from lightning_langcore.jobs.config.settings import Invocation
 from lightning_langcore.jobs.steps import loggers
 from lightning_langcore.results.record import Results
+from tests.support.configs import settings_of
 
 
 @pytest.fixture
@@ -47,18 +48,16 @@ def test_without_a_network_it_is_offline_and_says_so(online, monkeypatch, tmp_pa
     assert "http://127.0.0.1:9 can't be reached" in capsys.readouterr().err
 
 
-def test_runs_of_a_sweep_share_a_group_and_say_their_arm(monkeypatch):
-    with initialize_config_module("lightning_langcore.conf", version_base="1.3"):
-        cfg = compose("train", overrides=["+experiment=recovery_frozen", "logger=wandb", "region=random", "seed=3"])
+def test_runs_of_a_sweep_share_a_group_and_say_their_condition():
+    settings = settings_of("+experiment=recovery_frozen", "logger=wandb", "region=random", "seed=3")
     words = ["+experiment=recovery_frozen", "region=random", "seed=3", "data.epochs=3", "paths.artifacts=/elsewhere"]
-    sweep, overrides = SimpleNamespace(dir="outputs/sweeps/today"), SimpleNamespace(task=words)
-    hydra_config = SimpleNamespace(mode=RunMode.MULTIRUN, sweep=sweep, overrides=overrides)
-    monkeypatch.setattr(loggers.HydraConfig, "initialized", lambda: True)
-    monkeypatch.setattr(loggers.HydraConfig, "get", lambda: hydra_config)
-    loggers.label(cfg, "frozen")
-    assert cfg.logger.wandb.name == "recovery_frozen-random-data.epochs=3-seed3"
-    assert cfg.logger.wandb.group == "today"
-    assert list(cfg.logger.wandb.tags) == ["frozen", "region:random", "experiment:recovery_frozen"]
+    invocation = Invocation(tuple(words), Path("outputs/sweeps/today"))
+    assert loggers.label(replace(settings, invocation=invocation), "frozen") == {
+        "name": "recovery_frozen-random-data.epochs=3-seed3",
+        "group": "today",
+        "tags": ["frozen", "region:random", "experiment:recovery_frozen"],
+    }
+    assert "group" not in loggers.label(settings, "frozen")
 
 
 def test_wandb_gets_the_table_and_a_chart_of_each_language(tmp_path, monkeypatch):
