@@ -14,11 +14,14 @@ from matplotlib.figure import Figure
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from lightning_langcore.models import from_scratch
+from tests.support import forked
 from tests.support.models import tiny_llama
 from tests.support.paths import ROOT
 from tests.support.pictures import write_pixel
 
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    forked.share_server()
 
 # begun before all others, so that no worker is left alone with one at the end
 LONGEST = (

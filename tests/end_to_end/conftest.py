@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 from filelock import FileLock
 
+from tests.support import forked
 from tests.support.commands import run, write_samples
 from tests.support.paths import ROOT
 
@@ -18,9 +18,8 @@ def torchrun():
 
     def start(num_ranks, program, *arguments, gpus=False):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-        done = subprocess.run(
-            [*command, "-m", f"tests.support.rank_programs.{program}", *map(str, arguments)],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL,
+        done = forked.run(
+            [*command, "-m", f"tests.support.rank_programs.{program}", *map(str, arguments)], timeout=600, cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **({} if gpus else {"CUDA_VISIBLE_DEVICES": ""})},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-4000:]

@@ -6,7 +6,6 @@ The ranks are processes of ``train.py`` on gloo; each strategy has one run that 
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from lightning_langcore.results.record import Results
 from lightning_langcore.training import resume
 from tests.support.commands import run_process
-from tests.support.processes import ended, held
+from tests.support.processes import ended, held, rank_of
 
 CALLBACKS = {  # what looks at whole gradients can't under FSDP2
     "ddp": ["callbacks=[multilingual_perplexity,checkpoint,weight_diff,noise_sensitivity,core_guard]"],
@@ -42,14 +41,6 @@ def whole(work, request):
     """A run that nobody stops: strategy, folder, what it printed."""
     done = run_process(work, *words_of(request.param), f"hydra.run.dir=whole_{request.param}")
     return request.param, work / f"whole_{request.param}", done
-
-
-def second_rank(process):
-    """The process id of the rank that Lightning has started."""
-    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        if "LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0"):
-            return int(pid)
-    raise AssertionError("no second rank")
 
 
 def content_of(checkpoint, tmp_path):
@@ -114,7 +105,7 @@ def test_asked_to_end_and_then_robbed_of_a_rank_it_ends_as_the_one_that_was_not(
 
     with held(work, *words, after=15) as process:
         assert (folder / "checkpoints/step=20.ckpt").exists()
-        os.kill(process.pid if trainer == "fsdp2" else second_rank(process), signal.SIGKILL)
+        os.kill(process.pid if trainer == "fsdp2" else rank_of(process, 1), signal.SIGKILL)
     err = ended(process)
     assert process.returncode in (1, -signal.SIGKILL), err  # Lightning kills a first rank that has not ended in 5 s
     assert f"resuming after step {step}, from" in err

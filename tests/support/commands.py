@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lightning_langcore.cli import main
+from tests.support import forked
 from tests.support.paths import ROOT
 from tests.support.pictures import write_pixel
 
@@ -59,10 +59,8 @@ def environment():
 
 def run_process(work, *words):
     """``python train.py`` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *words_for(work, *words)],
-        cwd=work, capture_output=True, text=True, check=False, timeout=300, env=environment(), stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = [sys.executable, str(ROOT / "train.py"), *words_for(work, *words)]
+    done = forked.run(command, timeout=300, cwd=work, env=environment())
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
 

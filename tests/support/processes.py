@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+from tests.support import forked
 from tests.support.commands import environment, words_for
 from tests.support.paths import ROOT
 
@@ -19,11 +20,12 @@ def held(work, *words, after):
     name = next(word.removeprefix("hydra.run.dir=") for word in words if word.startswith("hydra.run.dir="))
     place = work / f"{name}_held_after_{after}"
     place.mkdir()
-    process = subprocess.Popen(
+    process = forked.Popen(
         [sys.executable, str(ROOT / "tests/support/held/train.py"), *words_for(work, *words)],
         cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**environment(), "HOLD_AFTER": str(after), "HOLD_IN": str(place)},
     )  # fmt: skip
+    process.place = place
     try:
         deadline = time.monotonic() + HANGS
         while not (place / "held").exists():
@@ -37,6 +39,11 @@ def held(work, *words, after):
         raise
     finally:
         (place / "go").touch()
+
+
+def rank_of(process, rank):
+    """The process id of a rank of a held command."""
+    return int((process.place / f"rank{rank}").read_text())
 
 
 def ended(process):

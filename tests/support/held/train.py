@@ -2,8 +2,8 @@
 
     HOLD_AFTER=22 HOLD_IN=FOLDER python tests/support/held/train.py WORD ...
 
-Every rank that has come so far makes FOLDER/held and waits for FOLDER/go. A file, not a module: Lightning starts it
-again for each rank.
+Every rank writes its process id to FOLDER/rankN, and once it has come so far makes FOLDER/held and waits for FOLDER/go.
+A file, not a module: Lightning starts it again for each rank.
 """
 
 import os
@@ -24,5 +24,6 @@ if __name__ == "__main__":
             while not (folder / "go").exists():
                 time.sleep(0.01)
 
+    (folder / f"rank{os.environ.get('LOCAL_RANK', '0')}").write_text(str(os.getpid()))
     StepCheckpoint.on_train_batch_end = hold
     main()
