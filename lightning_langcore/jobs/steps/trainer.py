@@ -58,6 +58,7 @@ def make_trainer(
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
         enable_model_summary=False,
+        limit_val_batches=0,  # MultilingualPerplexity evaluates runs, at milestones and by language
         **more,
     )
 
