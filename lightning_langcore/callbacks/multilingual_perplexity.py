@@ -60,9 +60,25 @@ class MultilingualPerplexity(Callback):
     Raises:
         LangcoreError: a negative milestone; at the start of training: no loaders.
 
-    Example::
-
-        Trainer(callbacks=[MultilingualPerplexity({"zh": zh_loader, "en": en_loader}, milestones=[0, 1000])])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, MultilingualPerplexity
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> ids = torch.arange(8)[None]
+        >>> loaders = {"zh": [{"input_ids": ids, "labels": ids, "num_bytes": 21}]}
+        >>> perplexity = MultilingualPerplexity(loaders, milestones=[0])
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=[perplexity], **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> [(row["stage"], row["samples"], row["lang"], row["num_tokens"]) for row in perplexity.rows]
+        [('base', 0, 'zh', 7), ('final', 2, 'zh', 7)]
     """
 
     phase = Phase.EVALUATE

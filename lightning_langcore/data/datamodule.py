@@ -129,6 +129,19 @@ class TextDataModule(pl.LightningDataModule):
     Raises:
         LangcoreError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs``
             allows.
+
+    Example:
+        >>> from itertools import islice
+        >>> from pathlib import Path
+        >>> from lightning_langcore import PhrasebookSource, Splitter, TextDataModule
+        >>> from lightning_langcore.models.from_scratch import train_tokenizer
+        >>> source, splitter = PhrasebookSource(), Splitter(test=0.1, validation=0.1, pools={"run": 1})
+        >>> tokenizer = train_tokenizer(islice(splitter.texts(source, "en", "run"), 20), 300)
+        >>> data = TextDataModule(source, splitter, tokenizer, Path("tokens"), languages=["en"], num_tokens=2_000)
+        >>> data.prepare_data()
+        >>> data.setup()
+        >>> next(iter(data.train_dataloader()))["input_ids"].shape
+        torch.Size([8, 128])
     """
 
     def __init__(

@@ -61,11 +61,25 @@ class ContinuedPretraining(pl.LightningModule):
         LangcoreError: at the start of training: no ``optimizer``; ``chunked_loss`` with a model that changes the output
             of its head; ``compile`` without a compiler. During training: a loss that is NaN or infinite.
 
-    Example::
-
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=5e-5))
-        Trainer(max_steps=1000, callbacks=[CoreGuard("core.safetensors")]).fit(module, loader)
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> [result] = trainer.validate(module, DataLoader(rows), verbose=False)
+        >>> sorted(result)
+        ['val/loss']
+        >>> trainer.save_checkpoint("last.ckpt")
+        >>> restored = ContinuedPretraining.load_from_checkpoint("last.ckpt", model=model)
     """
 
     token_nats: Tensor
@@ -248,10 +262,23 @@ class SupervisedFineTuning(ContinuedPretraining):
         LangcoreError: at the start of training: a model that mixes the conversations of a row. During training: a batch
             without ``position_ids``; a loss that is NaN or infinite.
 
-    Example::
-
-        module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-5))
-        Trainer(max_steps=1000).fit(module, loader)
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import SupervisedFineTuning
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> positions = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])  # two conversations of four tokens
+        >>> labels = torch.tensor([-100, -100, 7, -100, -100, 8, 9, -100])  # their answers
+        >>> row = {"input_ids": torch.arange(8), "position_ids": positions, "shift_labels": labels}
+        >>> rows = [row] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
     """
 
     _more_inputs = ("position_ids",)
