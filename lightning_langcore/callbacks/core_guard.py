@@ -48,9 +48,24 @@ class CoreGuard(Callback):
         LangcoreError: a missing or broken region file; before the first step: a region of another model, an unsupported
             strategy or weight type, a checkpoint of another region.
 
-    Example::
-
-        trainer = Trainer(callbacks=[CoreGuard("core.safetensors")])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, CoreGuard, candidates, named_shapes, random_region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> core = random_region(candidates(named_shapes(model)), fraction=0.05, seed=0)
+        >>> guard = CoreGuard(core)
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=[guard], **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> guard.drift()
+        0.0
     """
 
     def __init__(self, region: Region | Path | str, name: str = "core") -> None:

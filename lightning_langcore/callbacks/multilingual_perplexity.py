@@ -1,6 +1,6 @@
 """Perplexity of several languages at chosen numbers of training documents."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
@@ -11,9 +11,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
 from lightning_langcore.callbacks.order import Phase
-from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.perplexity import TextLoss
-from lightning_langcore.metrics.text_scorer import Batch, TextScorer
+from lightning_langcore.metrics.text_scorer import Batch, TextScorer, rank_share
 from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import track
@@ -61,9 +60,25 @@ class MultilingualPerplexity(Callback):
     Raises:
         LangcoreError: a negative milestone; at the start of training: no loaders.
 
-    Example::
-
-        Trainer(callbacks=[MultilingualPerplexity({"zh": zh_loader, "en": en_loader}, milestones=[0, 1000])])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, MultilingualPerplexity
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> ids = torch.arange(8)[None]
+        >>> loaders = {"zh": [{"input_ids": ids, "labels": ids, "num_bytes": 21}]}
+        >>> perplexity = MultilingualPerplexity(loaders, milestones=[0])
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=[perplexity], **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> [(row["stage"], row["samples"], row["lang"], row["num_tokens"]) for row in perplexity.rows]
+        [('base', 0, 'zh', 7), ('final', 2, 'zh', 7)]
     """
 
     phase = Phase.EVALUATE
@@ -157,31 +172,11 @@ class MultilingualPerplexity(Callback):
 
 def _text_loss(trainer: pl.Trainer, evaluate: TextScorer, loader: Iterable[Batch]) -> dict[str, Any]:
     metric = TextLoss().to(trainer.strategy.root_device)
-    for batch in _share(loader, trainer.global_rank, trainer.world_size):
+    for batch in rank_share(loader, trainer.global_rank, trainer.world_size):
         evaluate(metric, trainer.strategy.batch_to_device(dict(batch)))
-    return {name: value.item() for name, value in metric.compute().items()}
-
-
-def _share(loader: Iterable[Batch], rank: int, world_size: int) -> Iterator[Batch]:
-    """The batches of this rank; every rank gets equally many, filled up with batches without labels."""
-    i = -1
-    for i, batch in enumerate(loader):
-        if i % world_size == 0:
-            first = batch
-        if i % world_size == rank:
-            local = batch
-        if i % world_size == world_size - 1:
-            yield local
-    if i < 0:
+    if metric.update_count == 0:
         raise LangcoreError("MultilingualPerplexity: a loader is empty: there is no text to evaluate")
-    left = (i + 1) % world_size
-    if left:
-        yield local if rank < left else _without_labels(first)
-
-
-def _without_labels(batch: Batch) -> Batch:
-    ids = batch["input_ids"]
-    return {"input_ids": ids, "shift_labels": torch.full_like(ids, IGNORE), "num_bytes": 0}
+    return {name: value.item() for name, value in metric.compute().items()}
 
 
 def _num_documents(batch: Any) -> int:

@@ -18,6 +18,12 @@ class Phase(IntEnum):
     * ``MONITOR``: reads gradients, before a guard sets them to zero.
     * ``TRAIN``: the default, also of guards and weight diffs, in the given order.
     * ``LAST``: after all others, to read their state.
+
+    Example:
+        >>> from lightning.pytorch.callbacks import Callback
+        >>> from lightning_langcore.callbacks import Phase
+        >>> class LogGradients(Callback):
+        ...     phase = Phase.MONITOR
     """
 
     FIRST = 0
@@ -29,7 +35,13 @@ class Phase(IntEnum):
 
 
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
-    """The callbacks sorted by phase; callbacks of one phase stay in the given order."""
+    """The callbacks sorted by phase; callbacks of one phase stay in the given order.
+
+    Example:
+        >>> from lightning_langcore.callbacks import MultilingualPerplexity, WeightDiff, in_order
+        >>> [type(callback).__name__ for callback in in_order([WeightDiff(), MultilingualPerplexity()])]
+        ['MultilingualPerplexity', 'WeightDiff']
+    """
     return sorted(callbacks, key=lambda callback: getattr(callback, "phase", Phase.TRAIN))
 
 

@@ -35,9 +35,24 @@ class PerturbRegion(Callback):
         LangcoreError: an unknown method, or a missing or broken region file; before the first step: a strength that is
             not finite, a region of another model, an unsupported strategy or weight type.
 
-    Example::
-
-        Trainer(callbacks=[PerturbRegion("core.safetensors", "reinit", strength=2.0), CoreGuard("core.safetensors")])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, CoreGuard, PerturbRegion, Region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> weight = Region.from_indices(model, {"model.layers.0.mlp.up_proj.weight": [3]})
+        >>> callbacks = [PerturbRegion(weight, "set", strength=2.0), CoreGuard(weight)]  # perturbed, and kept so
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=callbacks, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> model.model.layers[0].mlp.up_proj.weight[0, 3].item()
+        2.0
     """
 
     phase = Phase.PERTURB

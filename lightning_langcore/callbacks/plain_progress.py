@@ -15,6 +15,22 @@ class PlainProgress(Callback):
 
     Args:
         description: the beginning of each line.
+
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, PlainProgress
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> callbacks = [PlainProgress("recovery")]
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=callbacks, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
     """
 
     def __init__(self, description: str = "training") -> None:

@@ -55,9 +55,23 @@ class WeightDiff(Callback):
         LangcoreError: negative steps; before the first step: an unsupported strategy, FSDP2 without a reference, or a
             reference or region that does not fit the model.
 
-    Example::
-
-        Trainer(callbacks=[WeightDiff(every_n_steps=20, collect="changes/zh.safetensors")])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, WeightDiff
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> diff = WeightDiff(every_n_steps=1, collect="changes/zh.safetensors")
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, callbacks=[diff], **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> diff.means()["diff/mean_abs/q_proj"] > 0
+        True
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_langcore.data.chat_encoding import encode_conversation
-from lightning_langcore.data.evaluation_batches import answer_batches, eval_batches
+from lightning_langcore.data.evaluation_batches import EvalLoader, answer_batches, eval_batches
 from lightning_langcore.data.mixing import AvailableSources, make_parts
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.packing.dataset import PackedRows, ResumableLoader
@@ -129,6 +129,19 @@ class TextDataModule(pl.LightningDataModule):
     Raises:
         LangcoreError: an unknown language or source, too little text for a row, or more tokens than ``max_epochs``
             allows.
+
+    Example:
+        >>> from itertools import islice
+        >>> from pathlib import Path
+        >>> from lightning_langcore import PhrasebookSource, Splitter, TextDataModule
+        >>> from lightning_langcore.models.from_scratch import train_tokenizer
+        >>> source, splitter = PhrasebookSource(), Splitter(test=0.1, validation=0.1, pools={"run": 1})
+        >>> tokenizer = train_tokenizer(islice(splitter.texts(source, "en", "run"), 20), 300)
+        >>> data = TextDataModule(source, splitter, tokenizer, Path("tokens"), languages=["en"], num_tokens=2_000)
+        >>> data.prepare_data()
+        >>> data.setup()
+        >>> next(iter(data.train_dataloader()))["input_ids"].shape
+        torch.Size([8, 128])
     """
 
     def __init__(
@@ -200,14 +213,14 @@ class TextDataModule(pl.LightningDataModule):
 
     @override
     def prepare_data(self) -> None:
-        if self.on_the_fly:
+        if self.on_the_fly or (self.trainer is not None and self.trainer.state.fn == "validate"):
             return
         for number in track(range(len(self.text.parts)), "packing text", unit="parts"):
             self.text.pack(number)
 
     @override
     def setup(self, stage: str | None = None) -> None:
-        if self._rows is None and not self.on_the_fly:
+        if self._rows is None and not self.on_the_fly and stage != "validate":
             self._rows = self.text.rows(positions=self.conversations is not None)
             if len(self._rows) < self.batch_size:
                 raise LangcoreError(
@@ -218,7 +231,7 @@ class TextDataModule(pl.LightningDataModule):
 
     @override
     def train_dataloader(self) -> ResumableLoader | StreamedLoader:
-        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        rank, world_size = self._ranks()
         if self.on_the_fly:
             stream = self.text.stream(self.batch_size, rank, world_size, self.shuffle_buffer)
             self._stream = StreamedLoader(stream, self.num_workers)
@@ -231,6 +244,16 @@ class TextDataModule(pl.LightningDataModule):
         return ResumableLoader(
             self._rows, self.batch_size, sampler=sampler, drop_last=True, num_workers=self.num_workers
         )
+
+    @override
+    def val_dataloader(self) -> EvalLoader:
+        """The validation split of all evaluated languages, or with ``conversations`` the held-out answers."""
+        split = "validation" if self.conversations is None else "validation_answers"
+        batches = [batch for own in self.eval_loaders()[split].values() for batch in own]
+        return EvalLoader(batches, *self._ranks())
+
+    def _ranks(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     @property
     def left_out(self) -> dict[str, int]:

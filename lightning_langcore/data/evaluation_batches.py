@@ -1,5 +1,6 @@
 """Evaluation text as rolling windows: one document at a time, begin token first, every token evaluated once."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning_langcore.data.chat_encoding import Encoded
 from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.metrics.functional import IGNORE
-from lightning_langcore.metrics.text_scorer import BATCH_TOKENS
+from lightning_langcore.metrics.text_scorer import BATCH_TOKENS, Batch, rank_share
 from lightning_langcore.utils.errors import LangcoreError
 
 Window = tuple[list[int], list[int]]
@@ -147,3 +148,24 @@ def answer_batches(
         windows.append(((encoded.ids, [*labels[1:], IGNORE]), round(size * kept / (kept + encoded.num_cut_answer))))
         total += kept
     return batches_of(windows, batch_tokens)
+
+
+class EvalLoader:
+    """Batches of one rank as a loader for Lightning, which leaves it as it is: no sampler that repeats batches.
+
+    Args:
+        batches: all batches, in the format of :func:`eval_batches`.
+        rank: this rank.
+        world_size: number of ranks; each gets equally many batches, filled up with batches without labels.
+    """
+
+    def __init__(self, batches: Sequence[Batch], rank: int = 0, world_size: int = 1) -> None:
+        self._batches = batches
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._batches) / self._world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return rank_share(self._batches, self._rank, self._world_size)

@@ -114,10 +114,17 @@ def find_outliers(
         LangcoreError: no list of decoder layers or several; ids of another shape; a threshold that is not positive;
             a quantized down projection; a hidden state that is not finite; a layer that did not run.
 
-    Example::
-
-        outliers = find_outliers(model, tokenizer("Fudan University is located in", return_tensors="pt").input_ids)
-        control = core - outlier_region(model, outliers)
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import find_outliers
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> outliers = find_outliers(model, torch.arange(8)[None])
+        >>> outliers.dimensions  # an untrained model has no massive activations
+        ()
+        >>> outliers.hidden_size
+        16
     """
     if input_ids.ndim != 2 or not input_ids.numel():
         raise LangcoreError(f"input_ids must have the shape (B, T), both at least 1, not {tuple(input_ids.shape)}")
@@ -158,6 +165,16 @@ def outlier_region(module: nn.Module, outliers: Outliers) -> Region:
     Raises:
         LangcoreError: a matrix that is not known to read from or write to the residual stream; outliers of another
             model.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import find_outliers, outlier_region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> outliers = find_outliers(model, torch.arange(8)[None], magnitude=1e-9, ratio=2.0)
+        >>> len(outlier_region(model, outliers)) > 0
+        True
     """
     shapes = parameters.candidates(parameters.named_shapes(module))
     dimensions = np.sort(np.array([found.dimension for found in outliers.dimensions], dtype=np.int64))

@@ -32,9 +32,9 @@ def register_score(name: str, score: Score) -> None:
     Raises:
         LangcoreError: a name that is in use or is no Python identifier.
 
-    Example::
-
-        register_score("gradient", Score("highest", "gradient_sum", None, lambda _, gradient_sum: gradient_sum))
+    Example:
+        >>> from lightning_langcore import Score, register_score
+        >>> register_score("gradient", Score("highest", "gradient_sum", None, lambda _, gradient_sum: gradient_sum))
     """
     _check(name, "register_score")
     SCORES[name] = score
@@ -50,14 +50,12 @@ def register_region_kind(name: str, make: MakeRegion) -> None:
     Raises:
         LangcoreError: a name that is in use or is no Python identifier.
 
-    Example::
-
-        def first_layer(theta_0, shapes, fraction, seed):
-            own = {name: shape for name, shape in shapes.items() if ".layers.0." in name}
-            return random_region(own, fraction, seed)
-
-
-        register_region_kind("first_layer", first_layer)
+    Example:
+        >>> from lightning_langcore import random_region, register_region_kind
+        >>> def first_layer(theta_0, shapes, fraction, seed):
+        ...     own = {name: shape for name, shape in shapes.items() if ".layers.0." in name}
+        ...     return random_region(own, fraction, seed)
+        >>> register_region_kind("first_layer", first_layer)
     """
     _check(name, "register_region_kind")
     REGION_KINDS[name] = make

@@ -112,6 +112,13 @@ class Score:
 
     Raises:
         LangcoreError: an unknown end or statistic, or neither ``of_weights`` nor ``combine``.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import Score
+        >>> largest = Score("highest", statistic=None, of_weights=torch.abs, combine=None)
+        >>> largest(torch.tensor([-3.0, 2.0]))
+        tensor([3., 2.])
     """
 
     core_end: End

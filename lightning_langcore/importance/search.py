@@ -32,6 +32,12 @@ class Query:
         score: a name in ``SCORES``, or ``random``.
         spec: the selection: fraction, end and so on.
         language: use only the statistics of this language; ``None``: the sum over all languages.
+
+    Example:
+        >>> from lightning_langcore import Query, SelectionSpec
+        >>> core_of_zh = Query("relative_change", SelectionSpec(0.05, "lowest"), language="zh")
+        >>> core_of_zh.statistic
+        'change'
     """
 
     score: str
@@ -85,6 +91,24 @@ def locate(
 
     Raises:
         LangcoreError: a fraction that selects no weight, a broken score, a weight that is not finite.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import CheckpointChanges, Query, SelectionSpec, Weights, candidates, locate
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> model.save_pretrained("base")
+        >>> for parameter in model.parameters():  # in place of a training on Chinese
+        ...     parameter.data += 0.01 * torch.randn_like(parameter)
+        >>> model.save_pretrained("zh")
+        >>> base = Weights("base")
+        >>> shapes = candidates(base.shapes)
+        >>> changes = CheckpointChanges(base, {"zh": Weights("zh")}, shapes)
+        >>> core = Query("relative_change", SelectionSpec(0.25, "lowest"))
+        >>> found = locate(base, changes, shapes, {"core": core})
+        >>> found.regions["core"].fraction
+        0.25
     """
     selectors = {key: selector(query.spec) for key, query in queries.items()}
     result = SearchResult(unchanged={key: {} for key, query in queries.items() if query.statistic == "change"})

@@ -42,6 +42,14 @@ def select(
     Raises:
         LangcoreError: a fraction outside (0, 1], an unknown granularity or scope, a broken score, or a fraction that
             selects no weight.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import select
+        >>> scores = {"layers.0.weight": torch.tensor([[0.1, 0.9], [0.8, 0.2]])}
+        >>> core = select(scores, fraction=0.5, end="highest")
+        >>> core.parts["layers.0.weight"].indices()
+        tensor([1, 2])
     """
     spec = SelectionSpec(fraction, end, granularity, scope, seed)
     selecting = selector(spec)
@@ -87,7 +95,14 @@ def random_region(
     scope: str = "tensor",
     meta: Mapping[str, Any] | None = None,
 ) -> Region:
-    """The random control: as many weights (or rows or columns), drawn by hash; the same on every machine."""
+    """The random control: as many weights (or rows or columns), drawn by hash; the same on every machine.
+
+    Example:
+        >>> from lightning_langcore import random_region
+        >>> control = random_region({"layers.0.weight": (20, 50)}, fraction=0.05, seed=0)
+        >>> len(control), control.fraction
+        (50, 0.05)
+    """
     about = {"kind": "random", "score": "random", "order": "random", "num_ties": 0, **(meta or {})}
     return select(RandomScores(shapes, seed), fraction, "lowest", seed, granularity, scope, about)
 
@@ -110,6 +125,15 @@ def matched_region(
 
     Raises:
         LangcoreError: a region of whole rows or columns.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import matched_region, select
+        >>> theta_0 = {"layers.0.weight": torch.randn(20, 50)}
+        >>> largest = select({"layers.0.weight": theta_0["layers.0.weight"].abs()}, 0.05, "highest")
+        >>> control = matched_region(largest, theta_0, seed=0)
+        >>> len(control) == len(largest)
+        True
     """
     parts = {}
     for name, part in region.parts.items():

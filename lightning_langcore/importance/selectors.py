@@ -61,6 +61,11 @@ class SelectionSpec:
 
     Raises:
         LangcoreError: an argument out of its range or choices.
+
+    Example:
+        >>> from lightning_langcore import SelectionSpec
+        >>> SelectionSpec(0.05, "lowest", granularity="row").scope
+        'tensor'
     """
 
     fraction: float

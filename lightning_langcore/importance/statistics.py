@@ -32,6 +32,16 @@ class RecordedStatistics:
     Args:
         folders: statistic -> folder; the keys in its files are ``NAME|statistic``.
         languages: the languages, in the order of summation.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from safetensors.torch import save_file
+        >>> from lightning_langcore import RecordedStatistics
+        >>> save_file({"layers.0.weight|change": torch.tensor([[0.5, 1.0]])}, "zh.safetensors")
+        >>> recorded = RecordedStatistics({"change": Path()}, ["zh"])
+        >>> recorded.statistic("zh", "layers.0.weight", "change")
+        tensor([[0.5000, 1.0000]])
     """
 
     def __init__(self, folders: Mapping[str, Path], languages: Sequence[str]) -> None:
@@ -68,6 +78,17 @@ class CheckpointChanges:
     Raises:
         LangcoreError: a needed parameter that is missing or has another shape; on reading, a weight that is not finite.
             The message names the folder and the parameter.
+
+    Example:
+        >>> import torch
+        >>> from safetensors.torch import save_file
+        >>> from lightning_langcore import CheckpointChanges, Weights
+        >>> save_file({"layers.0.weight": torch.zeros(1, 2)}, "base.safetensors")
+        >>> save_file({"layers.0.weight": torch.tensor([[0.5, -1.0]])}, "zh.safetensors")
+        >>> base, zh = Weights("base.safetensors"), Weights("zh.safetensors")
+        >>> changes = CheckpointChanges(base, {"zh": zh}, ["layers.0.weight"])
+        >>> changes.statistic("zh", "layers.0.weight", "change")
+        tensor([[0.5000, 1.0000]])
     """
 
     def __init__(self, base: Weights, trained: Mapping[str, Weights], needed: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ ROWS = 512
 loss would update the gradient of the head more often."""
 
 
-def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor, ignore_index: int = IGNORE) -> tuple[Tensor, Tensor]:
     r"""Sum of :math:`-\ln p(\text{label})` over the positions with a label, and the number of these positions.
 
     The softmax is computed in float32, 512 positions at a time, never for all logits at once. Equal to
@@ -20,7 +20,8 @@ def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor
 
     Args:
         logits_BTV: logits of any floating type.
-        shift_labels_BT: int64, -100 at positions without a label.
+        shift_labels_BT: int64, ``ignore_index`` at positions without a label.
+        ignore_index: the label that does not count.
 
     Returns:
         float64 scalar in nats, and int64 scalar.
@@ -34,9 +35,9 @@ def next_token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> tuple[Tensor
     nats = torch.zeros((), dtype=torch.float64, device=logits.device)
     for start in range(0, len(labels), ROWS):
         rows = slice(start, start + ROWS)
-        each = F.cross_entropy(logits[rows].float(), labels[rows], ignore_index=IGNORE, reduction="none")
+        each = F.cross_entropy(logits[rows].float(), labels[rows], ignore_index=ignore_index, reduction="none")
         nats += each.double().sum()
-    return nats, (labels != IGNORE).sum()
+    return nats, (labels != ignore_index).sum()
 
 
 def token_nats(logits_BTV: Tensor, shift_labels_BT: Tensor) -> Tensor:

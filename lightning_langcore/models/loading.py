@@ -38,6 +38,16 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
     Raises:
         LangcoreError: an unknown type; no such folder or hub id; no safetensors weights, or broken or quantized ones; a
             config that transformers does not know; an attention implementation that is not installed.
+
+    Example:
+        >>> from lightning_langcore import load_model
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> model.save_pretrained("base")
+        >>> loaded = load_model("base")
+        >>> loaded.dtype, loaded.training
+        (torch.float32, True)
     """
     check(path, dtype)
     unreachable = hub_probe.why_unreachable("models", path)
@@ -140,6 +150,16 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
     Raises:
         LangcoreError: no tokenizer, or one with neither a begin nor an end token.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> from lightning_langcore import load_tokenizer
+        >>> words = Tokenizer(models.WordLevel({"</s>": 0, "cat": 1}, unk_token="</s>"))
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+        >>> files = tokenizer.save_pretrained("base")
+        >>> load_tokenizer("base").bos_token
+        '</s>'
     """
     unreachable = hub_probe.why_unreachable("models", path)
     local = unreachable is not None

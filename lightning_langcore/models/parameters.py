@@ -55,7 +55,14 @@ def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def named_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Name in ``save_pretrained`` -> unsharded shape of each parameter."""
+    """Name in ``save_pretrained`` -> unsharded shape of each parameter.
+
+    Example:
+        >>> from torch import nn
+        >>> from lightning_langcore import named_shapes
+        >>> named_shapes(nn.Linear(3, 2))
+        {'weight': (2, 3), 'bias': (2,)}
+    """
     return {name: tuple(p.shape) for name, p in saved_parameters(module).items()}
 
 
@@ -66,6 +73,11 @@ def candidates(
 
     Raises:
         LangcoreError: no name matches.
+
+    Example:
+        >>> from lightning_langcore import candidates
+        >>> candidates({"embed.weight": (9, 4), "layers.0.up.weight": (8, 4), "layers.0.norm.weight": (4,)})
+        {'layers.0.up.weight': (8, 4)}
     """
     patterns = None if patterns is None else list(patterns)
     found = {name: tuple(shape) for name, shape in shapes.items() if is_candidate(name, shape, patterns)}

@@ -18,6 +18,14 @@ class Weights(Mapping[str, Tensor]):
     Raises:
         LangcoreError: no safetensors file, a missing shard of the index, a shard that lacks a tensor of the index, or a
             file that can't be read.
+
+    Example:
+        >>> import torch
+        >>> from safetensors.torch import save_file
+        >>> from lightning_langcore import Weights
+        >>> save_file({"layers.0.weight": torch.ones(2, 3)}, "model.safetensors")
+        >>> Weights("model.safetensors").shapes
+        {'layers.0.weight': (2, 3)}
     """
 
     def __init__(self, path: Path | str) -> None:

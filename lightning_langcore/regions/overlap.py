@@ -65,6 +65,13 @@ def overlaps(regions: Mapping[str, Region]) -> list[Overlap]:
 
     Raises:
         LangcoreError: regions of different models.
+
+    Example:
+        >>> from lightning_langcore import overlaps, random_region
+        >>> shapes = {"layers.0.weight": (20, 50)}
+        >>> one, other = (random_region(shapes, 0.5, seed) for seed in (0, 1))
+        >>> [(row.one, row.other, row.num_one) for row in overlaps({"one": one, "other": other})]
+        [('one', 'other', 500), ('other', 'one', 500)]
     """
     found = {}
     pairs = list(itertools.combinations(regions, 2))

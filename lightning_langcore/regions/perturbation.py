@@ -64,6 +64,17 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     Raises:
         LangcoreError: an unknown method, a strength that is not finite, a region of another model, quantized weights
             or weights that are not contiguous. No weight has been overwritten then.
+
+    Example:
+        >>> from lightning_langcore import Region, perturb_
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> weight = Region.from_indices(model, {"model.layers.0.mlp.up_proj.weight": [3]})
+        >>> undo = perturb_(model, weight, "set", strength=2.0)
+        >>> model.model.layers[0].mlp.up_proj.weight[0, 3].item()
+        2.0
+        >>> undo.restore()
     """
     if method not in METHODS:
         raise LangcoreError(f"perturbation.method={method!r} is none of {', '.join(METHODS)}")
@@ -94,13 +105,21 @@ def perturbed(
 ) -> Iterator[nn.Module]:
     """Perturb the region inside a ``with`` block; afterwards, also after an error, every weight has its old bits.
 
-    Example::
-
-        with perturbed(model, core, "reinit", strength=5.0):
-            worse = evaluate(model)
-
     Raises:
         LangcoreError: see :func:`perturb_`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import candidates, named_shapes, perturbed, random_region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> core = random_region(candidates(named_shapes(model)), fraction=0.05, seed=0)
+        >>> ids = torch.arange(8)[None]
+        >>> with perturbed(model, core, "reinit", strength=5.0):
+        ...     worse = model(ids, labels=ids).loss
+        >>> bool(worse != model(ids, labels=ids).loss)
+        True
     """
     undo = perturb_(module, region, method, strength, seed)
     try:

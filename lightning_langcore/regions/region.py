@@ -31,12 +31,17 @@ class Region:
     Raises:
         LangcoreError: an unknown parameter, or indices out of bounds, unsorted, repeated or of a floating type.
 
-    Example::
-
-        core = Region.load("core.safetensors")
-        len(core), core.fraction
-        outliers = Region.from_indices(model, {"model.layers.1.mlp.down_proj.weight": [17, 4711]})
-        (core - outliers).save("core_without_outliers.safetensors")
+    Example:
+        >>> from lightning_langcore import Region, candidates, named_shapes, random_region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> core = random_region(candidates(named_shapes(model)), fraction=0.05, seed=0)
+        >>> outliers = Region.from_indices(model, {"model.layers.1.mlp.down_proj.weight": [17, 471]})
+        >>> without = core - outliers
+        >>> path = without.save("core_without_outliers.safetensors")
+        >>> Region.load(path) == without
+        True
     """
 
     def __init__(

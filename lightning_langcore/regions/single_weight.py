@@ -23,6 +23,14 @@ def dimension_region(module: nn.Module, target: str) -> Region:
     Raises:
         LangcoreError: a target of another form, an unknown parameter, a wrong number of indices, an index out of
             bounds.
+
+    Example:
+        >>> from lightning_langcore import dimension_region
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> len(dimension_region(model, "model.layers.1.input_layernorm.weight[7]"))
+        1
     """
     parsed = _TARGET.fullmatch(target.strip())
     if parsed is None:

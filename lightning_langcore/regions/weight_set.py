@@ -33,6 +33,13 @@ class WeightSet:
 
     Raises:
         LangcoreError: data that do not fit encoding and shape; the message does not name the parameter.
+
+    Example:
+        >>> import torch
+        >>> from lightning_langcore import WeightSet
+        >>> rows = WeightSet("rows", torch.tensor([1], dtype=torch.int32), shape=(3, 4))
+        >>> (rows & WeightSet.of(torch.tensor([2, 4, 11]), (3, 4))).indices()
+        tensor([4])
     """
 
     def __init__(self, encoding: str, data: Tensor, shape: Sequence[int]) -> None:

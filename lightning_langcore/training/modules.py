@@ -4,7 +4,7 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +18,8 @@ from typing_extensions import override
 
 from lightning_langcore.metrics.chunked_cross_entropy import LossHead, loss_head
 from lightning_langcore.metrics.functional import labelled_mean, token_nats
+from lightning_langcore.metrics.perplexity import TextLoss
+from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models import fsdp2
 from lightning_langcore.models.parameters import evaluation_mode
 from lightning_langcore.utils.errors import LangcoreError
@@ -32,10 +34,19 @@ class ContinuedPretraining(pl.LightningModule):
     (B, T) int64. Logs ``train/loss``: mean nats per token of the optimizer step's last micro-batch. ``token_nats``,
     (B, T) float32, holds the nats of each label of this micro-batch, 0 without a label.
 
+    Validation logs ``val/loss``: nats per token over all labels of all validation loaders and ranks, so that a token
+    has the same weight in every batch. A validation batch may have transformers' unshifted ``labels`` instead. On
+    rolling windows (:class:`~lightning_langcore.data.TextDataModule`) it is the logarithm of the perplexity of all the
+    text.
+
+    Checkpoints hold the weights and the settings, but neither the model's class nor the optimizer:
+    ``ContinuedPretraining.load_from_checkpoint(path, model=model)`` restores the weights into any model of the same
+    shape, for example ``AutoModelForCausalLM.from_config(config)``; add ``optimizer=...`` to train it further.
+
     Args:
         model: any causal language model of transformers.
         optimizer: a function from parameter groups to the optimizer; weight decay applies to matrices, not to norms and
-            biases.
+            biases. ``None``: the module only evaluates.
         schedule: a name of ``transformers.get_scheduler``: ``constant_with_warmup``, ``cosine``, ``linear``.
         num_warmup_steps: optimizer steps of linear warm-up.
         chunked_loss: compute the loss 512 positions at a time and never hold all logits; equal except for rounding. It
@@ -47,29 +58,50 @@ class ContinuedPretraining(pl.LightningModule):
             compiled.
 
     Raises:
-        LangcoreError: at the start of training: ``chunked_loss`` with a model that changes the output of its head;
-            ``compile`` without a compiler. During training: a loss that is NaN or infinite.
+        LangcoreError: at the start of training: no ``optimizer``; ``chunked_loss`` with a model that changes the output
+            of its head; ``compile`` without a compiler. During training: a loss that is NaN or infinite.
 
-    Example::
-
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=5e-5))
-        Trainer(max_steps=1000, callbacks=[CoreGuard("core.safetensors")]).fit(module, loader)
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> rows = [{"input_ids": torch.arange(8), "shift_labels": torch.arange(1, 9)}] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> [result] = trainer.validate(module, DataLoader(rows), verbose=False)
+        >>> sorted(result)
+        ['val/loss']
+        >>> trainer.save_checkpoint("last.ckpt")
+        >>> restored = ContinuedPretraining.load_from_checkpoint("last.ckpt", model=model)
     """
 
     token_nats: Tensor
+    _more_inputs: Sequence[str] = ()
+    """Entries of a validation batch that the model gets besides ``input_ids``, where the batch has them."""
 
     def __init__(
         self,
         model: PreTrainedModel,
-        optimizer: Callable[[Iterable[Mapping[str, Any]]], Optimizer],
+        optimizer: Callable[[Iterable[Mapping[str, Any]]], Optimizer] | None = None,
         schedule: str = "constant",
         num_warmup_steps: int = 0,
         chunked_loss: bool = False,
         compile: bool = False,  # noqa: A002 - the name of the setting
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(  # runs log the whole configuration themselves
+            "schedule", "num_warmup_steps", "chunked_loss", "compile", logger=False
+        )
         self.model = model
+        self.validation_loss = TextLoss()
+        self._scorer: TextScorer | None = None
         self._optimizer = optimizer
         self._schedule = schedule
         self._num_warmup_steps = num_warmup_steps
@@ -107,6 +139,25 @@ class ContinuedPretraining(pl.LightningModule):
         return loss
 
     @override
+    def on_validation_epoch_start(self) -> None:
+        self.validation_loss.reset()
+        self._scorer = None
+
+    @override
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        if self._scorer is None:  # made here, where Lightning has set up precision and gradient mode
+            self._scorer = TextScorer(
+                self.model, lambda ids, **more: self._run(input_ids=ids, **more), self._more_inputs
+            )
+        self._scorer(self.validation_loss, batch)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._scorer = None
+        loss = self.validation_loss.compute()["nats_per_token"]  # summed over ranks
+        self.log("val/loss", loss, prog_bar=True, rank_zero_only=False)
+
+    @override
     def on_train_start(self) -> None:
         if self._compile:
             _require_compiler(self.device)
@@ -121,6 +172,11 @@ class ContinuedPretraining(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if self._optimizer is None:
+            raise LangcoreError(
+                f"{type(self).__name__} has no optimizer to train with: pass one, as in"
+                " optimizer=partial(torch.optim.AdamW, lr=5e-5)"
+            )
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = self._optimizer(
             [
@@ -206,11 +262,26 @@ class SupervisedFineTuning(ContinuedPretraining):
         LangcoreError: at the start of training: a model that mixes the conversations of a row. During training: a batch
             without ``position_ids``; a loss that is NaN or infinite.
 
-    Example::
-
-        module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-5))
-        Trainer(max_steps=1000).fit(module, loader)
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import SupervisedFineTuning
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> positions = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])  # two conversations of four tokens
+        >>> labels = torch.tensor([-100, -100, 7, -100, -100, 8, 9, -100])  # their answers
+        >>> row = {"input_ids": torch.arange(8), "position_ids": positions, "shift_labels": labels}
+        >>> rows = [row] * 2
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = SupervisedFineTuning(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
     """
+
+    _more_inputs = ("position_ids",)
 
     @override
     def forward(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:

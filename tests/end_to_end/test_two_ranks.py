@@ -22,10 +22,11 @@ def two_ranks(tmp_path_factory, torchrun):
 
 def test_two_ranks_give_the_figures_of_one(two_ranks):
     """DDP over two gloo processes: equal samples, equal base figures, the guard exact, training equal to rounding."""
-    one, _, _ = perplexity.train(0, 1)
-    two, kept, drift = json.loads((two_ranks[0] / "perplexity/results.json").read_text())
+    one, loss, _, _ = perplexity.train(0, 1)
+    two, loss_of_two, kept, drift = json.loads((two_ranks[0] / "perplexity/results.json").read_text())
     assert kept
     assert drift == 0.0
+    assert loss_of_two == pytest.approx(loss, rel=1e-5)
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
         assert {k: a[k] for k in ("stage", "samples", "lang", "num_tokens", "num_bytes")} == {

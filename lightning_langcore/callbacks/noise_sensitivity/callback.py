@@ -105,9 +105,25 @@ class NoiseSensitivity(Callback):
             order of callbacks; during training: after ``max_consecutive`` skipped steps in a row whose loss or
             gradients are not finite.
 
-    Example::
-
-        Trainer(callbacks=[NoiseSensitivity("skip"), CoreGuard("core.safetensors")])
+    Example:
+        >>> from functools import partial
+        >>> import lightning.pytorch as pl
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from lightning_langcore import ContinuedPretraining, NoiseSensitivity
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> monitor = NoiseSensitivity("skip", max_repeats=32, dirpath="noise")
+        >>> ids = torch.zeros(64, dtype=torch.int64)
+        >>> rows = [{"input_ids": ids, "shift_labels": ids}] * 3
+        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        >>> module = ContinuedPretraining(model, partial(torch.optim.AdamW, lr=1e-2))
+        >>> trainer = pl.Trainer(max_steps=3, enable_checkpointing=False, callbacks=[monitor], **quiet)
+        >>> trainer.fit(module, DataLoader(rows))
+        >>> from pathlib import Path
+        >>> len(Path("noise/flagged.jsonl").read_text().splitlines())  # each step repeats one token 64 times
+        3
     """
 
     phase = Phase.MONITOR

@@ -19,6 +19,11 @@ class Document(NamedTuple):
         key: decides the split alone; translations of one text may share a key.
         text: the text.
         tag: noise that was put into the text, such as ``repeat:64``; ``None``: no noise.
+
+    Example:
+        >>> from lightning_langcore.data import Document
+        >>> Document(key="1", text="The cat sleeps.").identity
+        'f6fc42039fba3776'
     """
 
     key: str
@@ -32,7 +37,14 @@ class Document(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """Messages in the format of chat templates: ``{"role": "system" | "user" | "assistant", "content": text}``."""
+    """Messages in the format of chat templates: ``{"role": "system" | "user" | "assistant", "content": text}``.
+
+    Example:
+        >>> from lightning_langcore.data import Conversation
+        >>> question, answer = {"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}
+        >>> Conversation("1", [question, answer]).messages[1]["content"]
+        'Four.'
+    """
 
     key: str
     messages: Sequence[Mapping[str, str]]
@@ -56,6 +68,17 @@ class Source(Protocol):
     """Documents in several languages, always in the same order.
 
     A source may also implement :class:`SupportsEndless` and :class:`SupportsRead`.
+
+    Example:
+        >>> from lightning_langcore.data import Document, Source
+        >>> class Numbers(Source):
+        ...     languages = ["en"]
+        ...     def documents(self, language):
+        ...         return (Document(str(i), f"number {i}") for i in range(100))
+        ...     def digest(self):
+        ...         return "1"
+        >>> next(Numbers().documents("en")).text
+        'number 0'
     """
 
     @property
@@ -70,7 +93,14 @@ class Source(Protocol):
 
 
 class ConversationSource(Protocol):
-    """Conversations in several languages, always in the same order; see :class:`Source`."""
+    """Conversations in several languages, always in the same order; see :class:`Source`.
+
+    Example:
+        >>> from lightning_langcore.data import ConversationSource, PhrasebookConversations
+        >>> source: ConversationSource = PhrasebookConversations()
+        >>> [message["role"] for message in next(source.conversations("en")).messages]
+        ['user', 'assistant']
+    """
 
     @property
     def languages(self) -> list[str]:
@@ -132,6 +162,12 @@ class Splitter:
 
     Raises:
         LangcoreError: fractions outside [0, 1), or no pool with a positive weight.
+
+    Example:
+        >>> from lightning_langcore import Splitter
+        >>> splitter = Splitter(test=0.1, validation=0.1, pools={"base": 2, "run": 1})
+        >>> splitter.place("a key") in ("test", "validation", "base", "run")
+        True
     """
 
     def __init__(self, test: float, validation: float, pools: Mapping[str, float]) -> None:

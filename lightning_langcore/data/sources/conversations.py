@@ -32,6 +32,14 @@ class ConversationFiles:
     Raises:
         LangcoreError: no such folder, or no language in it. When read, with file and line: a line that is not JSON or
             has neither format, or a conversation without an answer; a file without a conversation.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning_langcore import ConversationFiles
+        >>> Path("talks").mkdir()
+        >>> _ = Path("talks/en.jsonl").write_text('{"inputs": "Two and two?", "targets": "Four."}')
+        >>> next(ConversationFiles("talks").conversations("en")).messages[1]["content"]
+        'Four.'
     """
 
     def __init__(self, root: Path | str, inputs: str = "inputs", targets: str = "targets") -> None:
@@ -123,6 +131,12 @@ class HubConversations:
     Raises:
         LangcoreError: no codes. When read: an error of ``open_dataset``, no such column, a column that does not hold
             text, a language without rows, or a stream that fails.
+
+    Example:
+        >>> from lightning_langcore import HubConversations
+        >>> source = HubConversations("CohereLabs/aya_dataset", {"zh": "zho", "ru": "rus"})  # reads nothing yet
+        >>> source.languages
+        ['zh', 'ru']
     """
 
     def __init__(

@@ -28,6 +28,14 @@ class FileSource(Source):
     Raises:
         LangcoreError: no such folder, or no language in it. When read: an empty or unreadable file (with the line that
             is not UTF-8), or no column of text.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning_langcore import FileSource
+        >>> Path("text").mkdir()
+        >>> _ = Path("text/en.txt").write_text("The cat sleeps.")
+        >>> FileSource("text").languages
+        ['en']
     """
 
     def __init__(

@@ -206,6 +206,12 @@ class HubSource(Source):
     Raises:
         LangcoreError: no configs, or a negative buffer. When read: an error of :func:`open_dataset`, no such column, a
             column that does not hold text, an empty dataset, or a stream that fails.
+
+    Example:
+        >>> from lightning_langcore import HubSource
+        >>> source = HubSource("wikimedia/wikipedia", {"zh": "20231101.zh", "en": "20231101.en"})  # reads nothing yet
+        >>> source.languages
+        ['zh', 'en']
     """
 
     def __init__(

@@ -36,6 +36,11 @@ class PhrasebookSource(_Phrasebook):
 
     Args:
         seed: another seed is another corpus.
+
+    Example:
+        >>> from lightning_langcore import PhrasebookSource
+        >>> PhrasebookSource().languages
+        ['en', 'zh', 'es', 'ru', 'ar', 'ko', 'vi', 'fr']
     """
 
     def documents(self, language: str) -> Iterator[Document]:
@@ -49,7 +54,13 @@ class PhrasebookSource(_Phrasebook):
 
 
 def general_text(root: Path | str | None = None, cache_dir: Path | str | None = None) -> Source:
-    """General text for runs on conversations: a :class:`FileSource` of ``root``; ``None``: the phrasebook."""
+    """General text for runs on conversations: a :class:`FileSource` of ``root``; ``None``: the phrasebook.
+
+    Example:
+        >>> from lightning_langcore.data import general_text
+        >>> type(general_text()).__name__
+        'PhrasebookSource'
+    """
     return PhrasebookSource() if root is None else FileSource(root, cache_dir=cache_dir)
 
 
@@ -92,6 +103,12 @@ class PhrasebookConversations(_Phrasebook):
 
     Args:
         seed: another seed is another corpus.
+
+    Example:
+        >>> from lightning_langcore import PhrasebookConversations
+        >>> talk = next(PhrasebookConversations().conversations("en"))
+        >>> [message["role"] for message in talk.messages]
+        ['user', 'assistant']
     """
 
     def conversations(self, language: str) -> Iterator[Conversation]:

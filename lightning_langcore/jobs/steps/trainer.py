@@ -46,6 +46,8 @@ def make_trainer(
     """
     quiet()
     progress = TQDMProgressBar(leave=False) if is_terminal() else PlainProgress(description)
+    # MultilingualPerplexity evaluates; +trainer.limit_val_batches=1.0 also logs val/loss, as for EarlyStopping
+    validation = {} if "limit_val_batches" in configured.arguments else {"limit_val_batches": 0}
     trainer: pl.Trainer = configured.make(
         default_root_dir=str(folder),
         max_epochs=-1,
@@ -54,6 +56,7 @@ def make_trainer(
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=is_terminal(),
         enable_model_summary=False,
+        **validation,
     )
     return trainer
 

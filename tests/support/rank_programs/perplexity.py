@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_langcore import ContinuedPretraining, CoreGuard, MultilingualPerplexity
+from lightning_langcore.data.evaluation_batches import EvalLoader
 from lightning_langcore.data.packing.dataset import ResumableLoader
 from tests.support.evaluation import LOADERS
 from tests.support.models import random_half, tiny_llama
@@ -21,7 +22,7 @@ def run(folder, rank, num_ranks):
 
 
 def train(rank, num_ranks):
-    """The same rows a step on any number of ranks: rows of perplexity, whether guarded bits were kept, their drift."""
+    """The same rows a step on any number of ranks: perplexity, val/loss, whether the guard kept its bits, drift."""
     batches = blocks(8, rows=2)
     if num_ranks == 1:
         batches = [{k: torch.cat([a[k], b[k]]) for k in a} for a, b in zip(batches[::2], batches[1::2], strict=True)]
@@ -34,4 +35,6 @@ def train(rank, num_ranks):
     sampler = torch.utils.data.DistributedSampler(Rows(batches), num_replicas=num_ranks, rank=rank, shuffle=False)
     trainer.fit(module, ResumableLoader(Rows(batches), len(batches[0]["input_ids"]), sampler=sampler))
     kept = all(torch.equal(region.match(module)[n].detach().view(-1)[i], before[n]) for n, i in region)
-    return perplexity.rows, kept, guard.drift()
+    texts = [batch for batches in LOADERS.values() for batch in batches][:3]  # on two ranks one is filled up
+    [validated] = trainer.validate(module, EvalLoader(texts, rank, num_ranks), verbose=False)
+    return perplexity.rows, validated["val/loss"], kept, guard.drift()

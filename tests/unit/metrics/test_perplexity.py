@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchmetrics.text
 from torch.nn import functional
+from torchmetrics import MetricCollection
 
 from lightning_langcore import BitsPerByte, Perplexity
 from lightning_langcore.metrics.functional import IGNORE, next_token_mean, next_token_nats
@@ -34,9 +35,9 @@ def by_hand(logits, labels):
     return math.fsum(nats), tokens
 
 
-def updated(metric, *batches, num_bytes=0):
+def updated(metric, *batches, **more):
     for logits, labels in batches:
-        metric.update(logits, labels, num_bytes)
+        metric.update(logits, labels, **more)
     return metric
 
 
@@ -66,6 +67,32 @@ def test_equal_to_torchmetrics_for_float32_logits():
     for logits, labels in batches:
         theirs.update(logits, labels)
     assert updated(Perplexity(), *batches).compute().item() == pytest.approx(theirs.compute().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("ignored", [-100, -1, 0, 7])
+def test_any_label_can_be_ignored_as_in_torchmetrics(ignored):
+    logits, labels = batch(2, 30, 20, seed=3)
+    labels[labels == IGNORE] = ignored
+    theirs = torchmetrics.text.Perplexity(ignore_index=ignored)
+    theirs.update(logits, labels)
+    ours = updated(Perplexity(ignore_index=ignored), (logits, labels)).compute().item()
+    assert ours == pytest.approx(theirs.compute().item(), rel=1e-5)
+    bits = updated(BitsPerByte(ignore_index=ignored), (logits, labels), num_bytes=10).compute().item()
+    assert bits == pytest.approx(math.log(ours) * int((labels != ignored).sum()) / math.log(2) / 10, rel=1e-7)
+
+
+def test_a_collection_with_metrics_of_torchmetrics():
+    """The first batch has no byte, so that both have equal sums and a collection might let them share one."""
+    batches = [(*batch(2, 9, 20, seed=seed), num_bytes) for seed, num_bytes in ((1, 0), (2, 30), (3, 11))]
+    theirs = torchmetrics.text.Perplexity(ignore_index=IGNORE)
+    metrics = MetricCollection({"ours": Perplexity(), "theirs": theirs, "bits": BitsPerByte()})
+    for logits, labels, num_bytes in batches:
+        metrics.update(logits, labels, num_bytes=num_bytes)
+    nats, tokens = (sum(column) for column in zip(*(by_hand(*b[:2]) for b in batches), strict=True))
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found["ours"] == pytest.approx(math.exp(nats / tokens), rel=1e-6)
+    assert found["theirs"] == pytest.approx(found["ours"], rel=1e-5)
+    assert found["bits"] == pytest.approx(nats / math.log(2) / 41, rel=1e-6)
 
 
 def test_more_positions_than_one_chunk_are_all_counted():
@@ -112,14 +139,15 @@ def test_an_impossible_token_gives_infinity_and_a_sure_one_gives_one():
 
 
 def test_counts_go_on_above_two_to_the_24():
-    metric = Perplexity()
+    metric, bits = Perplexity(), BitsPerByte()
     metric.num_tokens += 2**24
-    metric.num_bytes += 2**53
+    bits.num_bytes += 2**53
     metric.nats += 2.0**24
-    logits = torch.zeros(1, 3, 2)
-    updated(metric, (logits, torch.zeros(1, 3, dtype=torch.int64)), num_bytes=1)
+    zeros = torch.zeros(1, 3, 2), torch.zeros(1, 3, dtype=torch.int64)
+    updated(metric, zeros)
+    updated(bits, zeros, num_bytes=1)
     assert metric.num_tokens == 2**24 + 3
-    assert metric.num_bytes == 2**53 + 1
+    assert bits.num_bytes == 2**53 + 1
     assert metric.nats.item() == pytest.approx(2.0**24 + 3 * math.log(2), abs=1e-6)
     assert metric.compute().item() == pytest.approx(math.exp((2**24 + 3 * math.log(2)) / (2**24 + 3)), rel=1e-14)
 
@@ -136,17 +164,17 @@ CASTS = {
 @pytest.mark.parametrize("cast", CASTS)
 def test_states_keep_their_types_when_the_module_is_cast(cast):
     parent = torch.nn.Module()
-    parent.metric = Perplexity()
+    parent.metric = TextLoss()
     parent.layer = torch.nn.Linear(1, 1)
-    logits, labels = batch(2, 200, 10)
-    updated(parent.metric, (logits, labels), num_bytes=257)
+    sums = next_token_nats(*batch(2, 200, 10))
+    parent.metric.update(*sums, num_bytes=257)
     expected = parent.metric.nats.clone()
     CASTS[cast](parent)
     for _ in range(2):
         types = [getattr(parent.metric, s).dtype for s in ("nats", "num_tokens", "num_bytes")]
         assert types == [torch.float64, torch.int64, torch.int64]
         parent.metric.reset()
-        updated(parent.metric, (logits, labels), num_bytes=257)
+        parent.metric.update(*sums, num_bytes=257)
     assert torch.equal(parent.metric.nats, expected)
     assert parent.metric.num_bytes == 257
 
