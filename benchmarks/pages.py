@@ -38,13 +38,18 @@ class Source(NamedTuple):
     def caption(self) -> str:
         """One line: file, machine, versions, date and command."""
         where, content = self.content["machine"], self.content
-        gpu = where["gpu"] or "no GPU"
-        facts = [f"{content['date'][:10]}", where["cpu"], f"{where['cores']} cores", gpu]
-        facts += [f"torch {content['versions']['torch']}"] * bool(content["versions"].get("torch"))
-        facts += [f"commit {content['commit'][:7]}"] * bool(content["commit"])
-        facts += ["with uncommitted changes"] * bool(content["uncommitted_changes"])
-        facts += [content["source"]] * bool(content["source"])
-        return f"*`{content['command']}`: {', '.join(facts)} (`{self.file.name}`)*"
+        torch, commit = content["versions"].get("torch"), content["commit"]
+        facts = [
+            content["date"][:10],
+            where["cpu"],
+            f"{where['cores']} cores",
+            where["gpu"] or "no GPU",
+            f"torch {torch}" if torch else None,
+            f"commit {commit[:7]}" if commit else None,
+            "with uncommitted changes" if content["uncommitted_changes"] else None,
+            content["source"],
+        ]
+        return f"*`{content['command']}`: {', '.join(filter(None, facts))} (`{self.file.name}`)*"
 
 
 def sources(files: Iterable[Path]) -> dict[tuple[str, str | None], Source]:
