@@ -14,6 +14,7 @@ This module needs the standard library only, so that pages are checked without t
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import json
 import math
@@ -115,7 +116,8 @@ def spread_of(values: Sequence[float]) -> list[float]:
 
 
 def add_results_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--results FOLDER``, where the result file is written."""
+    """Add ``--results FOLDER``, where the result file is written, and keep the commit at which the script started."""
+    commit()
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the result file (default: %(default)s)")
 
 
@@ -190,8 +192,9 @@ def command_line() -> str:
     return shlex.join(["python", str(shown), *sys.argv[1:]])
 
 
+@functools.cache
 def commit() -> dict[str, Any]:
-    """The commit of the working tree, and whether files differ from it; ``None`` outside a repository."""
+    """The commit at the first call, and whether files differ from it; ``None`` outside a repository."""
 
     def git(*arguments: str) -> str | None:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

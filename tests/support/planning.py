@@ -18,7 +18,6 @@ from lightning_langcore import ContinuedPretraining, CoreGuard, random_region
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import named_shapes
 from lightning_langcore.training.memory.footprint import Model, Optimizer, Training
-from lightning_langcore.training.memory.planner import plan
 from tests.support.training import Plain, loader
 
 ADAMW = Optimizer(2, has_counter=True)
