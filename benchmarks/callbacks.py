@@ -24,6 +24,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from monitor import CASES
 from pairs import Turns
+from result_files import Table, add_results_option, write_result
 
 from lightning_langcore import CoreGuard, MultilingualPerplexity, NoiseSensitivity, Region, WeightDiff, random_region
 from lightning_langcore.callbacks import PlainProgress
@@ -69,8 +70,8 @@ def make_callbacks(shapes: dict[str, tuple[int, ...]], batch: dict[str, Any], fo
     }
 
 
-def measure(model: str, name: str, options: argparse.Namespace, folder: Path) -> str:
-    """One row of the table."""
+def measure(model: str, name: str, options: argparse.Namespace, folder: Path) -> tuple[float, ...]:
+    """Plain step in ms, ratio, own time in ms, and 1 + share."""
     make, rows, tokens = CASES[model]
     document = json.dumps([{"source": "a", "language": "en", "document": "0123456789abcdef"}] * 2)
     example = make("cpu")
@@ -92,7 +93,7 @@ def measure(model: str, name: str, options: argparse.Namespace, folder: Path) ->
     plain, attached = (run.seconds[WARM_UP:] for run in runs)
     ratio = statistics.median(a / b for a, b in zip(attached, plain, strict=True))
     step = statistics.mean(plain)
-    return f"| {model} | {name} | {1e3 * step:.1f} | {ratio:.3f} | {1e3 * own:.2f} | {1 + own / step:.3f} |"
+    return 1e3 * step, ratio, 1e3 * own, 1 + own / step
 
 
 def main() -> None:
@@ -102,16 +103,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--models", nargs="+", default=list(CASES), choices=list(CASES))
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     quiet()
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), {options.rounds} rounds\n")
-    print("| model | callback | plain step, ms | ratio | own, ms a step | 1 + share |\n|---|---|---|---|---|---|")
+    columns = {"plain step, ms": "{:.1f}", "ratio": "{:.3f}", "own, ms a step": "{:.2f}", "1 + share": "{:.3f}"}
+    table = Table({"model": "{}", "callback": "{}", **columns})
+    print(table.head())
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
             for name in make_callbacks(named_shapes(CASES[model][0]("cpu")), {}, Path(folder)):
-                print(measure(model, name, options, Path(folder)), flush=True)
+                print(table.add(model, name, *measure(model, name, options, Path(folder))), flush=True)
+    settings = {"device": options.device, "threads": options.threads, "rounds": options.rounds}
+    write_result("callbacks", {"callbacks": table}, options.results, settings=settings)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from result_files import Table, add_results_option, write_result
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-plain", action="store_true", help="skip the way that holds everything in memory")
     parser.add_argument("--way", choices=WAYS, help="(for the script itself) run one way, print seconds and bytes")
+    add_results_option(parser)
     options = parser.parse_args()
     names = ["base", *(f"language_{number}" for number in range(options.languages))]
     folders = [options.folder / f"{options.dtype}-{options.layers}" / name for name in names]
@@ -200,11 +202,16 @@ def main() -> None:
     weights = sum(torch.Size(shape).numel() for shape in shapes_of(options.layers).values())
     print(f"{weights / 1e9:.2f} G weights, base and {options.languages} languages in {options.dtype},", end=" ")
     print(f"{num_bytes / 1e9:.1f} GB; torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    print("| way | seconds (median) | times reading | peak memory, GB |\n|---|---|---|---|")
     middle = {way: sorted(run["seconds"] for run in own)[len(own) // 2] for way, own in runs.items()}
+    table = Table({"way": "{}", "seconds (median)": "{:.1f}", "times reading": "{:.2f}", "peak memory, GB": "{:.2f}"})
     for way in ways:
         most = max(run["bytes"] for run in runs[way]) / 1e9
-        print(f"| {way} | {middle[way]:.1f} | {middle[way] / middle['read']:.2f} | {most:.2f} |")
+        table.add(way, middle[way], middle[way] / middle["read"], most)
+    print(table.markdown())
+    settings = {name: getattr(options, name) for name in ("layers", "languages", "dtype", "rounds")}
+    settings |= {"threads": torch.get_num_threads(), "weights": weights, "gigabytes": num_bytes / 1e9}
+    topic = "checkpoints_7b" if options.layers == NUM_LAYERS else "checkpoints"
+    write_result(topic, {topic: table}, options.results, settings=settings)
 
 
 if __name__ == "__main__":

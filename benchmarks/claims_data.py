@@ -1,83 +1,86 @@
-"""Run the experiments on the talk's warnings (one-sided data, many epochs, noise) over seeds, and print the results.
+"""Run the experiments on the talk's warnings (one-sided data, many epochs, noise); write the tables to result files.
 
-    python benchmarks/claims_data.py --seeds 0 1 2
-    python benchmarks/claims_data.py --seeds 0 1 2 --claim noise --text FOLDER      your own text, for mix and noise
+    python benchmarks/claims_data.py --seeds 0 1 2                                              all claims
+    python benchmarks/claims_data.py --seeds 0 1 2 --claim mix noise --text FOLDER --name mine  your own text
 
 Each seed is that of the run, the base and the locating together. mix: 0, 1, 5 and 10 general tokens to one of Chinese.
 adapt: a language that the base has not seen, with all weights free, mixed, or with core or random weights frozen.
-epochs: 1, 3 and 10 epochs on 500 documents or conversations. noise: bursts at several rates, the bursts that the
-monitor catches, and `skip` compared with a clean run of as many accepted steps. Further overrides are passed to every
-command, as in `-- optimizer.lr=1e-3`.
+epochs: 1, 3 and 10 epochs on 500 documents or conversations. sft: fine-tuning free, with the core frozen, and mixed.
+noise: bursts at several rates, the bursts that the monitor catches, and `skip` compared with a clean run of as many
+accepted steps. instruction: noise in the instructions of fine-tuning. Further overrides are passed to every command, as
+in ``--name fast -- optimizer.lr=1e-3``.
+
+An interrupted command continues where it stopped if it is given again: completed runs are not run again. The result
+files are written as soon as a claim has all its seeds.
 """
 
-import argparse
 import math
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from claim_runs import claim_folder, named, options_of, sweep, text_of
+from result_files import Table, write_result
+
+from lightning_langcore.plots import noise_trajectories, tradeoff_curves
 from lightning_langcore.reports import page
 from lightning_langcore.results.effects import change, clean_partners, drift, gain, loss, setting, spread_of
-from lightning_langcore.results.record import Results, find_runs
+from lightning_langcore.results.record import Results
 from lightning_langcore.results.trajectories import time_to_recover
 
-ROOT = Path(__file__).parents[1]
 FRACTIONS = {"adapt_frozen": "0.01,0.05,0.2,0.5", "adapt_frozen_random": "0.2,0.5"}
-CLAIMS = ("mix", "adapt", "epochs", "noise")
-Group = tuple[str, list[Results]]
+TEXT_SETTINGS = ("region.recipe.tokens=20000", "data.max_epochs=4")
+"""Overrides for text of one's own, of which there may be little."""
+KINDS = {"repeat": "a word repeated", "nonword": "no words", "instruction": "mangled or foreign instructions"}
+
+Runs = Sequence[Results]
 
 
-def sweep(target: Path, *overrides: str) -> list[Results]:
-    """Make one sweep, unless it exists, and return its runs."""
-    if not (target / "report.html").exists():
-        command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra.sweep.dir={target}", "job.save_model=false"]
-        subprocess.run([*command, *overrides], check=True)
-    return [Results.load(path) for path in find_runs([target])]
+class Column(NamedTuple):
+    """A column of a table: its format, and its cell from the runs of a row."""
+
+    form: str
+    cell: Callable[[Runs], float | str | list[float] | None]
 
 
-def grouped(runs: Iterable[Results], name: Callable[[Results], str]) -> list[Group]:
-    """Runs grouped by name, in the order in which the names first appear."""
-    found: dict[str, list[Results]] = {}
-    for run in runs:
-        found.setdefault(name(run), []).append(run)
-    return list(found.items())
+def over(measured: Callable[[Results], float | None], form: str, scale: Callable[[float], float] = float) -> Column:
+    """Mean and range over seeds, each passed through ``scale``; ``None`` where nothing is measured."""
 
-
-def table(title: str, groups: Sequence[Group], columns: dict[str, Callable[[list[Results]], str]]) -> None:
-    """Print one Markdown table with a row for each group."""
-    print(f"\n{title}\n\n| | {' | '.join(columns)} |\n" + "|---" * (len(columns) + 1) + "|")
-    for name, runs in groups:
-        print(f"| {name} | {' | '.join(cell(runs) for cell in columns.values())} |")
-
-
-def ratio(group: str) -> Callable[[list[Results]], str]:
-    """Cell of final / base perplexity: geometric mean over languages and seeds, and the range over seeds."""
-    return over(lambda run: change(run, group), lambda nats: f"{math.exp(nats):.3f}")
-
-
-def over(measured: Callable[[Results], float | None], write: Callable[[float], str]) -> Callable[[list[Results]], str]:
-    """Cell of mean and range over seeds; an en dash where nothing is measured."""
-
-    def cell(runs: list[Results]) -> str:
+    def cell(runs: Runs) -> list[float] | None:
         found = spread_of(runs, measured)
-        return "–" if found is None else f"{write(found.mean)} ({write(found.low)}-{write(found.high)})"
+        return None if found is None else [scale(value) for value in (found.mean, found.low, found.high)]
 
-    return cell
-
-
-DRIFT = {
-    "core moved": over(lambda run: drift(run, "region"), "{:.1%}".format),
-    "rest moved": over(lambda run: drift(run, "rest"), "{:.1%}".format),
-}
+    return Column(f"{form} ({form}-{form})", cell)
 
 
-def condition(run: Results) -> str:
-    """Name of the experiment and of the frozen region."""
-    region = run.region or {}
-    return run.experiment + (
-        "" if run.guard is None else f", {region.get('fraction', 0):.0%} {region.get('kind')} frozen"
-    )
+def ratio(group: str, form: str = "{:.3f}") -> Column:
+    """Final / base perplexity: geometric mean over languages and seeds, and the range over seeds."""
+    return over(lambda run: change(run, group), form, math.exp)
+
+
+CORE_MOVED = {"core moved": over(lambda run: drift(run, "region"), "{:.1%}")}
+MOVED = {**CORE_MOVED, "rest moved": over(lambda run: drift(run, "rest"), "{:.1%}")}
+
+
+def table(
+    runs: Iterable[Results], first: str, name: Callable[[Results], str | int], columns: Mapping[str, Column]
+) -> Table:
+    """A row for each group of runs with the same name, in the order in which the names first appear."""
+    groups: dict[str | int, list[Results]] = {}
+    for run in runs:
+        groups.setdefault(name(run), []).append(run)
+    made = Table({first: "{}"} | {title: column.form for title, column in columns.items()})
+    for group, own in groups.items():
+        made.add(group, *(column.cell(own) for column in columns.values()))
+    return made
+
+
+def frozen(run: Results) -> str:
+    """Which weights a run has frozen, and what it has mixed in."""
+    if run.guard is not None:
+        region = run.region or {}
+        return f"{region.get('kind')} frozen, {region.get('fraction', 0):.0%}"
+    return "free, five times as much general text mixed in" if run.experiment.endswith("_mixed") else "all free"
 
 
 def mix(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
@@ -85,10 +88,10 @@ def mix(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
     return sweep(folder / f"mix-{seed}", "+experiment=mix_ratio", *overrides)
 
 
-def print_mix(runs: Sequence[Results]) -> None:
-    """Print final / base perplexity of Chinese and of all other languages."""
-    groups = grouped(runs, lambda run: f"general x{round(setting(run, 'ratio'))}")
-    table("Mix: final / base perplexity", groups, {"target": ratio("target"), "others": ratio("others"), **DRIFT})
+def mix_tables(runs: Runs) -> dict[str, Table]:
+    """Final / base perplexity of Chinese and of all other languages."""
+    columns = {"target": ratio("target"), "others": ratio("others"), **MOVED}
+    return {"mix": table(runs, "general tokens to one", lambda run: round(setting(run, "ratio")), columns)}
 
 
 def adapt(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
@@ -99,10 +102,10 @@ def adapt(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
     return runs
 
 
-def print_adapt(runs: Sequence[Results]) -> None:
-    """Print the gain of the new language and the loss of the old ones, in bits per byte."""
-    columns = {"gain, new": over(gain, "{:.3f}".format), "loss, old": over(loss, "{:.3f}".format), **DRIFT}
-    table("Adapting: bits per byte", grouped(runs, condition), columns)
+def adapt_tables(runs: Runs) -> dict[str, Table]:
+    """The gain of the new language and the loss of the old ones, in bits per byte."""
+    columns = {"gain, new": over(gain, "{:.2f}"), "loss, old": over(loss, "{:.3f}"), **MOVED}
+    return {"adapt": table(runs, "condition", frozen, columns)}
 
 
 def epochs(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
@@ -112,18 +115,31 @@ def epochs(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
     return runs + sweep(folder / f"pretrain-epochs-{seed}", "+experiment=pretrain_epochs", free, *overrides)
 
 
-def print_epochs(runs: Sequence[Results]) -> None:
-    """Print perplexity of held-out answers or text of the target and of general text, and drift."""
+def epochs_tables(runs: Runs) -> dict[str, Table]:
+    """Perplexity of held-out answers or text of the target and of general text, and drift."""
 
-    def name(run: Results) -> str:
-        return (
-            f"{condition(run)}, {round(setting(run, 'epochs'))} epoch(s)"
-            if "epochs" in run.experiment
-            else condition(run)
-        )
+    def number(run: Results) -> int:
+        return round(setting(run, "epochs"))
 
-    columns = {"answers": ratio("answers"), "text, target": ratio("target"), "text, others": ratio("others"), **DRIFT}
-    table("Epochs and fine-tuning: final / base perplexity", grouped(runs, name), columns)
+    tuned = [run for run in runs if run.experiment.startswith("sft")]
+    pretrained = [run for run in runs if not run.experiment.startswith("sft")]
+    answers = {"answers": ratio("answers"), "general text": ratio("target", "{:.2f}"), **CORE_MOVED}
+    text = {"text of the target": ratio("target"), "general text": ratio("others", "{:.2f}"), **CORE_MOVED}
+    return {
+        "epochs_fine_tuning": table(tuned, "epochs", number, answers),
+        "epochs_pretraining": table(pretrained, "epochs", number, text),
+    }
+
+
+def sft(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
+    """Runs of fine-tuning with all weights free, with the core frozen, and mixed."""
+    return sweep(folder / f"sft-{seed}", "+experiment=sft,sft_guarded,sft_mixed", *overrides)
+
+
+def sft_tables(runs: Runs) -> dict[str, Table]:
+    """Perplexity of held-out answers and of general text."""
+    columns = {"answers": ratio("answers"), "general text": ratio("target", "{:.2f}"), **MOVED}
+    return {"fine_tuning_conditions": table(runs, "fine-tuning", frozen, columns)}
 
 
 def noise(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
@@ -141,54 +157,89 @@ def noise(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
     return runs
 
 
-def print_noise(runs: Sequence[Results]) -> None:
-    """Print final perplexity, bursts caught, and documents until recovery."""
+def noise_name(run: Results) -> str:
+    """Kind and rate of the noise, and ``action=skip``."""
+    first, _, clean = run.experiment.partition(", ")
+    kind, rate = KINDS[first.removeprefix("noise_")], setting(run, "noise.rate")
+    if clean:
+        return f"clean, as many steps as skip accepts ({kind})"
+    skip = ", action=skip" if run.monitor and run.monitor["action"] == "skip" else ""
+    return f"{kind}, {rate:.0%}{skip}" if rate else "none"
 
-    def name(run: Results) -> str:
-        return f"{run.experiment}, {setting(run, 'noise.rate'):.0%}, {run.monitor['action']}"
 
-    def counted(key: str, of: str) -> Callable[[list[Results]], str]:
-        def cell(some: list[Results]) -> str:
-            total = sum(run.monitor[of] for run in some)
-            return f"{sum(run.monitor[key] for run in some)} of {total}"
+def counted(key: str, of: str) -> Column:
+    """A count of the monitor, and the number of cases, summed over seeds; ``None`` without cases."""
 
-        return cell
+    def cell(some: Runs) -> list[float] | None:
+        total = sum(run.monitor[of] for run in some if run.monitor)
+        return [sum(run.monitor[key] for run in some if run.monitor), total] if total else None
 
+    return Column("{:,} of {:,}", cell)
+
+
+def noise_tables(runs: Runs) -> dict[str, Table]:
+    """Final perplexity, bursts caught, false alarms, and documents until recovery by seed."""
     partners = clean_partners(runs)
 
-    def recovered(some: list[Results]) -> str:
+    def recovered(some: Runs) -> str:
         found = [time_to_recover(run, partners.get(id(run))) for run in some]
         return ", ".join("–" if value is None else "never" if math.isinf(value) else f"{value:.0f}" for value in found)
 
     columns = {
-        "perplexity": ratio("target"),
-        **DRIFT,
+        "all languages": ratio("target"),
+        **CORE_MOVED,
         "bursts caught": counted("num_caught", "num_tagged"),
         "false alarms": counted("num_false_alarms", "num_clean_steps"),
-        "documents to recover": recovered,
+        "documents to recover, by seed": Column("{}", recovered),
     }
-    table("Noise: final / base perplexity of all languages", grouped(runs, name), columns)
+    return {"noise": table(runs, "noise", noise_name, columns)}
+
+
+def instruction(folder: Path, seed: int, overrides: Sequence[str]) -> list[Results]:
+    """Runs of fine-tuning with noise in the instructions, without a guard."""
+    common = ["+experiment=noise_instruction", "callbacks=default", *overrides]
+    return sweep(folder / f"noise-instruction-{seed}", *common, "noise.rate=0,0.1,0.5")
+
+
+def instruction_tables(runs: Runs) -> dict[str, Table]:
+    """Perplexity of held-out answers and of general text, final / base."""
+    columns = {"answers": ratio("answers"), "general text": ratio("target", "{:.2f}"), **CORE_MOVED}
+    return {"noise_instruction": table(runs, "noise", noise_name, columns)}
+
+
+CLAIMS = {
+    "mix": (mix, mix_tables),
+    "adapt": (adapt, adapt_tables),
+    "epochs": (epochs, epochs_tables),
+    "sft": (sft, sft_tables),
+    "noise": (noise, noise_tables),
+    "instruction": (instruction, instruction_tables),
+}
+FIGURES = {"adapt": ("adapting.png", tradeoff_curves), "noise": ("noise.png", noise_trajectories)}
 
 
 def main() -> None:
-    """Run what is missing, print the tables, and write one report for each claim."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--claim", choices=CLAIMS, nargs="+", default=CLAIMS)
-    parser.add_argument("--text", type=Path, help="folder of <lang>.txt; by default the phrasebook")
-    parser.add_argument("--out", type=Path, default=Path("outputs/claims_data"))
-    parser.add_argument("overrides", nargs="*", help="further overrides for every command")
-    options = parser.parse_args()
-    overrides = list(options.overrides)
+    """Run what is missing, print the tables, write the result files, and a report for each claim."""
+    options = options_of(__doc__, tuple(CLAIMS), "outputs/claims_data")
+    text = text_of(options)
+    overrides = ["job.save_model=false", *options.overrides]
     if options.text:
-        overrides += ["data=files", f"data.root={options.text}", "region.recipe.tokens=20000", "data.max_epochs=4"]
+        overrides += ["data=files", f"data.root={Path(options.text).resolve()}", *TEXT_SETTINGS]
     for claim in options.claim:
+        commits = claim_folder(options.out, text)
+        make, tables_of = CLAIMS[claim]
         runs: list[Results] = []
         for seed in options.seeds:
-            own = [f"seed={seed}", f"model.base.seed={seed}", *overrides]
-            runs += globals()[claim](options.out, seed, own)
-        globals()[f"print_{claim}"](runs)
+            runs += make(options.out, seed, [f"seed={seed}", f"model.base.seed={seed}", *overrides])
+        tables = {named(name, options): made for name, made in tables_of(runs).items()}
+        for name, made in tables.items():
+            print(f"\n{name}\n\n{made.markdown()}")
         page.write_html(runs, options.out / f"{claim}.html")
+        if claim in FIGURES:
+            file, draw = FIGURES[claim]
+            draw(runs, options.out / file)
+        more = {"seeds": options.seeds, "text": text, "settings": {"overrides": overrides, "runs_made_at": commits}}
+        write_result(named(claim, options), tables, options.results, **more)
 
 
 if __name__ == "__main__":

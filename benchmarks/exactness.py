@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from result_files import Table, add_results_option, write_result
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -48,8 +49,10 @@ OPTIMIZERS = {"adamw": 1e-4, "adamw, clipped": 1e-4, "sgd": 1e-1, "adamw8bit": 1
 PRECISIONS = ["32-true", "bf16-mixed", "bf16-true", *(["16-mixed"] if torch.cuda.is_available() else [])]
 RATES = (1e-3, 1e-4, 1e-5)
 ANSWER = "answer: "
-HEAD = """| strategy | optimizer | precision | frozen bits changed | bytes a weight | guard | lost | never moved |
-|---|---|---|---|---|---|---|---|"""
+MEASURED = {
+    "frozen bits changed": "{:,.0f}", "bytes a weight": "{:.2f} + {:.2f} + {:.2f} = {:.2f}", "guard": "{:.2f}",
+    "lost": "{:.1%}", "never moved": "{:.1%}", "refused": "{}",
+}  # fmt: skip
 BITS = {2: torch.int16, 4: torch.int32}
 
 
@@ -187,16 +190,12 @@ def launch(strategy: str, cases: list[dict[str, Any]], steps: int, limit: float)
     return found + [{**case, "failed": message} for case in cases[len(found) :]]
 
 
-def row(strategy: str, found: dict[str, Any]) -> str:
-    """One row of the table."""
-    head = f"| {strategy} | {found['optimizer']} | {found['precision']} |"
-    for word in ("refused", "failed"):
-        if word in found:
-            return f"{head} {word}: {found[word]} | | | | |"
+def measured(found: dict[str, Any]) -> list[Any]:
+    """The cells of ``MEASURED``; a combination that was refused or failed has the message alone."""
+    if "refused" in found or "failed" in found:
+        return [None] * 5 + [found.get("refused") or f"failed: {found['failed']}"]
     parts = [found[name] for name in ("weights", "gradients", "state")]
-    cost = " + ".join(f"{part:.2f}" for part in parts)
-    cells = f"{found['flips']:.0f} | {cost} = {sum(parts):.2f} | {found['guard']:.2f}"
-    return f"{head} {cells} | {found['lost']:.1%} | {found['never']:.1%} |"
+    return [found["flips"], [*parts, sum(parts)], found["guard"], found["lost"], found["never"], None]
 
 
 def main() -> None:
@@ -206,6 +205,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--limit", type=float, default=900, help="seconds that each strategy may take")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    add_results_option(parser)
     options = parser.parse_args()
     if options.work:
         work(options.work[0], json.loads(options.work[1]), options.steps)
@@ -213,14 +213,19 @@ def main() -> None:
     cases = [{"optimizer": o, "precision": p, "lr": lr} for o, lr in OPTIMIZERS.items() for p in PRECISIONS]
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     print(f"torch {torch.__version__}, {', '.join(gpus) or 'no GPU (gloo processes)'}, {options.steps} steps\n")
-    print(HEAD)
+    table = Table({"strategy": "{}", "optimizer": "{}", "precision": "{}", **MEASURED})
+    print(table.head())
     for strategy in options.strategies:
         for found in launch(strategy, cases, options.steps, options.limit):
-            print(row(f"{strategy}, {RANKS[strategy]}", found), flush=True)
+            head = (f"{strategy}, {RANKS[strategy]}", found["optimizer"], found["precision"])
+            print(table.add(*head, *measured(found)), flush=True)
     cases = [{"optimizer": "adamw", "precision": "bf16-true", "lr": lr} for lr in RATES]
-    print(f"\n{HEAD}")
+    rates = Table({"lr": "{:g}", **MEASURED})
+    print(f"\n{rates.head()}")
     for found in launch("one", cases, options.steps, options.limit):
-        print(row(f"one, lr {found['lr']:g}", found), flush=True)
+        print(rates.add(found["lr"], *measured(found)), flush=True)
+    settings = {"steps": options.steps, "gpus": gpus}
+    write_result("exactness", {"exactness": table, "exactness_lr": rates}, options.results, settings=settings)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from result_files import Table, add_results_option, write_result
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -175,18 +176,19 @@ def batches(vocab: int, tokens: int, count: int) -> Iterator[Tensor]:
         yield torch.randint(0, vocab, (max(1, tokens // 256), min(tokens, 256)), generator=generator)
 
 
-def cost(options: argparse.Namespace) -> None:
-    """Print the first table."""
+def cost(options: argparse.Namespace) -> Table:
+    """Print the first table, and return it."""
     shapes = candidates(named_shapes(new_model("cpu")))
     numel = sum(r * c for r, c in shapes.values())
     print(f"\n{numel:,} candidates\n")
-    head = " | ".join(f"ratio at {tokens} tokens" for tokens in options.tokens)
-    print(f"| way | region | {head} | changed of frozen | bytes a candidate |")
-    print("|---|---|" + "---|" * (len(options.tokens) + 2))
+    head = {f"ratio at {tokens} tokens": "{:.3f}" for tokens in options.tokens}
+    last = {"changed of frozen": "{:,} of {:,}", "bytes a candidate": "{:.3f}"}
+    table = Table({"way": "{}", "region": "{}", **head, **last})
+    print(table.head())
     for fraction, granularity in REGIONS:
         region = random_region(shapes, fraction, 0, granularity)
         ways = [Way("plain", new_model(options.device), None), *(w(new_model(options.device), region) for w in WAYS)]
-        ratios: dict[str, list[str]] = {way.name: [] for way in ways}
+        ratios: dict[str, list[float]] = {way.name: [] for way in ways}
         for tokens in options.tokens:
             for number, ids in enumerate(batches(16384, tokens, options.rounds + 2)):
                 first = number % len(ways)
@@ -194,26 +196,28 @@ def cost(options: argparse.Namespace) -> None:
                     way.step(ids.to(options.device))
             for way in ways:
                 pairs = zip(way.seconds[2:], ways[0].seconds[2:], strict=True)
-                ratios[way.name].append(f"{statistics.median(a / b for a, b in pairs):.3f}")
+                ratios[way.name].append(statistics.median(a / b for a, b in pairs))
             for way in ways:
                 way.seconds.clear()
         for way in ways[1:]:
-            changed = f"{way.num_changed():,} of {len(region):,}"
-            cells = " | ".join([*ratios[way.name], changed, f"{way.bytes / numel:.3f}"])
-            print(f"| {way.name} | {fraction:.0%} {granularity} | {cells} |", flush=True)
+            cells = [*ratios[way.name], [way.num_changed(), len(region)], way.bytes / numel]
+            print(table.add(way.name, f"{fraction:.0%} {granularity}", *cells), flush=True)
+    return table
 
 
-def drift(options: argparse.Namespace) -> None:
-    """Print the second table."""
+def drift(options: argparse.Namespace) -> Table:
+    """Print the second table, and return it."""
     region = random_region(candidates(named_shapes(small_model("cpu"))), 0.05, 0)
-    print(f"\n| way | changed of {len(region):,} after {options.steps} steps | largest drift | over the rms |")
-    print("|---|---|---|---|")
+    columns = {"changed of frozen": "{:,} of {:,}", "largest drift": "{:.2e}", "over the rms": "{:.1%}"}
+    table = Table({"way": "{}", **columns})
+    print(f"\nafter {options.steps} steps\n\n{table.head()}")
     for make in WAYS:
         way = make(small_model(options.device), region)
         for ids in batches(512, 64, options.steps):
             way.step(ids.to(options.device))
         far, relative = way.drift()
-        print(f"| {way.name} | {way.num_changed():,} | {far:.2e} | {relative:.1%} |", flush=True)
+        print(table.add(way.name, [way.num_changed(), len(region)], far, relative), flush=True)
+    return table
 
 
 def main() -> None:
@@ -225,14 +229,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[256, 1024], help="tokens a step")
     parser.add_argument("--steps", type=int, default=1000, help="of the second table")
     parser.add_argument("--parts", nargs="+", default=["cost", "drift"], choices=["cost", "drift"])
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s)")
-    if "cost" in options.parts:
-        cost(options)
-    if "drift" in options.parts:
-        drift(options)
+    parts = {"cost": cost, "drift": drift}
+    tables = {f"guard_{part}": parts[part](options) for part in ("cost", "drift") if part in options.parts}
+    settings = {"device": options.device, "threads": options.threads, "rounds": options.rounds, "steps": options.steps}
+    write_result("guard", tables, options.results, seeds=[0], settings=settings)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_files import Table, add_results_option, write_result
 from safetensors.torch import load_file
 
 from lightning_langcore.results.record import Results
@@ -72,7 +73,9 @@ def wait_until(process: subprocess.Popen[str], happened: Callable[[], bool]) -> 
         time.sleep(0.0005)
 
 
-def kill_once(process: subprocess.Popen[str], folder: Path, rng: random.Random, usual_seconds: float) -> str:
+def kill_once(
+    process: subprocess.Popen[str], folder: Path, rng: random.Random, usual_seconds: float
+) -> tuple[str, float]:
     """Kill the run at a moment of a random kind.
 
     Args:
@@ -97,7 +100,7 @@ def kill_once(process: subprocess.Popen[str], folder: Path, rng: random.Random, 
         else:
             time.sleep(rng.uniform(0, 0.3))
     process.kill()
-    return f"{kind:13} {time.monotonic() - begun:5.1f} s"
+    return kind, time.monotonic() - begun
 
 
 def same(one: Any, other: Any) -> bool:
@@ -110,8 +113,8 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
-def compare(whole: Path, killed: Path) -> bool:
-    """Print which results are equal and return whether all of them are."""
+def compare(whole: Path, killed: Path) -> Table:
+    """Which results are equal."""
     runs = [Results.load(folder) for folder in (whole, killed)]
     last = f"checkpoints/step={last_step(whole)}.ckpt"
     states = [torch.load(folder / last, weights_only=True) for folder in (whole, killed)]
@@ -126,9 +129,8 @@ def compare(whole: Path, killed: Path) -> bool:
     for name in ("perplexity.csv", "logs/metrics.csv", "flagged.jsonl"):
         one, other = ((folder / name).read_bytes() for folder in (whole, killed))
         equalities[f"{name} ({len(one.splitlines())} lines)" if one == other else name] = one == other
-    for what, equal in equalities.items():
-        print(f"{'equal' if equal else 'DIFFERS':8} {what}")
-    return all(equalities.values())
+    columns = {"compared with the uninterrupted run": "{}", "equal": "{}"}
+    return Table(columns, [[what, "yes" if equal else "NO"] for what, equal in equalities.items()])
 
 
 def main() -> None:
@@ -137,30 +139,37 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for the two runs and their base model; must not exist")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    add_results_option(parser)
     options = parser.parse_args()
     options.work.mkdir(parents=True)
     num_steps = 100 * options.kills
     finish(start(options.work, "whole", num_steps))
     rng, folder, usual_seconds, num_half = random.Random(options.seed), options.work / "killed", 10.0, 0
+    moments = {"kill": "{}", "moment": "{}", "seconds": "{:.1f}"}
+    steps = {"went on after step": "{}", "last checkpoint": "{}", "one half written": "{}"}
+    kills = Table(moments | steps)
+    print(kills.head())
     for number in range(options.kills):
         before, begun = last_step(folder), time.monotonic()
         process = start(options.work, "killed", num_steps)
-        moment = kill_once(process, folder, rng, usual_seconds)
+        moment, seconds = kill_once(process, folder, rng, usual_seconds)
         if process.wait() == 0:
             raise SystemExit(f"the run ended before kill {number + 1}")
         if last_step(folder) > before:
             usual_seconds = (time.monotonic() - begun + usual_seconds) / 2
         half = any(folder.glob("checkpoints/.*.part"))
         num_half += half
-        print(
-            f"kill {number + 1:2}  {moment}  went on after step {before:3}, last checkpoint {last_step(folder):3}"
-            f"{', one half written' if half else ''}",
-            flush=True,
-        )
+        row = [number + 1, moment, seconds, before, last_step(folder), "yes" if half else "no"]
+        print(kills.add(*row), flush=True)
     output = finish(start(options.work, "killed", num_steps))
     print(next((line for line in output.splitlines() if line.startswith("going on")), "from the beginning"))
     print(f"{options.kills} kills, {num_half} of them left a checkpoint half written; {num_steps} steps in all")
-    sys.exit(0 if compare(options.work / "whole", folder) else 1)
+    compared = compare(options.work / "whole", folder)
+    print(compared.markdown())
+    settings = {"kills": options.kills, "half_written": num_half, "steps": num_steps}
+    tables = {"kills": kills, "kills_compared": compared}
+    write_result("kills", tables, options.results, seeds=[options.seed], settings=settings)
+    sys.exit(1 if any(equal == "NO" for _, equal in compared.rows) else 0)
 
 
 if __name__ == "__main__":

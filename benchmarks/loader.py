@@ -34,6 +34,7 @@ import torch
 from checkpoints import Peak
 from guard import synchronize
 from monitor import CASES
+from result_files import Table, add_results_option, write_result
 from torch import Tensor
 
 from lightning_langcore import SupervisedFineTuning
@@ -122,7 +123,7 @@ def loader_of(way: Way, case: str, folder: Path, options: argparse.Namespace) ->
     return data.train_dataloader()
 
 
-def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Namespace) -> str:
+def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Namespace) -> list[Any]:
     """One row of the table."""
     loader = loader_of(way, case, folder, options)
     started = time.perf_counter()
@@ -142,9 +143,8 @@ def measure(case: str, run: Run, way: Way, folder: Path, options: argparse.Names
                 waits.append(waited)
     ratio = statistics.median(a / b for a, b in zip(seconds["loader"], seconds["ready"], strict=True))
     step, wait = statistics.median(seconds["ready"]), statistics.mean(waits)
-    cells = [case, way.name, way.num_workers, f"{1e3 * step:.1f}", f"{ratio:.3f}"]
-    cells += [f"{1e3 * wait:.2f}", f"{1 + wait / step:.3f}", f"{1e3 * max(waits):.1f}", f"{first:.2f}"]
-    return " | ".join(map(str, cells))
+    times = [1e3 * step, ratio, 1e3 * wait, 1 + wait / step, 1e3 * max(waits), first]
+    return [case, way.name, way.num_workers, *times]
 
 
 def documents_of(source: Source, count: int) -> Iterator[Document]:
@@ -178,10 +178,12 @@ def pack_once(options: argparse.Namespace, folder: Path, count: int, num_proc: i
         return len(packed.tokens), seconds, reading, peak.bytes / 1e6, child * 1024 / 1e6
 
 
-def packing(options: argparse.Namespace, folder: Path) -> None:
-    """Print the table of packing."""
-    print("| documents | num_proc | tokens | tokens a second | reading alone, share | peak, MB | largest child, MB |")
-    print("|---|---|---|---|---|---|---|")
+def packing(options: argparse.Namespace, folder: Path) -> Table:
+    """Print the table of packing, and return it."""
+    speeds = {"tokens": "{:,.0f}", "tokens a second": "{:,.0f}", "reading alone, share": "{:.2f}"}
+    memory = {"peak, MB": "{:,.0f}", "largest child, MB": "{:,.0f}"}
+    table = Table({"text": "{}", "documents": "{:,}", "num_proc": "{}", **speeds, **memory})
+    print(table.head())
     settings = [(count, num_proc) for count in (options.documents, 4 * options.documents) for num_proc in (1, 2)]
     found: dict[tuple[int, int], list[tuple[float, ...]]] = {setting: [] for setting in settings}
     for _ in range(options.pack_rounds):
@@ -192,18 +194,27 @@ def packing(options: argparse.Namespace, folder: Path) -> None:
         tokens, _, _, peak, child = (statistics.median(column) for column in zip(*runs, strict=True))
         speed = statistics.median(run[0] / run[1] for run in runs)
         reading = statistics.median(run[2] / run[1] for run in runs)
-        cells = [f"{count:,}", num_proc, f"{tokens:,.0f}", f"{speed:,.0f}", f"{reading:.2f}", f"{peak:.0f}"]
-        print(f"| {' | '.join(map(str, [*cells, f'{child:.0f}' if num_proc > 1 else '-']))} |", flush=True)
+        cells = [count, num_proc, tokens, speed, reading, peak, child if num_proc > 1 else None]
+        print(table.add(text_name(options), *cells), flush=True)
+    return table
 
 
-def steps(options: argparse.Namespace, folder: Path) -> None:
-    """Print the table of steps."""
-    print("| model | loader | workers | ready step, ms | ratio | wait, ms | 1 + share | longest, ms | first batch, s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+def text_name(options: argparse.Namespace) -> str:
+    """The phrasebook, or the name of the folder."""
+    return Path(options.text).name if options.text else "phrasebook"
+
+
+def steps(options: argparse.Namespace, folder: Path) -> Table:
+    """Print the table of steps, and return it."""
+    times = {"ready step, ms": "{:.1f}", "ratio": "{:.3f}", "wait, ms": "{:.2f}", "1 + share": "{:.3f}"}
+    more = {"longest, ms": "{:.1f}", "first batch, s": "{:.2f}"}
+    table = Table({"model": "{}", "loader": "{}", "workers": "{}", **times, **more})
+    print(table.head())
     for case, (make, _, _) in CASES.items():
         run = Run(make(options.device))
         for way in WAYS:
-            print(f"| {measure(case, run, way, folder, options)} |", flush=True)
+            print(table.add(*measure(case, run, way, folder, options)), flush=True)
+    return table
 
 
 def save_tokenizer(options: argparse.Namespace, folder: Path) -> None:
@@ -226,6 +237,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000, help="documents to pack, and four times as many")
     parser.add_argument("--pack-rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=("steps", "packing"), default=["packing", "steps"])
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
@@ -233,11 +245,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_tokenizer(options, folder)
-        if "packing" in options.parts:
-            packing(options, folder)
-            print()
-        if "steps" in options.parts:
-            steps(options, folder)
+        parts = {"packing": packing, "steps": steps}
+        tables = {f"loader_{part}": parts[part](options, folder) for part in parts if part in options.parts}
+        text = {"name": text_name(options), "digest": source_of(options, folder).digest()}
+    settings = {name: getattr(options, name) for name in ("device", "threads", "rounds", "shuffle_buffer")}
+    write_result("loader", tables, options.results, text=text, settings=settings)
 
 
 if __name__ == "__main__":

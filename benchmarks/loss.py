@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from guard import synchronize
+from result_files import Table, add_results_option, write_result
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -122,12 +123,15 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--vocab", type=int, nargs="+", default=[16384, 32000, 128256])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the first is the reference")
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU, one thread"
     print(f"torch {torch.__version__}, {device}, {options.positions} x {options.hidden}, {options.rounds} rounds\n")
-    print("| vocabulary | numbers | way | ratio | ms | held, MiB | most, MiB | error of the loss |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = {"vocabulary": "{:,}", "numbers": "{}", "way": "{}", "ratio": "{:.2f}", "ms": "{:,.0f}"}
+    memory = {"held, MiB": "{:,.0f}", "most, MiB": "{:,.0f}"}
+    table = Table({**columns, **memory, "error of the loss": "{:.0e}"})
+    print(table.head())
     for vocab in options.vocab:
         for dtype in (torch.float32, torch.bfloat16):
             found = seconds_and_errors(options, vocab, dtype)
@@ -136,12 +140,10 @@ def main() -> None:
                 ratio = statistics.median(a / b for a, b in zip(seconds[1:], first[1:], strict=True))
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     held, most = pool.apply(memory_of, (name, options, vocab, dtype))
-                print(
-                    f"| {vocab} | {str(dtype).removeprefix('torch.')} | {name} | {ratio:.2f} |"
-                    f" {statistics.median(seconds[1:]) * 1e3:,.0f} | {held / 2**20:,.0f} | {most / 2**20:,.0f} |"
-                    f" {error:.0e} |",
-                    flush=True,
-                )
+                cells = [ratio, statistics.median(seconds[1:]) * 1e3, held / 2**20, most / 2**20, error]
+                print(table.add(vocab, str(dtype).removeprefix("torch."), name, *cells), flush=True)
+    settings = {name: getattr(options, name) for name in ("device", "rounds", "positions", "hidden")}
+    write_result("loss", {"loss": table}, options.results, seeds=[0], settings=settings | {"threads": 1})
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from guard import new_model, synchronize
+from result_files import Table, add_results_option, write_result
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
@@ -91,7 +92,7 @@ class Run:
         return time.perf_counter() - started
 
 
-def measure(name: str, options: argparse.Namespace) -> list[str]:
+def measure(name: str, options: argparse.Namespace) -> list[list[Any]]:
     """Two rows of the table: without and with a region."""
     make, rows, tokens = CASES[name]
     regions = (None, random_region(candidates(named_shapes(make("cpu"))), 0.05, 0, "element"))
@@ -113,8 +114,8 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
         at_adam = [o for i, o in enumerate(monitored.own) if (i + 1) % ADAM == 0]
         usual = statistics.median(o for i, o in enumerate(monitored.own) if i > 1 and (i + 1) % ADAM)
         adam = (statistics.median(at_adam) - usual if at_adam else 0.0) / ADAM
-        cells = [name, "5%" if region else "none", f"{1e3 * step:.1f}", f"{ratio:.3f}", f"{1e3 * usual:.2f}"]
-        table_rows.append(" | ".join([*cells, f"{1e3 * adam:.2f}", f"{1 + (usual + adam) / step:.3f}"]))
+        cells = [name, "5 %" if region else "none", 1e3 * step, ratio]
+        table_rows.append([*cells, 1e3 * usual, 1e3 * adam, 1 + (usual + adam) / step])
     return table_rows
 
 
@@ -125,15 +126,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--statistic", default="mean", help="mean or median")
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), statistic {options.statistic}\n")
-    print("| model | region | plain step, ms | ratio | own, ms | Adam a step, ms | 1 + share |")
-    print("|---|---|---|---|---|---|---|")
+    times = {"plain step, ms": "{:.1f}", "ratio": "{:.3f}", "own, ms": "{:.2f}", "Adam a step, ms": "{:.2f}"}
+    table = Table({"model": "{}", "region": "{}", **times, "1 + share": "{:.3f}"})
+    print(table.head())
     for name in CASES:
         for row in measure(name, options):
-            print(f"| {row} |", flush=True)
+            print(table.add(*row), flush=True)
+    settings = {name: getattr(options, name) for name in ("device", "threads", "rounds", "statistic")}
+    write_result("monitor", {"monitor": table}, options.results, settings=settings)
 
 
 if __name__ == "__main__":

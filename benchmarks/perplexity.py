@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -37,12 +38,14 @@ import torch
 from guard import new_model
 from lightning.fabric import Fabric
 from monitor import tiny_model
+from result_files import Table, add_results_option, write_result
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_langcore.data import phrasebook
 from lightning_langcore.data.evaluation_batches import eval_batches
 from lightning_langcore.data.sources.files import FileSource
+from lightning_langcore.data.sources.phrasebook import PhrasebookSource
 from lightning_langcore.jobs.steps.evaluation import evaluate_languages
 from lightning_langcore.models import from_scratch, loading
 
@@ -95,8 +98,8 @@ def lm_eval(
     return found
 
 
-def compare(name: str, options: argparse.Namespace) -> None:
-    """Print the differences and the speed of all ways for one model."""
+def compare(name: str, options: argparse.Namespace) -> Table:
+    """Print the differences and the speed of all ways for one model, and return the table."""
     try:
         import lm_eval as installed  # noqa: F401 - only whether it is installed
     except ImportError:
@@ -124,15 +127,17 @@ def compare(name: str, options: argparse.Namespace) -> None:
     )
     median = {way: statistics.median(times[1:]) for way, times in seconds.items()}  # the first round warms up
     print(f"{name}: {len(texts)} languages of {options.documents} documents, {tokens:,} tokens, context {context}\n")
-    print("| way | tokens/s | time / that of the first | largest difference of bits per byte |")
-    print("|---|---|---|---|")
+    columns = {"way": "{}", "tokens/s": "{:,.0f}", "time / that of the first": "{:.2f}"}
+    table = Table({**columns, "largest difference of bits per byte": "{:.1e}"})
+    print(table.head())
     for way in order:
         pairs = zip(seconds[way][1:], seconds[order[0]][1:], strict=True)
         ratio = statistics.median(a / b for a, b in pairs)
         apart = max(abs(found[way][lang] - found[order[0]][lang]) for lang in texts)
-        print(f"| {way} | {tokens / median[way]:,.0f} | {ratio:.2f} | {apart:.1e} |")
+        print(table.add(way, tokens / median[way], ratio, apart))
         if apart > 1e-4:
             sys.exit(f"{way}: bits per byte differ by {apart}")
+    return table
 
 
 # --- memory
@@ -193,19 +198,21 @@ def evaluate_once(way: str, vocabulary: int, device: str) -> int:
     return peak.bytes - before
 
 
-def memory(device: str) -> None:
-    """Print bytes by vocabulary, each measured in its own process."""
+def memory(device: str) -> Table:
+    """Print gigabytes by vocabulary, each measured in its own process, and return the table."""
     tokens = MEMORY_ROWS * MEMORY_TOKENS
     print(f"a batch of {tokens} tokens, float32; GB in addition to model and batch\n")
-    print("| vocabulary | all logits | log_softmax of all, as lm-eval | ours |")
-    print("|---|---|---|---|")
+    columns = {"all logits": "{:.2f}", "log_softmax of all, as lm-eval": "{:.2f}", "ours": "{:.2f}"}
+    table = Table({"vocabulary": "{:,}", **columns})
+    print(table.head())
     for vocabulary in VOCABULARIES:
         cells = []
         for way in ("lm-eval", "ours"):
             command = [sys.executable, __file__, "--device", device, "--one", way, str(vocabulary)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            cells.append(f"{int(done.stdout.split()[-1]) / 1e9:.2f}")
-        print(f"| {vocabulary:,} | {4 * tokens * vocabulary / 1e9:.2f} | {' | '.join(cells)} |", flush=True)
+            cells.append(int(done.stdout.split()[-1]) / 1e9)
+        print(table.add(vocabulary, 4 * tokens * vocabulary / 1e9, *cells), flush=True)
+    return table
 
 
 def main() -> None:
@@ -224,6 +231,7 @@ def main() -> None:
     )
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="of lm-eval, in windows")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "VOCABULARY"), help=argparse.SUPPRESS)
+    add_results_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one:
@@ -231,12 +239,17 @@ def main() -> None:
         return
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s)\n")
+    tables, text = {}, None
     if "time" in options.parts:
         for name in options.models:
-            compare(name, options)
+            tables["perplexity_" + re.sub(r"\W", "_", Path(name).name)] = compare(name, options)
             print(flush=True)
+        source = FileSource(options.text) if options.text else PhrasebookSource()
+        text = {"name": options.text.name if options.text else "phrasebook", "digest": source.digest()}
     if "memory" in options.parts:
-        memory(options.device)
+        tables["perplexity_memory"] = memory(options.device)
+    settings = {name: getattr(options, name) for name in ("device", "threads", "rounds", "context", "documents")}
+    write_result("perplexity", tables, options.results, text=text, settings=settings)
 
 
 if __name__ == "__main__":

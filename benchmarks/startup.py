@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from result_files import Table, add_results_option, write_result
+
 REGION = """
 import torch
 from lightning_langcore import random_region
@@ -56,7 +58,9 @@ def main() -> None:
     """Measure all commands and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="processes per command, and one more that is not counted")
-    rounds = parser.parse_args().rounds
+    add_results_option(parser)
+    options = parser.parse_args()
+    rounds = options.rounds
     measured: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         for code in (REGION, RECORD):
@@ -67,8 +71,11 @@ def main() -> None:
                 if number:
                     measured[name].append(value)
     torch = statistics.median(measured["import torch"])
+    table = Table({"command": "{}", "seconds": "{:.2f}", "over import torch": "{:.2f}"})
     for name, values in measured.items():
-        print(f"{name:40} {statistics.median(values):6.2f} s {statistics.median(values) / torch:6.2f} x import torch")
+        table.add(name, statistics.median(values), statistics.median(values) / torch)
+    print(table.markdown())
+    write_result("startup", {"startup": table}, options.results, settings={"rounds": rounds})
 
 
 if __name__ == "__main__":

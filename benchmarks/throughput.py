@@ -35,6 +35,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from guard import new_model
+from result_files import Table, add_results_option, write_result
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback, TrainingArguments
@@ -243,8 +244,8 @@ def flops_per_token(model: LlamaForCausalLM, context: int) -> float:
     return 6 * products + 6 * config.num_hidden_layers * config.hidden_size * context
 
 
-def measure(options: argparse.Namespace, precision: str) -> Iterator[str]:
-    """Rows of one table."""
+def measure(options: argparse.Namespace, precision: str) -> Iterator[tuple[str, str, str, *tuple[float, ...]]]:
+    """Rows of the table: way and reference, tokens/s, ratio, share of the peak, peak in GFLOP/s, last loss."""
     makers: dict[str, Callable[..., None]] = {"loop": loop, "hf": hf, "peak": peak}
     turns = []
     for name in [*options.ways, "peak"]:
@@ -263,13 +264,10 @@ def measure(options: argparse.Namespace, precision: str) -> Iterator[str]:
     base = next((turn for turn in ways if turn.name == "hf"), ways[0])
     cost = flops_per_token(MODELS[options.model]("meta"), options.tokens)
     most = max(matmul.rates())
-    yield f"| {precision} | tokens/s | over {base.name} | of {most / 1e9:,.0f} GFLOP/s | last loss |"
-    yield "|---|---|---|---|---|"
     for turn in ways:
         rate = statistics.median(turn.rates())
         ratio = statistics.median(a / b for a, b in zip(turn.rates(), base.rates(), strict=True))
-        yield f"| {turn.name} | {rate:,.0f} | {ratio:.3f} | {rate * cost / most:.0%} | {turn.loss:.4f} |"
-    yield ""
+        yield precision, turn.name, base.name, rate, ratio, rate * cost / most, most / 1e9, turn.loss
 
 
 def main() -> None:
@@ -283,6 +281,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256, help="tokens per row")
     parser.add_argument("--precision", nargs="+", default=["32-true", "bf16-mixed"])
     parser.add_argument("--ways", nargs="+", default=["loop", "hf", "lightning", "chunked"], choices=WAYS)
+    add_results_option(parser)
     options = parser.parse_args()
     quiet()
     warnings.filterwarnings("ignore", ".*num_workers.*|.*pin_memory.*")
@@ -292,9 +291,15 @@ def main() -> None:
     device = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.machine()} CPU"
     size = f"{options.model}, {options.rows} x {options.tokens} tokens, {options.rounds} rounds"
     print(f"torch {torch.__version__}, {device}, {options.threads} thread(s), {size}\n")
+    speeds = {"tokens/s": "{:,.0f}", "ratio": "{:.3f}", "share of the peak": "{:.0%}", "peak, GFLOP/s": "{:,.0f}"}
+    table = Table({"precision": "{}", "way": "{}", "over": "{}", **speeds, "last loss": "{:.4f}"})
+    print(table.head())
     for precision in options.precision:
-        for line in measure(options, precision):
-            print(line, flush=True)
+        for row in measure(options, precision):
+            print(table.add(*row), flush=True)
+    settings = {name: getattr(options, name) for name in ("device", "model", "threads", "rounds", "rows", "tokens")}
+    topic = "throughput_padding" if "padded" in options.ways else "throughput"
+    write_result(topic, {topic: table}, options.results, settings=settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trainings whose memory is planned, and what tensors they really hold.
 
-``python -m tests.support.planning`` makes the table of docs/memory.md.
+``python benchmarks/planning.py`` makes a table of them.
 """
 
 import weakref
@@ -18,7 +18,6 @@ from lightning_langcore import ContinuedPretraining, CoreGuard, random_region
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import named_shapes
 from lightning_langcore.training.memory.footprint import Model, Optimizer, Training
-from lightning_langcore.training.memory.planner import plan
 from tests.support.training import Plain, loader
 
 ADAMW = Optimizer(2, has_counter=True)
@@ -171,17 +170,3 @@ def case(name: str) -> tuple[LlamaConfig, Training]:
     settings = dict(CASES[name])
     changes = {"vocab_size": settings.pop("vocab_size")} if "vocab_size" in settings else {}
     return training(changes, **settings)
-
-
-def table() -> str:
-    lines = ["| training | planned, MiB | measured, MiB | planned / measured |", "|---|---|---|---|"]
-    for name in CASES:
-        config, planned = case(name)
-        measured, expected = fit(config, planned)[0], plan(planned).num_bytes
-        lines.append(f"| {name} | {expected / 2**20:.2f} | {measured / 2**20:.2f} | {expected / measured:.3f} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(table())  # noqa: T201
