@@ -1,6 +1,6 @@
 """Trainings whose memory is planned, and what tensors they really hold.
 
-``python -m tests.support.planning`` makes the table of docs/memory.md.
+``python -m tests.support.planning`` makes the table of docs/guides/memory.md.
 """
 
 import weakref
