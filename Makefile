@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format clean
+.PHONY: help demo test check lint format docs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,6 +20,10 @@ $(BIN)/langcore: pyproject.toml
 
 $(BIN)/pytest: $(BIN)/langcore
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $@
+
+$(BIN)/mkdocs: $(BIN)/langcore
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 demo: $(BIN)/langcore ## damage core and random regions, recover frozen and free, and write report.html
@@ -40,5 +44,8 @@ format: $(BIN)/pytest ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(BIN)/mkdocs ## build the documentation into site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean: ## remove what runs have made: artifacts, outputs, caches
-	rm -rf artifacts outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf artifacts outputs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,6 @@
 """What we ship is what we test: every YAML composes, has comments, and is in the wheel."""
 
 import re
-import shlex
 import tomllib
 
 import pytest
@@ -154,17 +153,3 @@ def test_every_package_is_listed_for_the_wheel():
     conf = {".".join(("lightning_langcore", *p.parent.relative_to(ROOT).parts)) for p in CONF.rglob("*.yaml")}
     assert listed == code | conf
     assert (CONF / "__init__.py").exists()
-
-
-def readme_commands():
-    """The words of every ``python train.py`` line in the README, the first value of each swept one."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("FOLDER_OR_HUB_ID", "FOLDER")
-    for line in re.findall(r"python train\.py ([^`#\n]+)", text):
-        words = [word for word in shlex.split(line) if word != "-m"]
-        yield tuple(word if set("[{") & set(word) else word.split(",")[0] for word in words)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("words", sorted(set(readme_commands())), ids=" ".join)
-def test_every_command_of_the_readme_composes(words):
-    assert settings_of(*words).name in experiments()
