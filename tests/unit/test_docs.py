@@ -105,6 +105,21 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES if page != README)
 
 
+def test_every_public_name_is_in_the_reference():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference" / "api").glob("*.md"))
+    listed = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)}
+    for package in ("lightning_langcore", *(f"lightning_langcore.{name}" for name in ("callbacks", "data", "plots"))):
+        assert not set(import_module(package).__all__) - listed
+
+
+def test_the_reference_of_settings_is_that_of_the_models(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "tools")
+    made = import_module("settings")
+    page = made.PAGE.read_text(encoding="utf-8")
+    assert made.with_tables(page) == page, "python docs/tools/settings.py"
+    assert page.count("| `region.fraction` | a number in (0, 1]") == 1
+
+
 def test_every_experiment_is_in_getting_started():
     text = (DOCS / "getting_started.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`python train\.py \+experiment=(\w+)`", text)) == set(experiments())
