@@ -36,9 +36,9 @@ class Source(NamedTuple):
     content: Mapping[str, Any]
 
     def caption(self) -> str:
-        """One line: file, machine, versions, date and command."""
+        """One line: command, date, machine, version, commit, seeds and file."""
         where, content = self.content["machine"], self.content
-        torch, commit = content["versions"].get("torch"), content["commit"]
+        torch, commit, seeds = content["versions"].get("torch"), content["commit"], content["seeds"]
         facts = [
             content["date"][:10],
             where["cpu"],
@@ -47,6 +47,7 @@ class Source(NamedTuple):
             f"torch {torch}" if torch else None,
             f"commit {commit[:7]}" if commit else None,
             "with uncommitted changes" if content["uncommitted_changes"] else None,
+            f"seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}" if seeds else None,
             content["source"],
         ]
         return f"*`{content['command']}`: {', '.join(filter(None, facts))} (`{self.file.name}`)*"

@@ -98,11 +98,13 @@ def _shown(cell: Any, form: str) -> str:
 
 
 def _plain(cell: Any) -> Any:
-    """The cell as a JSON value: numbers of torch and numpy become Python's, and those that are not finite ``None``."""
+    """The cell as a JSON value with eight digits: Python's numbers, and ``None`` for those that are not finite."""
     if isinstance(cell, list | tuple):
         return [_plain(part) for part in cell]
     value = cell.item() if hasattr(cell, "item") else cell
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.8g}") if math.isfinite(value) else None
 
 
 def each(form: str, count: int) -> str:

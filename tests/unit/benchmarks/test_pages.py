@@ -18,7 +18,7 @@ MACHINE = {"name": "epyc-2cores", "cpu": "AMD EPYC", "cores": 2, "memory_gb": 24
 def content(ratio, date, machine=None, **changes):
     table = {"columns": [{"name": "ratio", "format": "{:.2f}"}], "rows": [[ratio]]}
     facts = {"command": "python benchmarks/guard.py", "commit": "0123456789", "uncommitted_changes": False}
-    more = {"source": None, "versions": {"torch": "2.13.0"}, "machine": MACHINE | (machine or {})}
+    more = {"source": None, "seeds": [0], "versions": {"torch": "2.13.0"}, "machine": MACHINE | (machine or {})}
     return {"format": 1, "topic": "guard", "date": date, **facts, **more, "tables": {"cost": table}} | changes
 
 
@@ -44,7 +44,7 @@ EXPECTED = """Cost:
 |---|
 | 2.00 |
 
-*`python benchmarks/guard.py`: 2026-11-28, AMD EPYC, 2 cores, no GPU, torch 2.13.0, commit 0123456 (`a.json`)*
+*`python benchmarks/guard.py`: 2026-11-28, AMD EPYC, 2 cores, no GPU, torch 2.13.0, commit 0123456, seed 0 (`a.json`)*
 <!-- end -->
 after
 """
