@@ -16,7 +16,7 @@ from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils.errors import LangcoreError
 
 
-def empty_model(path: Path | str, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+def empty_model(path: Path | str, dtype: loading.Dtype = "float32", attention: str = "sdpa") -> PreTrainedModel:
     """A model like that of :func:`~lightning_langcore.models.loading.load_model`, with parameters on the meta device.
 
     Args:

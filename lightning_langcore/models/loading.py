@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
@@ -22,9 +22,11 @@ from lightning_langcore.utils import hub_probe
 from lightning_langcore.utils.errors import LangcoreError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Dtype = Literal["float32", "bfloat16", "float16"] | torch.dtype
+"""The type of the weights, by its name or as torch has it."""
 
 
-def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+def load_model(path: str | Path, dtype: Dtype = "float32", attention: str = "sdpa") -> PreTrainedModel:
     """Load a causal model by hub id or local folder, in train mode.
 
     Reads safetensors only and runs no code from the repository. By default weights are float32, not the type of the
@@ -32,7 +34,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
 
     Args:
         path: hub id, or a folder saved by ``save_pretrained``.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``, or the type of torch.
         attention: transformers' ``attn_implementation``.
 
     Raises:
@@ -49,13 +51,13 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         >>> loaded.dtype, loaded.training
         (torch.float32, True)
     """
-    check(path, dtype)
+    wanted = check(path, dtype)
     unreachable = hub_probe.why_unreachable("models", path)
     _check_unquantized(path, unreachable)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
-            dtype=DTYPES[dtype],
+            dtype=wanted,
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation=attention,
@@ -72,7 +74,7 @@ def load_model(path: str | Path, dtype: str = "float32", attention: str = "sdpa"
         raise LangcoreError(
             f"model.path={path}: the checkpoint lacks {sorted(info['missing_keys'])[0]}, which would be random"
         )
-    if next(model.parameters()).dtype != DTYPES[dtype]:
+    if next(model.parameters()).dtype != wanted:
         raise LangcoreError(f"model.path={path}: transformers did not load it in model.dtype={dtype}")
     return model.train()
 
@@ -95,19 +97,21 @@ def load_config(path: str | Path) -> PreTrainedConfig:
         ) from error
 
 
-def model_without_weights(config: PreTrainedConfig, dtype: str = "float32", attention: str = "sdpa") -> PreTrainedModel:
+def model_without_weights(
+    config: PreTrainedConfig, dtype: Dtype = "float32", attention: str = "sdpa"
+) -> PreTrainedModel:
     """A model with its parameters on the meta device: it has names and shapes but no weights, and can't run.
 
     Its buffers are materialized, because files of weights don't hold the buffers of the position embeddings.
 
     Args:
         config: see :func:`load_config`.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``, or the type of torch.
         attention: transformers' ``attn_implementation``.
     """
     with _parameters_on_meta():
         return AutoModelForCausalLM.from_config(
-            config, dtype=DTYPES[dtype], attn_implementation=attention, trust_remote_code=False
+            config, dtype=as_dtype(dtype), attn_implementation=attention, trust_remote_code=False
         )
 
 
@@ -204,15 +208,30 @@ def save(
         raise OSError(f"{folder} can't be written: {error}") from error
 
 
-def check(path: str | Path, dtype: str) -> None:
+def check(path: str | Path, dtype: Dtype) -> torch.dtype:
     """Check type and path before anything is loaded.
+
+    Returns:
+        The type as torch has it.
 
     Raises:
         LangcoreError: an unknown type; see also :func:`check_folder`.
     """
-    if dtype not in DTYPES:
-        raise LangcoreError(f"model.dtype={dtype!r} is none of {', '.join(DTYPES)}")
+    wanted = as_dtype(dtype)
     check_folder(path)
+    return wanted
+
+
+def as_dtype(dtype: Dtype) -> torch.dtype:
+    """The type of torch, from its name or itself.
+
+    Raises:
+        LangcoreError: any other type than float32, bfloat16 and float16.
+    """
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype if dtype in DTYPES.values() else None
+    if found is None:
+        raise LangcoreError(f"model.dtype={dtype} is none of {', '.join(DTYPES)}")
+    return found
 
 
 def check_folder(path: str | Path) -> None:

@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import time
 
 import pytest
 import torch
@@ -34,8 +33,6 @@ def test_the_example_of_a_public_name_runs(name, tmp_path, monkeypatch):
     )
     assert test.examples, f"{name} has no example"
     torch.manual_seed(0)
-    started = time.monotonic()
     found = doctest.DocTestRunner().run(test)
     assert found.failed == 0
     assert found.attempted == len(test.examples)
-    assert time.monotonic() - started < 20

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
+from lightning_langcore import LangcoreError
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.models import from_scratch, loading
 from lightning_langcore.models.safetensors_reader import Weights
@@ -64,7 +65,7 @@ def test_what_is_not_a_model_is_refused_in_one_sentence(tmp_path, llama):
     assert "no *.safetensors in this folder" in refusal(tmp_path)
     assert "give a hub id that you can reach" in refusal("nobody/has-this")
     llama.save_pretrained(tmp_path)
-    assert "model.dtype='int8' is none of float32" in refusal(tmp_path, dtype="int8")
+    assert "model.dtype=int8 is none of float32" in refusal(tmp_path, dtype="int8")
     assert isinstance(loading.load_model(tmp_path), LlamaForCausalLM)
 
 
@@ -168,3 +169,15 @@ def test_a_hub_id_in_the_cache_is_a_folder_and_another_is_one_sentence(tmp_path,
     assert all(torch.equal(weights[name], p) for name, p in llama.named_parameters())
     with pytest.raises(ValueError, match=r"model\.path=org/other: its weights can't be fetched \("):
         loading.local_folder("org/other")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_the_type_is_a_name_or_that_of_torch(tmp_path, dtype):
+    tiny_llama().save_pretrained(tmp_path)
+    assert next(loading.load_model(tmp_path, dtype).parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["int8", torch.int8])
+def test_another_type_is_refused(tmp_path, dtype):
+    with pytest.raises(LangcoreError, match=r"model\.dtype=.*int8 is none of float32, bfloat16, float16"):
+        loading.load_model(tmp_path, dtype)
