@@ -37,6 +37,9 @@ class Phase(IntEnum):
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
     """The callbacks sorted by phase; callbacks of one phase stay in the given order.
 
+    Args:
+        callbacks: callbacks of Lightning, ours and others; one without a ``phase`` has the default phase.
+
     Example:
         >>> from lightning_langcore.callbacks import MultilingualPerplexity, WeightDiff, in_order
         >>> [type(callback).__name__ for callback in in_order([WeightDiff(), MultilingualPerplexity()])]

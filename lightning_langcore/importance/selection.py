@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_langcore.importance.scores import RandomScores, magnitude
-from lightning_langcore.importance.selectors import SelectionSpec, Selector, selector
+from lightning_langcore.importance.selectors import Granularity, Scope, SelectionSpec, Selector, selector
 from lightning_langcore.importance.top_k import NUM_BUCKETS, End, keys_of, tie_order
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
@@ -22,8 +22,8 @@ def select(
     fraction: float,
     end: End,
     seed: int = 0,
-    granularity: str = "element",
-    scope: str = "tensor",
+    granularity: Granularity = "element",
+    scope: Scope = "tensor",
     meta: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Region:
@@ -91,11 +91,22 @@ def random_region(
     shapes: Mapping[str, Sequence[int]],
     fraction: float,
     seed: int,
-    granularity: str = "element",
-    scope: str = "tensor",
+    granularity: Granularity = "element",
+    scope: Scope = "tensor",
     meta: Mapping[str, Any] | None = None,
 ) -> Region:
     """The random control: as many weights (or rows or columns), drawn by hash; the same on every machine.
+
+    Args:
+        shapes: name -> shape of each candidate.
+        fraction: share of the candidates, (0, 1].
+        seed: another seed draws other weights.
+        granularity: ``element``; or ``row``, ``column``: whole rows or columns.
+        scope: ``tensor``: the fraction of each tensor; ``model``: the fraction of all candidates.
+        meta: further entries of the region's header.
+
+    Returns:
+        The region, of kind ``random``.
 
     Example:
         >>> from lightning_langcore import random_region

@@ -8,7 +8,7 @@ small enough to be cached on disk, so that an interrupted selection resumes. ``r
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -28,8 +28,10 @@ from lightning_langcore.importance.top_k import (
 from lightning_langcore.regions.weight_set import Indices, WeightSet
 from lightning_langcore.utils.errors import LangcoreError
 
-GRANULARITIES = ("element", "row", "column")
-SCOPES = ("tensor", "model")
+Granularity = Literal["element", "row", "column"]
+Scope = Literal["tensor", "model"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+SCOPES: tuple[str, ...] = get_args(Scope)
 Found = dict[str, Tensor]
 
 
@@ -70,8 +72,8 @@ class SelectionSpec:
 
     fraction: float
     end: End
-    granularity: str = "element"
-    scope: str = "tensor"
+    granularity: Granularity = "element"
+    scope: Scope = "tensor"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -152,6 +152,9 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model; if it lacks a begin or an end token, the other one is used for both.
 
+    Args:
+        path: folder, or hub id.
+
     Raises:
         LangcoreError: no tokenizer, or one with neither a begin nor an end token.
 

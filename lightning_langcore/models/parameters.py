@@ -57,6 +57,12 @@ def saved_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 def named_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Name in ``save_pretrained`` -> unsharded shape of each parameter.
 
+    Args:
+        module: a model, also wrapped, compiled or sharded.
+
+    Returns:
+        Name -> unsharded shape, in the module's order; tied parameters once.
+
     Example:
         >>> from torch import nn
         >>> from lightning_langcore import named_shapes
@@ -69,7 +75,14 @@ def named_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 def candidates(
     shapes: Mapping[str, Sequence[int]], patterns: Iterable[str] | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """The candidates among named shapes, in order; for ``patterns`` see :func:`is_candidate`.
+    """The candidates among named shapes: the parameters that regions may hold, by default the matrices of the layers.
+
+    Args:
+        shapes: name -> shape of each parameter, as of :func:`named_shapes`.
+        patterns: names or shell patterns of the candidates; ``None``: the matrices of the layers.
+
+    Returns:
+        Name -> shape, in the order of ``shapes``.
 
     Raises:
         LangcoreError: no name matches.

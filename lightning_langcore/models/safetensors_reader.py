@@ -15,6 +15,9 @@ from lightning_langcore.utils.errors import LangcoreError
 class Weights(Mapping[str, Tensor]):
     """The tensors of a safetensors file or of a folder saved by ``save_pretrained``, read one at a time.
 
+    Args:
+        path: the file, or the folder.
+
     Raises:
         LangcoreError: no safetensors file, a missing shard of the index, a shard that lacks a tensor of the index, or a
             file that can't be read.

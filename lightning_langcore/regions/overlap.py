@@ -61,7 +61,13 @@ def overlap(one: Region, other: Region, names: tuple[str, str] = ("one", "other"
 
 
 def overlaps(regions: Mapping[str, Region]) -> list[Overlap]:
-    """Every ordered pair of different regions, in their order.
+    """Compare every region with every other one.
+
+    Args:
+        regions: name -> region, all of one model.
+
+    Returns:
+        One :class:`Overlap` for each ordered pair of different regions, in their order.
 
     Raises:
         LangcoreError: regions of different models.

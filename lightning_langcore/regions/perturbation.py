@@ -105,6 +105,16 @@ def perturbed(
 ) -> Iterator[nn.Module]:
     """Perturb the region inside a ``with`` block; afterwards, also after an error, every weight has its old bits.
 
+    Args:
+        module: the model; its weights are changed in place.
+        region: the weights to perturb.
+        method: see :func:`perturb_`.
+        strength: see :func:`perturb_`.
+        seed: seed of the noise of ``reinit``.
+
+    Returns:
+        A context manager that gives ``module``.
+
     Raises:
         LangcoreError: see :func:`perturb_`.
 

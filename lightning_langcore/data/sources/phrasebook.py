@@ -56,6 +56,10 @@ class PhrasebookSource(_Phrasebook):
 def general_text(root: Path | str | None = None, cache_dir: Path | str | None = None) -> Source:
     """General text for runs on conversations: a :class:`FileSource` of ``root``; ``None``: the phrasebook.
 
+    Args:
+        root: folder of the text.
+        cache_dir: folder of the cache of ``datasets``; ``None``: its default.
+
     Example:
         >>> from lightning_langcore.data import general_text
         >>> type(general_text()).__name__
