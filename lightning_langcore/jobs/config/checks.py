@@ -2,6 +2,7 @@
 
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from transformers import SchedulerType
 from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
 from lightning_langcore.callbacks import NoiseSensitivity
@@ -64,6 +65,7 @@ def check_training(settings: Settings) -> None:
             lambda: _precision(settings),
             lambda: _strategy(settings),
             lambda: _attention(settings),
+            lambda: _schedule(settings),
             lambda: _optimizer(settings) if isinstance(settings.job, FitJob) else None,
         ]
     )
@@ -171,6 +173,12 @@ def _optimizer(settings: Settings) -> None:
             f"{setting} can't be made with the other settings of optimizer.build ({one_line(error)}): change them,"
             " for example with ~optimizer.build.KEY and +optimizer.build.KEY=VALUE"
         ) from error
+
+
+def _schedule(settings: Settings) -> None:
+    known = [kind.value for kind in SchedulerType]
+    if settings.optimizer.schedule not in known:
+        raise LangcoreError(f"optimizer.schedule={settings.optimizer.schedule} is none of {', '.join(known)}")
 
 
 def _attention(settings: Settings) -> None:

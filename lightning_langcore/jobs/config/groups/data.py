@@ -18,7 +18,6 @@ from lightning_langcore.jobs.config.groups.base import (
     MadeOrNull,
     Number,
     Positive,
-    Text,
     TextOrNull,
     Whole,
     component,
@@ -85,7 +84,9 @@ class Data(Group):
         description="further sources for the mix by name, each a class in _target_ with its arguments"
     )
     conversations: MadeOrNull = Field(description="conversations for task=sft; null: none")
-    template: Text = Field(description="format of conversations: plain, or tokenizer (the tokenizer's chat template)")
+    template: Literal["plain", "tokenizer"] = Field(
+        description="format of conversations: plain, or tokenizer (the tokenizer's chat template)"
+    )
     eval_languages: Languages = Field(description="languages to evaluate; null: all")
     num_tokens: Count = Field(description="number of training tokens over all languages; rounded down to whole blocks")
     max_epochs: Positive = Field(

@@ -48,6 +48,7 @@ def test_parsing_leaves_the_composition_as_it_is():
         (["+colour=red"], "colour=red is no setting: remove it"),
         (["data=files"], "data.root has no value: set it with data.root=VALUE"),
         (["~data.num_tokens"], "data.num_tokens has no value: it must be a whole number of at least 1"),
+        (["data.template=alpaca"], "data.template=alpaca is none of plain, tokenizer"),
         (["region.granularity=cell"], "region.granularity=cell is none of element, row, column"),
         (["region.recipe.lr=0"], "region.recipe.lr=0 must be a number above 0"),
         (["model.base.warmup=2"], "model.base.warmup=2 must be a number in [0, 1]"),
@@ -83,6 +84,7 @@ def test_all_invalid_settings_are_said_at_once():
     ("overrides", "told"),
     [
         (["+callbacks.checkpoint.evry=3"], "callbacks.checkpoint.evry: .*StepCheckpoint has no argument evry; it has"),
+        (["optimizer.schedule=zigzag"], "optimizer.schedule=zigzag is none of linear, cosine"),
         (["+task.chunks=3"], "task.chunks: .*ContinuedPretraining has no argument chunks; it has"),
         (["callbacks.checkpoint._target_=nowhere.Checkpoint"], "needs the package nowhere"),
     ],
