@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import count
@@ -75,8 +76,13 @@ def code_digest(seed: int, leave_out: tuple[str, ...] = ()) -> str:
     gets new docstrings keeps the digest, so that cached base models stay valid.
     """
     files = _python_files(resources.files(phrasebook), leave_out)
-    digests = sorted(hashlib.sha256(statements(file.read_text(encoding="utf-8")).encode()).digest() for file in files)
+    digests = sorted(_digest_of_statements(file.read_text(encoding="utf-8")) for file in files)
     return hashlib.sha256(str(seed).encode() + b"".join(digests)).hexdigest()
+
+
+@cache  # each language asks for it, and parsing the phrasebook takes half a second
+def _digest_of_statements(source: str) -> bytes:
+    return hashlib.sha256(statements(source).encode()).digest()
 
 
 def statements(source: str) -> str:
