@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
@@ -246,8 +247,14 @@ class TextDataModule(pl.LightningDataModule):
         )
 
     @override
-    def val_dataloader(self) -> EvalLoader:
-        """The validation split of all evaluated languages, or with ``conversations`` the held-out answers."""
+    def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
+        """The validation split of all evaluated languages, or with ``conversations`` the held-out answers.
+
+        A fit on a source without end is not validated where ``num_eval_tokens`` sets no number.
+        """
+        endless = is_endless(self.source) and any(self._num_tokens(split) is None for split in EVAL_SPLITS)
+        if endless and self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            return []
         split = "validation" if self.conversations is None else "validation_answers"
         batches = [batch for own in self.eval_loaders()[split].values() for batch in own]
         return EvalLoader(batches, *self._ranks())

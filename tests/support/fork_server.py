@@ -112,7 +112,7 @@ def become(request, files):
 
     np.random.seed()  # noqa: NPY002
     rank_zero.rank_zero_only.rank = rank_zero._get_rank() or 0  # which is what its import does
-    subprocess_script.subprocess = subprocess_handler.subprocess = forked  # ranks of Lightning and torchrun
+    subprocess_script.subprocess, subprocess_handler.Popen = forked, forked.Popen  # ranks of Lightning and torchrun
 
 
 def run(command):

@@ -32,7 +32,7 @@ def documented_commands():
         for part in (*blocks, *inline):
             for program, line in COMMAND.findall(part.replace("\\\n", " ")):
                 words = shlex.split(line, comments=True)
-                if not any("$" in word for word in words):  # a loop of the shell
+                if "..." not in words and not any("$" in word for word in words):  # a part, and a loop of the shell
                     yield program, tuple(words)
 
 
@@ -80,7 +80,7 @@ def test_guides_and_readme_have_commands():
 def test_the_readme_is_short_and_has_its_table():
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
-    assert text.count("<!-- table: readme -->\n|") == text.count("|\n<!-- end -->") == 1
+    assert text.count("<!-- table: readme -->\n|") == text.count("json`)*\n<!-- end -->") == 1
 
 
 def anchors(page):

@@ -9,7 +9,15 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from lightning_langcore import ContinuedPretraining, LangcoreError, MultilingualPerplexity, SupervisedFineTuning
+from lightning_langcore import (
+    ContinuedPretraining,
+    LangcoreError,
+    MultilingualPerplexity,
+    PhrasebookSource,
+    Splitter,
+    SupervisedFineTuning,
+    TextDataModule,
+)
 from lightning_langcore.data.evaluation_batches import EvalLoader
 from tests.support.datamodules import datamodule
 from tests.support.evaluation import LOADERS, ragged
@@ -140,3 +148,16 @@ def test_validation_leaves_training_as_it_is():
         trainer_of(max_epochs=2).fit(module, loader(blocks(4)), held_out)
         states.append(module.model.state_dict())
     assert all(torch.equal(states[1][name], tensor) for name, tensor in states[0].items())
+
+
+def test_a_fit_on_text_without_end_is_not_validated_and_asked_for_it_says_what_is_missing(tmp_path, tokenizer):
+    text = TextDataModule(
+        PhrasebookSource(), Splitter(0.1, 0.1, {"run": 1}), tokenizer, tmp_path, ["en"], num_tokens=600, block_size=20
+    )
+    module = ContinuedPretraining(tiny_llama(), SGD)
+    trainer = pl.Trainer(**Plain(tmp_path, max_epochs=1, enable_checkpointing=False))
+    trainer.fit(module, datamodule=text)
+    assert trainer.global_step > 0
+    assert "val/loss" not in trainer.callback_metrics
+    with pytest.raises(LangcoreError, match=r"num_eval_tokens\.validation=null .* has no end: set a number"):
+        pl.Trainer(**Plain(tmp_path)).validate(module, datamodule=text)
