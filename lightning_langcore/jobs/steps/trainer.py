@@ -21,8 +21,7 @@ from lightning_langcore.callbacks import PlainProgress, WeightDiff
 from lightning_langcore.callbacks.order import in_order
 from lightning_langcore.data import TextDataModule
 from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component
-from lightning_langcore.jobs.config.groups.model import BaseRecipe
-from lightning_langcore.jobs.config.groups.region import LocateRecipe
+from lightning_langcore.jobs.config.groups.recipe import Recipe
 from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.models import loading
 from lightning_langcore.training import resume
@@ -104,7 +103,7 @@ def pretrain_once(
     settings: Settings,
     model: PreTrainedModel,
     datamodule: TextDataModule,
-    recipe: BaseRecipe | LocateRecipe,
+    recipe: Recipe,
     folder: Path,
     description: str,
     callbacks: Sequence[Callback] = (),

@@ -10,12 +10,11 @@ from lightning_langcore.jobs.config.groups.base import (
     Flag,
     Group,
     Languages,
-    NotNegative,
     Positive,
     Seed,
-    Share,
     Text,
 )
+from lightning_langcore.jobs.config.groups.recipe import Recipe
 
 
 class Base(Group):
@@ -24,26 +23,22 @@ class Base(Group):
     seed: Seed = Field(description="seed of locate")
 
 
-class BaseRecipe(Group):
+class BaseRecipe(Recipe):
     """How the base of the small default is pretrained."""
 
     languages: Languages = Field(description="languages to train on; null: all languages of the data")
     tokens: Count = Field(description="number of training tokens over all languages")
     tokenizer_documents: Count = Field(description="documents per language that the tokenizer is trained on")
-    batch_size: Count = Field(description="blocks per step")
-    lr: Positive = Field(description="peak learning rate (AdamW, cosine)")
-    weight_decay: NotNegative = Field(description="decoupled weight decay")
-    warmup: Share = Field(description="fraction of the steps for linear warm-up, 0..1")
     max_epochs: Positive = Field(description="maximum number of epochs of the text")
     seed: Seed = Field(description="seed of initial weights and data order, for base and locate")
 
 
-class Model(Group):
-    """A pretrained causal language model; safetensors only, no code from the repository."""
+class AnyModel(Group):
+    """The settings of every model."""
 
     name: Text = Field(description="name in results and tables")
-    path: Annotated[StrictStr | None, Expected("a hub id or a folder")] = Field(
-        description="hub id, or folder saved by save_pretrained"
+    path: Annotated[StrictStr | None, Expected("null, a hub id or a folder")] = Field(
+        description="hub id, or folder saved by save_pretrained; null, only for model=tiny: the base is pretrained"
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         description="type of the weights. In bfloat16 small updates vanish: keep float32 to measure changes"
@@ -55,23 +50,17 @@ class Model(Group):
         description="true: store only the inputs of the layers and run each layer again in the backward pass: saves"
         " most of the memory of activations, costs a third more arithmetic"
     )
+
+
+class Model(AnyModel):
+    """A pretrained causal language model; safetensors only, no code from the repository."""
+
     base: Base
 
 
-class TrainedModel(Group):
+class TrainedModel(AnyModel):
     """A LLaMA that is pretrained from scratch on the text of the run on first use."""
 
-    name: Text = Field(description="name in results and tables")
-    path: Annotated[StrictStr | None, Expected("null, or a folder")] = Field(
-        description="null: the base is pretrained by its recipe"
-    )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(description="type of the weights")
-    attention: Text = Field(
-        description="attn_implementation of transformers: sdpa, eager, flash_attention_2, flex_attention"
-    )
-    activation_checkpointing: Flag = Field(
-        description="true: store only the inputs of the layers and run each layer again in the backward pass"
-    )
     vocab_size: Annotated[int, Field(strict=True, ge=259), Expected("a whole number of at least 259")] = Field(
         description="vocabulary size of its byte-level BPE tokenizer"
     )

@@ -10,15 +10,14 @@ from lightning_langcore.jobs.config.groups.base import (
     Fraction,
     Group,
     Languages,
-    NotNegative,
     Number,
     Patterns,
     Positive,
     Seed,
-    Share,
     Text,
     Whole,
 )
+from lightning_langcore.jobs.config.groups.recipe import Recipe
 
 
 class OutlierCriteria(Group):
@@ -32,7 +31,7 @@ class OutlierCriteria(Group):
     )
 
 
-class LocateRecipe(Group):
+class LocateRecipe(Recipe):
     """Statistics recorded for each language from the base: continued pretraining, or passes over as much text."""
 
     languages: Languages = Field(
@@ -40,10 +39,6 @@ class LocateRecipe(Group):
         " least three"
     )
     tokens: Count = Field(description="tokens per language")
-    batch_size: Count = Field(description="blocks per step")
-    lr: Positive = Field(description="peak learning rate (AdamW, cosine)")
-    weight_decay: NotNegative = Field(description="decoupled weight decay")
-    warmup: Share = Field(description="share of the steps used for warm-up")
     seed: Seed = Field(description="seed of the data order")
 
 

@@ -44,7 +44,7 @@ def test_parsing_leaves_the_composition_as_it_is():
     ("overrides", "told"),
     [
         (["+data.colour=red"], "data.colour is no setting of data, which has languages, mix,"),
-        (["+region.recipe.epochs=3"], "region.recipe.epochs is no setting of region.recipe, which has languages,"),
+        (["+region.recipe.epochs=3"], "region.recipe.epochs is no setting of region.recipe, which has batch_size,"),
         (["+colour=red"], "colour=red is no setting: remove it"),
         (["data=files"], "data.root has no value: set it with data.root=VALUE"),
         (["~data.num_tokens"], "data.num_tokens has no value: it must be a whole number of at least 1"),
