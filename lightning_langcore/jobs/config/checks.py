@@ -56,6 +56,7 @@ def check_training(settings: Settings) -> None:
         LangcoreError: one line for each invalid or unsupported setting.
     """
     components = [*settings.callbacks.values(), *settings.logger.values(), settings.task.module]
+    components.append(settings.trainer.trainer)
     raise_together(
         [
             lambda: _length(settings),

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from lightning_langcore.data import Source
-from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component, one_line
+from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component
 from lightning_langcore.jobs.config.groups.base import Expected, Group, Seed, Text, component, validated
 from lightning_langcore.jobs.config.groups.data import Data, Noise
 from lightning_langcore.jobs.config.groups.job import JOBS, Job
@@ -141,6 +141,7 @@ def parse(cfg: DictConfig) -> Settings:
     Raises:
         LangcoreError: one line for each invalid setting.
     """
+    _check_groups(cfg)
     composed = plain(cfg)
     name = str(composed["job"].get("name"))
     if name not in JOBS:
@@ -156,12 +157,12 @@ def parse(cfg: DictConfig) -> Settings:
 
     def make_general() -> None:
         known = General.model_fields
-        general = validated("", General, {key: composed[key] for key in known})
+        general = validated("", General, {key: composed[key] for key in known if key in composed})
         made.update({key: getattr(general, key) for key in known})
 
     checks = [lambda group=group: make(group) for group in classes]
     checks += [lambda group=group: make_components(group) for group in COMPONENTS]
-    raise_together([make_general, lambda: _known_groups(composed), *checks])
+    raise_together([make_general, *checks])
     made["imports"] = tuple(made["imports"])
     return Settings(**made, composed=composed, invocation=Invocation.current())
 
@@ -184,7 +185,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         key = str(getattr(error, "full_key", "") or "")
         if "issing mandatory value" in str(error) and key:
             raise LangcoreError(f"{key} has no value: set it with {key}=VALUE") from error
-        raise LangcoreError(one_line(error)) from error
+        raise LangcoreError(f"{key}: {str(error).splitlines()[0]}: set it to a value, or to another setting") from error
     resolved["region"]["file"] = file
     return {str(key): value for key, value in resolved.items()}
 
@@ -203,10 +204,15 @@ def _fields(group: str, composed: Mapping[str, Any]) -> Any:
     return {inner: component(group, node), **{key: value for key, value in node.items() if key in known}}
 
 
-def _known_groups(composed: Mapping[str, Any]) -> None:
-    unknown = set(composed) - {*GROUPS, *COMPONENTS, *General.model_fields, "job", "model"}
-    for name in sorted(unknown):
-        raise LangcoreError(f"{name}={composed[name]} is no setting: remove it, or put it into its group")
+def _check_groups(cfg: DictConfig) -> None:
+    needed = (*GROUPS, *COMPONENTS, "job", "model")
+    known = (*needed, *General.model_fields)
+    given = [str(name) for name in cfg]
+    errors = [f"{name} is no setting: remove it, or put it into its group" for name in given if name not in known]
+    missing = [name for name in needed if name not in given]
+    errors += [f"{name} is missing: leave ~{name} away, or choose one with +{name}=CHOICE" for name in missing]
+    if errors:
+        raise LangcoreError("\n".join(errors))
 
 
 def settings_reference() -> Iterator[tuple[str, type[Group]]]:

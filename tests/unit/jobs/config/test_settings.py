@@ -1,7 +1,7 @@
 """The composition becomes typed, frozen settings once; what is wrong in it is said at once, before any work."""
 
 import ast
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
 from omegaconf import OmegaConf
@@ -45,7 +45,9 @@ def test_parsing_leaves_the_composition_as_it_is():
     [
         (["+data.colour=red"], "data.colour is no setting of data, which has languages, mix,"),
         (["+region.recipe.epochs=3"], "region.recipe.epochs is no setting of region.recipe, which has batch_size,"),
-        (["+colour=red"], "colour=red is no setting: remove it"),
+        (["+colour=red"], "colour is no setting: remove it"),
+        (["~noise"], "noise is missing: leave ~noise away"),
+        (["~name"], "name has no value: it must be text that is not blank"),
         (["data=files"], "data.root has no value: set it with data.root=VALUE"),
         (["~data.num_tokens"], "data.num_tokens has no value: it must be a whole number of at least 1"),
         (["data.template=alpaca"], "data.template=alpaca is none of plain, tokenizer"),
@@ -61,7 +63,10 @@ def test_parsing_leaves_the_composition_as_it_is():
         (["data.source=null"], "data.source=None must be a class in _target_ with its arguments"),
         (["+data.sources.wiki=3"], "data.sources.wiki has no _target_"),
         (["job.milestones=[1.5]"], "job.milestones=[1.5] must be a list of whole numbers, 0 or more"),
-        (["model.config.hidden_size=${nothing}"], "nothing"),
+        (
+            ["model.config.hidden_size=${nothing}"],
+            "model.config.hidden_size: Interpolation key 'nothing' not found: set",
+        ),
     ],
 )
 def test_an_invalid_setting_is_one_sentence_with_its_value_and_the_way_out(overrides, told):
@@ -85,6 +90,7 @@ def test_all_invalid_settings_are_said_at_once():
     [
         (["+callbacks.checkpoint.evry=3"], "callbacks.checkpoint.evry: .*StepCheckpoint has no argument evry; it has"),
         (["optimizer.schedule=zigzag"], "optimizer.schedule=zigzag is none of linear, cosine"),
+        (["+trainer.max_step=3"], "trainer.max_step: lightning.pytorch.Trainer has no argument max_step; it has"),
         (["+task.chunks=3"], "task.chunks: .*ContinuedPretraining has no argument chunks; it has"),
         (["callbacks.checkpoint._target_=nowhere.Checkpoint"], "needs the package nowhere"),
     ],
@@ -154,12 +160,6 @@ def test_a_mistake_is_a_line_and_a_bug_keeps_its_traceback(monkeypatch):
     assert not isinstance(caught.value, LangcoreError)
     with pytest.raises(LangcoreError, match="is none of"):
         run(composed("job.name=cook"))
-
-
-def test_settings_can_be_replaced_for_a_variant():
-    settings = settings_of()
-    assert replace(settings, seed=3).seed == 3
-    assert settings.seed == 0
 
 
 @pytest.mark.parametrize(
