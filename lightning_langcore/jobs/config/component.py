@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -70,9 +71,9 @@ class Component:
         known = [parameter.name for parameter in parameters]
         for name in self.arguments:
             if name not in known:
-                raise LangcoreError(
-                    f"{self.setting}.{name}: {self.target} has no argument {name}; it has {', '.join(known)}"
-                )
+                close = get_close_matches(name, known)
+                way = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}"
+                raise LangcoreError(f"{self.setting}.{name}: {self.target} has no argument {name}; {way}")
 
     def with_files(self, files: Mapping[str, str]) -> "Component":
         """The component whose references are replaced by these files."""

@@ -90,8 +90,11 @@ def test_all_invalid_settings_are_said_at_once():
     [
         (["+callbacks.checkpoint.evry=3"], "callbacks.checkpoint.evry: .*StepCheckpoint has no argument evry; it has"),
         (["optimizer.schedule=zigzag"], "optimizer.schedule=zigzag is none of linear, cosine"),
-        (["+trainer.max_step=3"], "trainer.max_step: lightning.pytorch.Trainer has no argument max_step; it has"),
-        (["+task.chunks=3"], "task.chunks: .*ContinuedPretraining has no argument chunks; it has"),
+        (
+            ["+trainer.max_step=3"],
+            "trainer.max_step: lightning.pytorch.Trainer has no argument max_step; did you mean max_steps or",
+        ),
+        (["+task.chunks=3"], "task.chunks: .*ContinuedPretraining has no argument chunks; did you mean chunked_loss"),
         (["callbacks.checkpoint._target_=nowhere.Checkpoint"], "needs the package nowhere"),
     ],
 )
