@@ -21,6 +21,7 @@ def to_markdown(text: str) -> str:
     text = _MATH.sub(lambda found: rf"\({' '.join(found[1].split())}\)", text)
     text = _ROLE.sub(lambda found: f"`{found[1].rsplit('.', 1)[-1]}`", text)
     text = text.replace("``", "`")
+    text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)  # the section whose >>> is code
     return _LITERAL.sub(_fenced, text + "\n").rstrip()
 
 

@@ -105,6 +105,14 @@ def test_every_page_is_in_the_navigation():
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES if page != README)
 
 
+@pytest.mark.slow
+def test_the_script_of_the_guide_runs(tmp_path, monkeypatch, capsys):
+    text = (DOCS / "guides" / "script.md").read_text(encoding="utf-8").partition("## A score of your own")[0]
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), {})
+    assert "final" in capsys.readouterr().out
+
+
 def test_every_public_name_is_in_the_reference():
     pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference" / "api").glob("*.md"))
     listed = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)}
@@ -148,6 +156,11 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
         network = [asset for pair in assets for asset in pair if re.match("(https?:)?//", asset)]
         assert not network, page
         assert not re.search(r":(?:math|class|func|meth):`|class=\"arithmatex\"", text), page
+    for page, text in pages.items():
+        assert "&gt;&gt;&gt;" not in re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL), (
+            f"{page}: an example is no code"
+        )
+        assert "<blockquote>" not in text, page
     callbacks = pages[tmp_path / "reference" / "api" / "callbacks.html"]
     for expected in ("lightning_langcore.CoreGuard", "Parameters:", "Raises:", "Example"):
         assert expected in callbacks

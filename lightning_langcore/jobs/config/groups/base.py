@@ -191,9 +191,9 @@ def expected(info: FieldInfo) -> str:
 
 def described(prefix: str, cls: type[Group]) -> Iterator[tuple[str, str, str]]:
     """Name, valid values and description of each setting of a group, nested groups included, in order."""
-    for name, info in cls.model_fields.items():
-        nested = nested_group(info)
+    for field, info in cls.model_fields.items():
+        nested, name = nested_group(info), f"{prefix}.{field}" if prefix else field
         if nested is not None:
-            yield from described(f"{prefix}.{name}", nested)
+            yield from described(name, nested)
         else:
-            yield f"{prefix}.{name}", expected(info), info.description or ""
+            yield name, expected(info), info.description or ""
