@@ -50,10 +50,18 @@ def _blank(value: str) -> str:
     return value
 
 
-def _once_each(values: list[Any]) -> list[Any]:
-    if not values or any(values.count(value) > 1 for value in values):
-        raise ValueError("empty or repeated")
+def each_once(values: list[Any]) -> list[Any]:
+    """A validator of lists: no entry is repeated."""
+    if any(values.count(value) > 1 for value in values):
+        raise ValueError("repeated")
     return values
+
+
+def one_or_more(values: list[Any]) -> list[Any]:
+    """A validator of lists: not empty, and no entry is repeated."""
+    if not values:
+        raise ValueError("empty")
+    return each_once(values)
 
 
 def _component(value: Any, info: ValidationInfo) -> Any:
@@ -83,14 +91,14 @@ Text = Annotated[StrictStr, AfterValidator(_blank), Expected("text that is not b
 TextOrNull = Annotated[StrictStr | None, Expected("null, or text")]
 Texts = Annotated[
     list[Annotated[StrictStr, AfterValidator(_blank)]],
-    AfterValidator(_once_each),
+    AfterValidator(one_or_more),
     Expected("a list of texts, at least one and each once"),
 ]
 Flag = Annotated[StrictBool, Expected("true or false")]
 Number = Annotated[StrictInt | StrictFloat, AfterValidator(_finite), Expected("a finite number")]
 Numbers = Annotated[
     list[Annotated[StrictInt | StrictFloat, AfterValidator(_finite)]],
-    AfterValidator(_once_each),
+    AfterValidator(one_or_more),
     Expected("a list of finite numbers, at least one and each once"),
 ]
 Count = Annotated[StrictInt, Field(ge=1), Expected("a whole number of at least 1")]

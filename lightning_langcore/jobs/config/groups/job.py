@@ -1,6 +1,6 @@
 """The group ``job``: the order of the work, and what only that job needs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictStr
 
@@ -15,8 +15,10 @@ from lightning_langcore.jobs.config.groups.base import (
     Numbers,
     Texts,
     Whole,
+    each_once,
+    one_or_more,
 )
-from lightning_langcore.regions.perturbation import METHODS
+from lightning_langcore.regions.perturbation import METHODS, Method
 
 _PERTURBATIONS = (
     f"a list with method ({', '.join(METHODS)}) and, except for zero, a finite strength, as"
@@ -27,30 +29,16 @@ _PERTURBATIONS = (
 class GridPerturbation(Group):
     """A perturbation of the grid of ``job=perturb``."""
 
-    method: Literal["reinit", "zero", "scale", "set"] = Field(description="what is done to the region's weights")
+    method: Method = Field(description="what is done to the region's weights")
     strength: Number | None = Field(
         None, description="multiple of the standard deviation (reinit), factor (scale), value (set); none for zero"
     )
 
 
 def _each_with_its_strength(entries: list[GridPerturbation]) -> list[GridPerturbation]:
-    if not entries or any((entry.method == "zero") != (entry.strength is None) for entry in entries):
+    if any((entry.method == "zero") != (entry.strength is None) for entry in entries):
         raise ValueError("strength")
-    if len({(entry.method, entry.strength) for entry in entries}) < len(entries):
-        raise ValueError("repeated")
-    return entries
-
-
-def _each_once(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("repeated")
-    return values
-
-
-def _one_or_more(values: list[Any]) -> list[Any]:
-    if not values:
-        raise ValueError("empty")
-    return _each_once(values)
+    return one_or_more(entries)
 
 
 class FitJob(Group):
@@ -81,14 +69,14 @@ class LocateJob(Group):
         description="for checkpoints: folders of the models trained from it, by language"
     )
     scores: Annotated[
-        list[StrictStr], AfterValidator(_each_once), Expected("a list of scores, as [taylor, fisher], each once")
+        list[StrictStr], AfterValidator(each_once), Expected("a list of scores, as [taylor, fisher], each once")
     ] = Field(description="further scores whose core ends are located; magnitude is always located")
     single_languages: Flag = Field(
         description="also locate regions of single languages: core ends, monolingual regions, `region.families`, and"
         " their overlaps"
     )
     union_thresholds: Annotated[
-        list[Number], AfterValidator(_each_once), Expected("a list of relative changes, as [0.01], each once")
+        list[Number], AfterValidator(each_once), Expected("a list of relative changes, as [0.01], each once")
     ] = Field(
         description="relative changes for the union table: share of the weights that change by more in at least one"
         " language; 0.01 = 1 %"
@@ -105,11 +93,11 @@ class PerturbJob(Group):
     )
     fractions: Annotated[
         list[Fraction],
-        AfterValidator(_one_or_more),
+        AfterValidator(one_or_more),
         Expected("a list of shares of the candidates in (0, 1], as [0.01, 0.05], at least one and each once"),
     ] = Field(description="sizes of the regions as shares of the candidates, each in (0, 1]")
     seeds: Annotated[
-        list[Whole], AfterValidator(_one_or_more), Expected("a list of whole numbers, at least one and each once")
+        list[Whole], AfterValidator(one_or_more), Expected("a list of whole numbers, at least one and each once")
     ] = Field(description="seeds of the noise, of random regions and for breaking ties")
     perturbations: Annotated[
         list[GridPerturbation], AfterValidator(_each_with_its_strength), Expected(_PERTURBATIONS)

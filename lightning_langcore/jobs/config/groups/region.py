@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictStr
 
+from lightning_langcore.importance.selectors import Granularity, Scope
 from lightning_langcore.jobs.config.groups.base import (
     Count,
     Expected,
@@ -55,11 +56,11 @@ class RegionSettings(Group):
         " wanda (by passes over text), magnitude, random (controls), or a registered score"
     )
     fraction: Fraction = Field(description="share of the candidates, in (0, 1]")
-    granularity: Literal["element", "row", "column"] = Field(
+    granularity: Granularity = Field(
         description="element: single weights; row, column: whole rows or columns of each matrix, by the mean score of"
         " their weights"
     )
-    scope: Literal["tensor", "model"] = Field(
+    scope: Scope = Field(
         description="tensor: the fraction of each matrix; model: the fraction of all candidates, by one threshold"
     )
     parameters: Patterns = Field(description="shell patterns of candidate parameters; null: the matrices of the layers")
