@@ -23,6 +23,7 @@ from .metrics.perplexity import BitsPerByte, Perplexity
 from .models.loading import load_model, load_tokenizer
 from .models.parameters import candidates, named_shapes
 from .models.safetensors_reader import Weights
+from .monitoring.detector import NoiseRules
 from .regions.overlap import overlaps
 from .regions.perturbation import perturb_, perturbed
 from .regions.region import Region
@@ -44,6 +45,7 @@ __all__ = [
     "HubSource",
     "LangcoreError",
     "MultilingualPerplexity",
+    "NoiseRules",
     "NoiseSensitivity",
     "Perplexity",
     "PerturbRegion",

@@ -1,6 +1,7 @@
 """Public names of the package for type checkers; at run time each name is imported on first access."""
 
 from .datamodule import TextDataModule
+from .options import Evaluation, Injection, Length, Loading, Mixture
 from .sources.base import Conversation, ConversationSource, Document, Source, Splitter
 from .sources.conversations import ConversationFiles, HubConversations
 from .sources.files import FileSource
@@ -12,9 +13,14 @@ __all__ = [
     "ConversationFiles",
     "ConversationSource",
     "Document",
+    "Evaluation",
     "FileSource",
     "HubConversations",
     "HubSource",
+    "Injection",
+    "Length",
+    "Loading",
+    "Mixture",
     "PhrasebookConversations",
     "PhrasebookSource",
     "Source",

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from lightning_langcore.data.options import Mixture
 from lightning_langcore.data.sources.base import ConversationSource, Source, SupportsConversations
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -29,41 +30,26 @@ class Part(NamedTuple):
         return self.language if self.name == self.language else f"{self.name}/{self.language}"
 
 
-class AvailableSources(NamedTuple):
-    """The sources that a mix can name.
+def make_parts(text: Source, mixture: Mixture) -> list[Part]:
+    """The parts of a mix, in the order of its entries.
+
+    An entry of ``mixture.mix`` is a language of the data, ``target`` (the languages to train on), ``general``,
+    ``conversations``, or a name of ``data.sources``; the languages of an entry share its weight equally. Without a mix
+    the text is that of ``conversations`` if there are any, otherwise of ``target``.
 
     Args:
         text: main source of the text.
-        languages: languages to train on; ``None``: all.
-        conversations: conversations for fine-tuning.
-        general: languages of ``general``; ``None``: those that the mix does not name.
-        sources: further sources by name.
-    """
-
-    text: Source
-    languages: Sequence[str] | None = None
-    conversations: ConversationSource | None = None
-    general: Sequence[str] | None = None
-    sources: Mapping[str, Source] | None = None
-
-
-def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> list[Part]:
-    """The parts of a mix, in the order of its entries.
-
-    Args:
-        mix: entry -> relative weight in tokens. An entry is a language of the data, ``target`` (the languages to train
-            on), ``general``, ``conversations``, or a name of ``data.sources``; the languages of an entry share its
-            weight equally. ``None``: ``conversations`` if there are any, otherwise ``target``.
-        available: the available sources.
+        mixture: the mix, and what its entries stand for.
 
     Raises:
         LangcoreError: an entry that names no source, a negative weight, or no positive weight.
     """
+    mix = mixture.mix
     if mix is None:
-        return _divided({CONVERSATIONS if available.conversations else TARGET: 1}, available)
-    if available.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
+        return _divided({CONVERSATIONS if mixture.conversations else TARGET: 1}, text, mixture)
+    if mixture.languages is not None and not mix.keys() & {TARGET, CONVERSATIONS}:
         raise LangcoreError(
-            f"data.languages={list(available.languages)} has no effect with this data.mix, which does not name"
+            f"data.languages={list(mixture.languages)} has no effect with this data.mix, which does not name"
             f" {TARGET}: add {TARGET} to data.mix, or set data.languages=null"
         )
     for name, weight in mix.items():
@@ -73,14 +59,14 @@ def make_parts(mix: Mapping[str, float] | None, available: AvailableSources) -> 
         raise LangcoreError(
             f"data.mix={dict(mix)} leaves nothing to train on: give at least one entry a weight above 0"
         )
-    return _divided(mix, available)
+    return _divided(mix, text, mixture)
 
 
-def _divided(mix: Mapping[str, float], available: AvailableSources) -> list[Part]:
+def _divided(mix: Mapping[str, float], text: Source, mixture: Mixture) -> list[Part]:
     total = math.fsum(mix.values())
     parts = []
     for name, weight in mix.items():
-        source, languages = _named(name, mix, available)
+        source, languages = _named(name, mix, text, mixture)
         kind: Literal["text", "conversations"] = (
             "conversations" if isinstance(source, SupportsConversations) else "text"
         )
@@ -94,32 +80,32 @@ def _divided(mix: Mapping[str, float], available: AvailableSources) -> list[Part
 
 
 def _named(
-    name: str, mix: Mapping[str, float], available: AvailableSources
+    name: str, mix: Mapping[str, float], text: Source, mixture: Mixture
 ) -> tuple[Source | ConversationSource, list[str]]:
     """The source and the languages of an entry."""
-    further = available.sources or {}
+    further = mixture.sources
     if name in further:
         return further[name], list(further[name].languages)
-    target = list(available.languages or available.text.languages)
+    target = list(mixture.languages or text.languages)
     if name == TARGET:
-        return available.text, target
+        return text, target
     if name == GENERAL:
         named = {*mix, *(target if TARGET in mix else [])}
-        languages = [x for x in available.general or available.text.languages if x not in named]
+        languages = [x for x in mixture.general or text.languages if x not in named]
         if not languages:
             raise LangcoreError(
                 f"data.mix.{GENERAL}: the mix names every language, so no language is left for {GENERAL}"
             )
-        return available.text, languages
-    if name == CONVERSATIONS and available.conversations is not None:
-        return available.conversations, list(available.languages or available.conversations.languages)
-    if name in available.text.languages:
-        return available.text, [name]
+        return text, languages
+    if name == CONVERSATIONS and mixture.conversations is not None:
+        return mixture.conversations, list(mixture.languages or mixture.conversations.languages)
+    if name in text.languages:
+        return text, [name]
     known = [
-        *available.text.languages,
+        *text.languages,
         TARGET,
         GENERAL,
-        *([CONVERSATIONS] if available.conversations else []),
+        *([CONVERSATIONS] if mixture.conversations else []),
         *further,
     ]
     raise LangcoreError(f"data.mix names {name!r}, which is not a source; available sources: {', '.join(known)}")

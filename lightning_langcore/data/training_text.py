@@ -15,38 +15,39 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
 from lightning_langcore.data.mixing import Part, interleave, numbers
-from lightning_langcore.data.noise import InstructionNoise, Noise
+from lightning_langcore.data.noise import InstructionNoise
+from lightning_langcore.data.options import WHOLE, Injection, Length, Loading, Mixture
 from lightning_langcore.data.packing.conversations import PackedConversations, pack_conversations
 from lightning_langcore.data.packing.dataset import Packed, PackedRows
-from lightning_langcore.data.packing.documents import Repetition, in_window, pack
+from lightning_langcore.data.packing.documents import in_window, pack
 from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
-WHOLE = (0.0, 1.0)
-
 
 @dataclass
 class TrainingText:
-    """The parts of a run's text; for the fields see :class:`lightning_langcore.data.TextDataModule`."""
+    """The parts of a run's text; for the options see :mod:`lightning_langcore.data.options`."""
 
     parts: Sequence[Part]
     splitter: Splitter
     tokenizer: PreTrainedTokenizerBase
     folder: Path
-    pool: str
-    num_tokens: int
-    num_documents: int | None
-    epochs: int | None
-    block_size: int
-    max_epochs: float
-    seed: int
-    num_proc: int
-    repetition: Repetition | None
-    noise: Noise | None
-    window: tuple[float, float]
-    template: str
+    mixture: Mixture
+    length: Length
+    injection: Injection
+    loading: Loading
+
+    @property
+    def block_size(self) -> int:
+        """Tokens per row."""
+        return self.loading.block_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of training tokens over all parts, if no number of epochs is set."""
+        return self.length.total(self.mixture.mix)
 
     def pack(self, number: int) -> Packed:
         """One part on disk, packed if it is missing.
@@ -57,25 +58,27 @@ class TrainingText:
         part = self.parts[number]
         limit = self._limit(number)
         num_tokens = None
-        if self.epochs is None:
+        if self.length.epochs is None:
             num_tokens = math.ceil(self.num_tokens * part.share / self.block_size) * self.block_size
         elif limit is None and is_endless(part.source):
             raise LangcoreError(
-                f"data.epochs={self.epochs} reads all the text, but this source has no end: set data.num_documents"
+                f"data.epochs={self.length.epochs} reads all the text, but this source has no end: set"
+                " data.num_documents"
             )
         folder = self.folder / f"{part.language}-{self._key(part, num_tokens, limit)}"
         if part.kind == "conversations":
             return self._pack_conversations(part, folder, num_tokens, limit)
-        documents = self.splitter.choose(cast(Source, part.source).documents(part.language), self.pool)
+        noise = self.injection.noise
+        documents = self.splitter.choose(cast(Source, part.source).documents(part.language), self.mixture.pool)
         return pack(
             islice(documents, limit),
             self.tokenizer,
             folder,
             num_tokens,
-            repetition=self.repetition,
-            noise=None if isinstance(self.noise, InstructionNoise) else self.noise,  # text has no instructions
-            window=self.window,
-            num_proc=self.num_proc,
+            repetition=self.mixture.repetition,
+            noise=None if isinstance(noise, InstructionNoise) else noise,  # text has no instructions
+            window=self.injection.window,
+            num_proc=self.loading.num_proc,
         )
 
     def rows(self, positions: bool) -> PackedRows:
@@ -90,38 +93,40 @@ class TrainingText:
         for part, has in zip(self.parts, available, strict=True):
             if has == 0:
                 raise LangcoreError(
-                    f"data: the documents of {part.label!r} (pool {self.pool}) do not fill one row of"
+                    f"data: the documents of {part.label!r} (pool {self.mixture.pool}) do not fill one row of"
                     f" data.block_size={self.block_size} tokens{self._active_limits()}: provide more text or lower"
                     " data.block_size"
                 )
         num_rows = self._num_rows(packed, available)
         windows = None
-        if self.noise is not None and self.window != WHOLE:
+        if self.injection.noise is not None and self.injection.window != WHOLE:
             self._check_window(num_rows, available)
             windows = [self._noise_window(rows, count) for rows, count in zip(packed, num_rows, strict=True)]
-        order = interleave(num_rows, available, self.seed, windows)
+        order = interleave(num_rows, available, self.loading.seed, windows)
         return PackedRows(packed, self.parts, order, self.block_size, positions)
 
     def _check_window(self, num_rows: Sequence[int], available: Sequence[int]) -> None:
         for part, count, has in zip(self.parts, num_rows, available, strict=True):
             if count > has:
                 raise LangcoreError(
-                    f"noise.window={list(self.window)} needs text that is read once, but {part.label!r} is read"
-                    f" {count / has:.2f} times: provide more text, lower data.num_tokens, or set noise.window=[0,1]"
+                    f"noise.window={list(self.injection.window)} needs text that is read once, but {part.label!r} is"
+                    f" read {count / has:.2f} times: provide more text, lower data.num_tokens, or set"
+                    " noise.window=[0,1]"
                 )
 
     def _noise_window(self, rows: Packed, num_rows: int) -> tuple[int, int]:
         """The first row that may contain noise, and the first row after the last such row."""
-        first, last = (share * num_rows for share in self.window)
+        first, last = (share * num_rows for share in self.injection.window)
         tagged = rows.rows_with_tags(self.block_size)
         return math.floor(first), min(max([math.ceil(last), *(tagged + 1)]), rows.num_rows(self.block_size))
 
     def stream(self, batch_size: int, rank: int, world_size: int, shuffle_buffer: int) -> StreamedBlocks:
         """The same parts with the same filter, read during training, without a copy on disk."""
-        keep = None if self.repetition is None else self.repetition.allows
+        mixture, num_rows = self.mixture, self.num_tokens // self.block_size
+        keep = None if mixture.repetition is None else mixture.repetition.allows
         return StreamedBlocks(
-            self.parts, self.splitter, self.pool, self.tokenizer, self.block_size, batch_size,
-            self.num_tokens // self.block_size, self.seed, rank, world_size, self.max_epochs, shuffle_buffer, keep,
+            self.parts, self.splitter, mixture.pool, self.tokenizer, self.block_size, batch_size, num_rows,
+            self.loading.seed, rank, world_size, self.length.max_epochs, shuffle_buffer, keep,
         )  # fmt: skip
 
     def used(self, rows: PackedRows, order: np.ndarray) -> list[dict[str, Any]]:
@@ -144,19 +149,19 @@ class TrainingText:
         return found
 
     def _active_limits(self) -> str:
-        limits = {"data.num_documents": self.num_documents, "data.repetition": self.repetition}
+        limits = {"data.num_documents": self.length.num_documents, "data.repetition": self.mixture.repetition}
         active = ", ".join(name for name, value in limits.items() if value is not None)
         return f" (with {active})" if active else ""
 
     def _limit(self, number: int) -> int | None:
-        if self.num_documents is None:
+        if self.length.num_documents is None:
             return None
-        return numbers([part.share for part in self.parts], self.num_documents)[number]
+        return numbers([part.share for part in self.parts], self.length.num_documents)[number]
 
     def _num_rows(self, packed: Sequence[Packed], available: Sequence[int]) -> list[int]:
         """Number of rows to read from each part."""
-        if self.epochs is not None:
-            return [self.epochs * has for has in available]
+        if self.length.epochs is not None:
+            return [self.length.epochs * has for has in available]
         sizes = [rows.tokens_per_row(self.block_size) for rows in packed]
         shares = [part.share / size for part, size in zip(self.parts, sizes, strict=True)]
         num_rows = numbers([share / sum(shares) for share in shares], int(self.num_tokens * sum(shares)))
@@ -165,12 +170,12 @@ class TrainingText:
         return num_rows
 
     def _check_amount(self, part: Part, size: float, available: int, num_rows: int) -> None:
-        what = f"{part.label!r} (pool {self.pool})"
+        what = f"{part.label!r} (pool {self.mixture.pool})"
         if num_rows == 0:
             raise LangcoreError(
                 f"data.num_tokens={self.num_tokens} leaves less than a row of {self.block_size} tokens for {what}"
             )
-        if num_rows > math.ceil(available * self.max_epochs):
+        if num_rows > math.ceil(available * self.length.max_epochs):
             raise LangcoreError(
                 f"data.num_tokens={self.num_tokens} is {num_rows / available:.2f} epochs of {what}, which has"
                 f" {round(available * size)} tokens: lower data.num_tokens, provide more text, or allow it with"
@@ -179,12 +184,13 @@ class TrainingText:
 
     def _report_skipped(self, packed: Sequence[Packed]) -> None:
         """Print the numbers of documents that were left out and of conversations that were cut."""
+        repetition = self.mixture.repetition
         for part, rows in zip(self.parts, packed, strict=True):
             if rows.num_filtered:
                 say(
                     f"{part.label}: {rows.num_filtered} document(s) left out because they repeat a span of tokens"
-                    f" {self.repetition.max_repeats if self.repetition else 0} times or more (data.repetition); they"
-                    f" are listed in {rows.folder / 'filtered.jsonl'}"
+                    f" {repetition.max_repeats if repetition else 0} times or more (data.repetition); they are"
+                    f" listed in {rows.folder / 'filtered.jsonl'}"
                 )
             if rows.num_cut:
                 say(f"{part.label}: {rows.num_cut} conversation(s) cut to data.block_size={self.block_size} tokens")
@@ -194,7 +200,10 @@ class TrainingText:
     ) -> PackedConversations:
         source = cast(ConversationSource, part.source)
         encode_one = partial(
-            encode_conversation, tokenizer=self.tokenizer, template=self.template, max_length=self.block_size
+            encode_conversation,
+            tokenizer=self.tokenizer,
+            template=self.mixture.template,
+            max_length=self.block_size,
         )
         done = 0
 
@@ -205,14 +214,14 @@ class TrainingText:
             return encoded
 
         def conversations() -> Iterator[Conversation]:
-            chosen = islice(self.splitter.choose(source.conversations(part.language), self.pool), limit)
-            if self.noise is None:
+            chosen = islice(self.splitter.choose(source.conversations(part.language), self.mixture.pool), limit)
+            if self.injection.noise is None:
                 yield from chosen
                 return
             donors = chain(self._donors(source, part.language), repeat(None))
             for conversation, donor in zip(chosen, donors, strict=False):
-                inside = in_window(self.window, done, num_tokens)
-                yield self.noise.conversation(conversation, donor) if inside else conversation
+                inside = in_window(self.injection.window, done, num_tokens)
+                yield self.injection.noise.conversation(conversation, donor) if inside else conversation
 
         return pack_conversations(conversations(), encode, folder, num_tokens, self.block_size)
 
@@ -221,7 +230,7 @@ class TrainingText:
         other = source.languages[(source.languages.index(language) + 1) % len(source.languages)]
         while other != language:
             donor = None
-            for donor in islice(self.splitter.choose(source.conversations(other), self.pool), 1, None):
+            for donor in islice(self.splitter.choose(source.conversations(other), self.mixture.pool), 1, None):
                 yield donor
             if donor is None:
                 return
@@ -232,14 +241,14 @@ class TrainingText:
             part.kind,
             part.language,
             vars(self.splitter),
-            self.pool,
+            self.mixture.pool,
             _digest(self.tokenizer),
         ]
-        key += [num_tokens, limit, self.repetition]
-        if self.noise is not None:
-            key += [type(self.noise).__name__, vars(self.noise), self.window]
+        key += [num_tokens, limit, self.mixture.repetition]
+        if self.injection.noise is not None:
+            key += [type(self.injection.noise).__name__, vars(self.injection.noise), self.injection.window]
         if part.kind == "conversations":
-            key += [self.block_size, self.template, _digest_text(self.tokenizer.chat_template)]
+            key += [self.block_size, self.mixture.template, _digest_text(self.tokenizer.chat_template)]
         return _digest_text(json.dumps(key))[:16]
 
 

@@ -2,18 +2,22 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from lightning_langcore.monitoring.novelty import MAX_BITS
-from lightning_langcore.monitoring.rolling_window import MIN_WINDOW, STATISTICS, Window, widened
+from lightning_langcore.monitoring.rolling_window import MIN_WINDOW, STATISTICS, Statistic, Window, widened
 from lightning_langcore.monitoring.text import NO_TEXT, Text, TextReader
 from lightning_langcore.utils.errors import LangcoreError
 
+Signal = Literal[
+    "loss", "grad_norm", "core_share", "adam_ratio", "grad_norm_worst", "repetition", "unseen_pairs", "surprise"
+]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 _OF_ROWS = ("unseen_pairs", "surprise")
 _OF_STEPS = ("loss", "grad_norm", "core_share", "adam_ratio")
-SIGNALS = (*_OF_STEPS, "grad_norm_worst", "repetition", *_OF_ROWS)
 NOT_FINITE = "not finite"
 
 _RELATIVE_FLOOR = 0.02  # sigma is at least this share of a signal's centre
@@ -21,18 +25,37 @@ _TOKEN_FLOOR = 1.0  # least sigma of signals that count tokens or pairs
 _MAX_SIGMAS = 3.0  # limit on a surprise in the window: otherwise undetected noise would mask the noise after it
 
 
-class Rules(NamedTuple):
-    """The settings of :class:`NoiseSensitivity` that determine the decision, see there."""
+@dataclass(frozen=True)
+class NoiseRules:
+    """When a step is flagged.
 
-    signals: Sequence[str]
-    statistic: str
-    threshold: float
-    window: int
-    min_window: int
-    max_repeats: int
-    max_period: int
-    max_consecutive: int
-    pair_bits: int
+    Args:
+        signals: the signals that flag a step; all others are only logged.
+        statistic: ``mean`` and standard deviation, or ``median`` and 1.4826 times the median absolute deviation.
+        threshold: sigmas above the centre.
+        window: length of the rolling windows, in accepted values.
+        min_window: accepted values before a signal can flag.
+        max_repeats: consecutive copies that flag a step.
+        max_period: longest repeated span, in tokens.
+        max_consecutive: number of consecutive flagged steps after which their level counts as usual: the windows of the
+            signals that flagged them restart, and ``max_repeats`` is raised above their repetition.
+        pair_bits: base-2 logarithm of the bits of memory for pairs; 22 suffice for some million different pairs.
+
+    Example:
+        >>> from lightning_langcore import NoiseRules
+        >>> NoiseRules(statistic="median").threshold
+        6.0
+    """
+
+    signals: Sequence[Signal] = ("loss", "grad_norm", "repetition", "unseen_pairs", "surprise")
+    statistic: Statistic = "mean"
+    threshold: float = 6.0
+    window: int = 128
+    min_window: int = 16
+    max_repeats: int = 32
+    max_period: int = 13
+    max_consecutive: int = 32
+    pair_bits: int = 22
 
     def check(self) -> None:
         """Refuse settings out of their range.
@@ -111,7 +134,7 @@ class Detector:
         num_tensors: number of tensors whose gradient norms are monitored individually.
     """
 
-    def __init__(self, rules: Rules, num_tensors: int) -> None:
+    def __init__(self, rules: NoiseRules, num_tensors: int) -> None:
         self.rules = rules
         self.text = TextReader(rules.max_period, rules.pair_bits)
         self.max_repeats = rules.max_repeats

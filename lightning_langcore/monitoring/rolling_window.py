@@ -5,12 +5,13 @@ Shapes: K values at once.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-STATISTICS = ("mean", "median")
+Statistic = Literal["mean", "median"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 MIN_WINDOW = 4
 
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution

@@ -9,12 +9,12 @@ import torch
 from lightning_langcore import ContinuedPretraining
 from lightning_langcore.callbacks.noise_sensitivity.callback import NoiseSensitivity
 from lightning_langcore.data.datamodule import ResumableLoader
-from lightning_langcore.monitoring.detector import Rules
+from lightning_langcore.monitoring.detector import NoiseRules
 from tests.support.training import Plain, Rows, blocks
 
 SGD = partial(torch.optim.SGD, lr=1e-1, momentum=0.9, weight_decay=0.1)
 ADAMW = partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5)
-RULES = Rules(("loss", "grad_norm", "repetition", "unseen_pairs", "surprise"), "mean", 6.0, 128, 16, 32, 13, 32, 22)
+RULES = NoiseRules()
 Monitor = partial(NoiseSensitivity, max_repeats=12)  # rows of 16 tokens
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -28,12 +28,13 @@ from lightning_langcore.callbacks.noise_sensitivity.micro_batches import (
 )
 from lightning_langcore.callbacks.noise_sensitivity.trainer_checks import from_all_ranks, refuse, scaler_of
 from lightning_langcore.callbacks.order import Phase
-from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, Rules, StepFeatures
+from lightning_langcore.monitoring.detector import NOT_FINITE, Decision, Detector, NoiseRules, StepFeatures
 from lightning_langcore.regions.region import Region
 from lightning_langcore.utils.errors import LangcoreError
+from lightning_langcore.utils.keywords import accepts_fields
 
 Action = Literal["log", "skip", "clip", "stop"]
-_ACTIONS = ("log", "skip", "clip", "stop")
+_ACTIONS = get_args(Action)
 
 
 class NoiseSensitivity(Callback):
@@ -82,18 +83,10 @@ class NoiseSensitivity(Callback):
 
     Args:
         action: the action on flagged steps.
-        signals: the signals that flag a step; all others are only logged.
-        statistic: ``mean`` and standard deviation, or ``median`` and 1.4826 times the median absolute deviation.
-        threshold: sigmas above the centre.
-        window: length of the rolling windows, in accepted values.
-        min_window: accepted values before a signal can flag.
-        max_repeats: consecutive copies that flag a step.
-        max_period: longest repeated span, in tokens.
-        max_consecutive: number of consecutive flagged steps after which their level counts as usual: the windows of the
-            signals that flagged them restart, and ``max_repeats`` is raised above their repetition.
+        rules: when a step is flagged; the fields of :class:`NoiseRules` are keywords of their own, too:
+            ``threshold=5.0`` stands for ``rules=NoiseRules(threshold=5.0)``.
         region: for ``core_share``; a :class:`Region` or the path of its file.
         adam_every_n_steps: optimizer steps between two measurements of ``adam_ratio``; 0: never.
-        pair_bits: base-2 logarithm of the bits of memory for pairs; 22 suffice for some million different pairs.
         dirpath: folder of ``flagged.jsonl``; by default the trainer's folder.
         tokenizer: decodes the beginnings of rows; by default the datamodule's; without one, token ids are written.
 
@@ -128,37 +121,30 @@ class NoiseSensitivity(Callback):
 
     phase = Phase.MONITOR
 
+    @accepts_fields(rules=NoiseRules)
     def __init__(
         self,
         action: Action = "log",
-        signals: Sequence[str] = ("loss", "grad_norm", "repetition", "unseen_pairs", "surprise"),
-        statistic: Literal["mean", "median"] = "mean",
-        threshold: float = 6.0,
-        window: int = 128,
-        min_window: int = 16,
-        max_repeats: int = 32,
-        max_period: int = 13,
-        max_consecutive: int = 32,
+        *,
+        rules: NoiseRules | None = None,
         region: Region | Path | str | None = None,
         adam_every_n_steps: int = 50,
-        pair_bits: int = 22,
         dirpath: Path | str | None = None,
         tokenizer: Any = None,
     ) -> None:
+        self.rules = rules or NoiseRules()
         if action not in _ACTIONS:
             raise LangcoreError(f"NoiseSensitivity: action={action!r} must be one of {', '.join(_ACTIONS)}")
         if adam_every_n_steps < 0:
             raise LangcoreError(f"NoiseSensitivity: adam_every_n_steps={adam_every_n_steps} must be 0 (never) or more")
-        if "core_share" in signals and region is None:
+        if "core_share" in self.rules.signals and region is None:
             raise LangcoreError("NoiseSensitivity: signals has core_share, which needs region: set it")
-        if "adam_ratio" in signals and adam_every_n_steps == 0:
+        if "adam_ratio" in self.rules.signals and adam_every_n_steps == 0:
             raise LangcoreError(
                 "NoiseSensitivity: signals has adam_ratio, but adam_every_n_steps=0 means never: raise it"
             )
         self.action = action
         self.stopped_at: int | None = None
-        rules = (statistic, threshold, window, min_window, max_repeats, max_period, max_consecutive, pair_bits)
-        self.rules = Rules(signals, *rules)
         self.rules.check()
         self.region = Region.load(region) if isinstance(region, (Path, str)) else region
         self.adam_every_n_steps = adam_every_n_steps

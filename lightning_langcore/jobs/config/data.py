@@ -1,10 +1,17 @@
 """The training text of a run, made and checked from the settings."""
 
 from lightning_langcore.data import Source
-from lightning_langcore.data.datamodule import check_languages, check_length, check_on_the_fly
-from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, AvailableSources, make_parts
+from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, make_parts
 from lightning_langcore.data.noise import InstructionNoise
-from lightning_langcore.data.training_text import WHOLE
+from lightning_langcore.data.options import (
+    Injection,
+    Length,
+    Mixture,
+    check_languages,
+    check_length,
+    check_on_the_fly,
+)
+from lightning_langcore.data.packing.documents import Repetition
 from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.settings import Settings
@@ -18,16 +25,38 @@ def make_source(settings: Settings) -> Source:
     return source
 
 
-def make_available_sources(settings: Settings, source: Source) -> AvailableSources:
-    """The text with its languages, the further sources, and the conversations."""
+def repetition(settings: Settings) -> Repetition | None:
+    """The configured filter of training documents."""
+    limits = settings.data.repetition
+    return None if limits is None else Repetition(limits.max_period, limits.max_repeats)
+
+
+def make_mixture(settings: Settings) -> Mixture:
+    """What the run is trained on: its languages, the further sources, and the conversations."""
     data = settings.data
-    return AvailableSources(
-        source,
+    return Mixture(
         data.languages,
-        None if data.conversations is None else data.conversations.make(),
+        data.mix,
         data.general,
         {name: node.make() for name, node in data.sources.items()},
+        None if data.conversations is None else data.conversations.make(),
+        data.template,
+        repetition=repetition(settings),
     )
+
+
+def length(settings: Settings) -> Length:
+    """How much the run is trained on."""
+    data = settings.data
+    return Length(data.num_tokens, data.mix_unit, data.num_documents, data.epochs, data.max_epochs)
+
+
+def make_injection(settings: Settings) -> Injection:
+    """The noise of the run, with the interval of the run in which it may change documents."""
+    if settings.noise.inject is None:
+        return Injection()
+    start, end = settings.noise.window
+    return Injection(settings.noise.inject.make(), (start, end))
 
 
 def base_languages(settings: Settings, source: Source) -> list[str]:
@@ -56,33 +85,25 @@ def check_text(settings: Settings, source: Source) -> None:
             lambda: _parts(settings, source),
             lambda: _task(settings),
             lambda: _noise(settings),
-            lambda: check_length(data.mix, data.mix_unit, data.epochs, window(settings)),
-            lambda: _on_the_fly(settings),
+            lambda: _lengths(settings),
         ]
     )
-
-
-def window(settings: Settings) -> tuple[float, float]:
-    """The interval of the run in which documents may be changed; the whole run without noise."""
-    if settings.noise.inject is None:
-        return WHOLE
-    start, end = settings.noise.window
-    return start, end
 
 
 def _parts(settings: Settings, source: Source) -> None:
     data = settings.data
     if data.general is not None and GENERAL not in (data.mix or {}):
         raise LangcoreError(f"data.general={data.general} has no meaning without `general` in data.mix")
-    available = make_available_sources(settings, source)
-    check_languages("data.languages", available.languages, available.conversations or source)
-    make_parts(data.mix, available)
+    mixture = make_mixture(settings)
+    check_languages("data.languages", mixture.languages, mixture.conversations or source)
+    make_parts(source, mixture)
 
 
-def _on_the_fly(settings: Settings) -> None:
-    data = settings.data
-    if data.on_the_fly:
-        check_on_the_fly(settings.noise.inject, data.conversations, data.epochs, data.num_documents)
+def _lengths(settings: Settings) -> None:
+    options = make_mixture(settings), length(settings), make_injection(settings)
+    check_length(*options)
+    if settings.data.on_the_fly:
+        check_on_the_fly(*options)
 
 
 def _task(settings: Settings) -> None:
@@ -98,8 +119,6 @@ def _task(settings: Settings) -> None:
 
 
 def _noise(settings: Settings) -> None:
-    if settings.noise.inject is None:
-        return
-    noise = settings.noise.inject.make()
+    noise = make_injection(settings).noise
     if isinstance(noise, InstructionNoise) and settings.data.conversations is None:
         raise LangcoreError("noise=instruction changes the instructions of conversations: add task=sft and its data")

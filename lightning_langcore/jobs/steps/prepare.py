@@ -1,5 +1,6 @@
 """Text and base model of a run; a base model that is trained here is trained once and cached."""
 
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,18 @@ import lightning.pytorch as pl
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_langcore.data import Source, Splitter, TextDataModule
-from lightning_langcore.data.packing.documents import Repetition
+from lightning_langcore.data.options import Evaluation, Length, Loading, Mixture
 from lightning_langcore.jobs.config.checks import check
-from lightning_langcore.jobs.config.data import base_languages, make_available_sources, make_source, window
+from lightning_langcore.jobs.config.data import (
+    base_languages,
+    length,
+    make_injection,
+    make_mixture,
+    make_source,
+    repetition,
+)
 from lightning_langcore.jobs.config.groups.model import TrainedModel
+from lightning_langcore.jobs.config.groups.recipe import Recipe
 from lightning_langcore.jobs.config.memory import check_fits
 from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
@@ -50,22 +59,44 @@ def make_splitter(settings: Settings) -> Splitter:
 def make_datamodule(run: Run, tokenizer: PreTrainedTokenizerBase) -> TextDataModule:
     """The configured datamodule of the run itself."""
     settings = run.settings
-    names = ("num_tokens", "batch_size", "max_epochs", "mix", "mix_unit", "template", "num_documents", "epochs")
-    options = {name: getattr(settings.data, name) for name in (*names, "on_the_fly", "shuffle_buffer")}
-    options |= make_available_sources(settings, run.source)._asdict()
-    if settings.noise.inject is not None:
-        options.update(noise=settings.noise.inject.make(), window=window(settings))
-    return make_text(settings, options.pop("text"), tokenizer, seed=settings.seed, **options)
-
-
-def make_text(settings: Settings, source: Source, tokenizer: PreTrainedTokenizerBase, **more: Any) -> TextDataModule:
-    """The datamodule of one training, made of the settings of ``data`` that all pools share, and ``more``."""
     data = settings.data
-    names = ("eval_languages", "block_size", "num_workers", "num_proc")
-    options: dict[str, Any] = {name: getattr(data, name) for name in names}
-    options["num_eval_tokens"] = data.num_eval_tokens.model_dump()
-    options["repetition"] = None if data.repetition is None else Repetition(**data.repetition.model_dump())
-    return TextDataModule(source, make_splitter(settings), tokenizer, settings.artifacts / "tokens", **options, **more)
+    rows = _rows(settings, data.batch_size, settings.seed)
+    return TextDataModule(
+        run.source,
+        make_splitter(settings),
+        tokenizer,
+        settings.artifacts / "tokens",
+        mixture=make_mixture(settings),
+        length=length(settings),
+        injection=make_injection(settings),
+        loading=replace(rows, on_the_fly=data.on_the_fly, shuffle_buffer=data.shuffle_buffer),
+        evaluation=Evaluation(data.eval_languages, data.num_eval_tokens.model_dump()),
+    )
+
+
+def make_text(
+    settings: Settings,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    mixture: Mixture,
+    tokens: Length,
+    recipe: Recipe,
+) -> TextDataModule:
+    """The packed text of a training whose result is cached: of the base model, or of locating."""
+    return TextDataModule(
+        source,
+        make_splitter(settings),
+        tokenizer,
+        settings.artifacts / "tokens",
+        mixture=replace(mixture, repetition=repetition(settings)),
+        length=tokens,
+        loading=_rows(settings, recipe.batch_size, recipe.seed),
+    )
+
+
+def _rows(settings: Settings, batch_size: int, seed: int) -> Loading:
+    data = settings.data
+    return Loading(data.block_size, batch_size, seed, data.num_workers, data.num_proc)
 
 
 def base(settings: Settings, source: Source) -> str:
@@ -143,9 +174,8 @@ def _build_base(settings: Settings, chosen: TrainedModel, source: Source, folder
     texts = (islice(splitter.texts(source, lang, "base"), recipe.tokenizer_documents) for lang in languages)
     tokenizer = from_scratch.train_tokenizer(chain.from_iterable(texts), chosen.vocab_size)
     model = from_scratch.new_llama(chosen.config, tokenizer, recipe.seed)
-    datamodule = make_text(
-        settings, source, tokenizer, languages=languages, pool="base", num_tokens=recipe.tokens,
-        batch_size=recipe.batch_size, max_epochs=recipe.max_epochs, seed=recipe.seed,
-    )  # fmt: skip
+    text = Mixture(languages, pool="base")
+    tokens = Length(recipe.tokens, max_epochs=recipe.max_epochs)
+    datamodule = make_text(settings, source, tokenizer, text, tokens, recipe)
     pretrain_once(settings, model, datamodule, recipe, folder, "pretraining the base model")
     loading.save(model, tokenizer, folder)

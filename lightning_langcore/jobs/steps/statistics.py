@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.callbacks import WeightDiff
 from lightning_langcore.data import TextDataModule
+from lightning_langcore.data.options import Length, Mixture
 from lightning_langcore.importance import recording
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.importance.statistics import RecordedStatistics
@@ -126,10 +127,8 @@ def _precision(settings: Settings) -> str:
 
 def _text(run: Run, tokenizer: PreTrainedTokenizerBase, language: str) -> TextDataModule:
     recipe = run.settings.region.recipe
-    return prepare.make_text(
-        run.settings, run.source, tokenizer, languages=[language], pool="locate", num_tokens=recipe.tokens,
-        batch_size=recipe.batch_size, seed=recipe.seed,
-    )  # fmt: skip
+    text = Mixture([language], pool="locate")
+    return prepare.make_text(run.settings, run.source, tokenizer, text, Length(recipe.tokens), recipe)
 
 
 def _train(run: Run, folder: Path) -> None:

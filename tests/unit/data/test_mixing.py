@@ -6,7 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lightning_langcore.data.mixing import AvailableSources, interleave, make_parts, numbers
+from lightning_langcore.data.mixing import interleave, make_parts, numbers
+from lightning_langcore.data.options import Mixture
 from tests.support.datamodules import datamodule
 from tests.support.texts import ListSource
 
@@ -25,9 +26,7 @@ TEXT, MORE, TALKS = ListSource(), ListSource(50, ("de", "en")), Talks()
 
 
 def shares(mix, **available):
-    return [
-        (p.name, p.language, p.kind, round(p.share, 6)) for p in make_parts(mix, AvailableSources(TEXT, **available))
-    ]
+    return [(p.name, p.language, p.kind, round(p.share, 6)) for p in make_parts(TEXT, Mixture(mix=mix, **available))]
 
 
 def test_names_are_languages_general_conversations_and_further_sources():
@@ -62,7 +61,7 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
     assert shares(None) == [(x, x, "text", round(1 / 3, 6)) for x in ("ar", "ru", "zh")]
     assert shares(None, languages=["zh", "ar"]) == [("zh", "zh", "text", 0.5), ("ar", "ar", "text", 0.5)]
     assert shares(None, conversations=TALKS, languages=["zh"]) == [("conversations", "zh", "conversations", 1.0)]
-    assert make_parts({"wiki": 1}, AvailableSources(TEXT, sources={"wiki": MORE}))[0].label == "wiki/de"
+    assert make_parts(TEXT, Mixture(mix={"wiki": 1}, sources={"wiki": MORE}))[0].label == "wiki/de"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_without_a_mix_the_languages_have_equal_parts_and_conversations_go_first
 )
 def test_a_mix_that_can_not_be_honoured_is_refused(mix, available, message):
     with pytest.raises(ValueError, match=message):
-        make_parts(mix, AvailableSources(TEXT, **available))
+        make_parts(TEXT, Mixture(mix=mix, **available))
 
 
 @pytest.mark.parametrize("seed", range(20))

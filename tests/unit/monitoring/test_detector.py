@@ -1,6 +1,7 @@
 """The detector's decisions about single steps."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def test_steady_noise_of_any_early_or_late_step_is_no_alarm(statistic):
     rng = np.random.default_rng(0)
     flagged = 0
     for _ in range(20):  # the first 128 steps count most
-        decide = Detector(RULES._replace(statistic=statistic), 4)
+        decide = Detector(replace(RULES, statistic=statistic), 4)
         for step in range(150):
             loss = 3 + 5 * math.exp(-step / 30) + 0.1 * rng.standard_normal()
             unseen = 5 + 40 / (1 + step / 10) + 2 * rng.standard_normal(8)
@@ -32,7 +33,7 @@ def test_steady_noise_of_any_early_or_late_step_is_no_alarm(statistic):
 @pytest.mark.parametrize(("statistic", "caught"), [("mean", False), ("median", True)])
 def test_noise_in_a_fifth_of_the_rows_hides_itself_from_the_mean(statistic, caught):
     rng = np.random.default_rng(0)
-    decide = Detector(RULES._replace(statistic=statistic, max_consecutive=1000), 1)
+    decide = Detector(replace(RULES, statistic=statistic, max_consecutive=1000), 1)
     hits = []
     for step in range(200):
         unseen = 5 / (1 + step / 20) + rng.standard_normal(5)

@@ -152,7 +152,13 @@ def test_validation_leaves_training_as_it_is():
 
 def test_a_fit_on_text_without_end_is_not_validated_and_asked_for_it_says_what_is_missing(tmp_path, tokenizer):
     text = TextDataModule(
-        PhrasebookSource(), Splitter(0.1, 0.1, {"run": 1}), tokenizer, tmp_path, ["en"], num_tokens=600, block_size=20
+        PhrasebookSource(),
+        Splitter(0.1, 0.1, {"run": 1}),
+        tokenizer,
+        tmp_path,
+        languages=["en"],
+        num_tokens=600,
+        block_size=20,
     )
     module = ContinuedPretraining(tiny_llama(), SGD)
     trainer = pl.Trainer(**Plain(tmp_path, max_epochs=1, enable_checkpointing=False))

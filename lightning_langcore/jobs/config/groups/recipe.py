@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from lightning_langcore.jobs.config.groups.base import Count, Group, NotNegative, Positive, Share
+from lightning_langcore.jobs.config.groups.base import Count, Group, NotNegative, Positive, Seed, Share
 
 
 class Recipe(Group):
@@ -11,4 +11,5 @@ class Recipe(Group):
     batch_size: Count = Field(description="blocks per step")
     lr: Positive = Field(description="peak learning rate (AdamW, cosine)")
     weight_decay: NotNegative = Field(description="decoupled weight decay")
+    seed: Seed = Field(description="seed of the data order")
     warmup: Share = Field(description="fraction of the steps for linear warm-up, 0..1")

@@ -14,7 +14,6 @@ from lightning_langcore.jobs.config.groups.base import (
     Number,
     Patterns,
     Positive,
-    Seed,
     Text,
     Whole,
 )
@@ -40,7 +39,6 @@ class LocateRecipe(Recipe):
         " least three"
     )
     tokens: Count = Field(description="tokens per language")
-    seed: Seed = Field(description="seed of the data order")
 
 
 class RegionSettings(Group):
