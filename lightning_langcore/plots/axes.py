@@ -17,7 +17,16 @@ Curve = Sequence[tuple[float, Spread]]
 
 
 class NothingToDrawError(LangcoreError):
-    """No run has the values that a plot shows."""
+    """No run has the values that a plot shows.
+
+    Example:
+        >>> from lightning_langcore.plots import NothingToDrawError, tradeoff_curves
+        >>> try:
+        ...     tradeoff_curves([], "tradeoff.png")
+        ... except NothingToDrawError as error:
+        ...     print("left out:", error)
+        left out: ...
+    """
 
 
 _CLOSE = 0.08  # least distance of two ticks, as a share of the axis, at which their labels do not touch

@@ -32,8 +32,21 @@ def damage_bars(runs: Sequence[Results], path: Path | str) -> None:
     languages for one. Thin lines are the range over seeds. A bar that is not finite reaches the upper edge and has an
     infinity sign.
 
+    Args:
+        runs: the runs, as :func:`lightning_langcore.results.record.load_runs` reads them.
+        path: the file; its suffix gives the format.
+
     Raises:
         LangcoreError: no run has test rows of stage perturbed.
+
+    Example:
+        >>> from lightning_langcore.plots import damage_bars
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"lang": "en", "split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> run = Results("run", experiment="recovery_frozen", seed=0, model={"name": "tiny"}, region={"kind": "core"})
+        >>> for stage, samples, nats in [("base", 0, 2.5), ("perturbed", 0, 8.0), ("final", 900, 4.0)]:
+        ...     run.add(same | {"stage": stage, "samples": samples, "nats_per_token": nats})
+        >>> damage_bars([run], "damage.png")
     """
     panels = perturbed_points(points(runs))
     if not panels:
@@ -130,6 +143,21 @@ def perturbed_points(found: Sequence[Point]) -> dict[str, dict[str, list[Point]]
     """Points of stages base and perturbed by setting (fraction, method, strength, model), then by kind of region.
 
     Runs with a frozen and with a free region are merged, because they are equal before the first step.
+
+    Args:
+        found: the points, as of :func:`lightning_langcore.results.conditions.points`.
+
+    Example:
+        >>> from lightning_langcore.plots import perturbed_points
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"lang": "en", "split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> run = Results("run", experiment="recovery_frozen", seed=0, model={"name": "tiny"}, region={"kind": "core"})
+        >>> for stage, samples, nats in [("base", 0, 2.5), ("perturbed", 0, 8.0), ("final", 900, 4.0)]:
+        ...     run.add(same | {"stage": stage, "samples": samples, "nats_per_token": nats})
+        >>> from lightning_langcore.results.conditions import points
+        >>> [by_kind] = perturbed_points(points([run])).values()
+        >>> {kind: [point.nats for point in found] for kind, found in by_kind.items()}
+        {'base': [2.5], 'core': [8.0]}
     """
     merged = [point._replace(condition=point.condition._replace(frozen=None, data=None)) for point in found]
     panels: dict[Condition, list[Condition]] = {}

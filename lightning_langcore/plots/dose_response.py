@@ -67,6 +67,21 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
 
     Raises:
         NothingToDrawError: no run changed the setting.
+
+    Example:
+        >>> from lightning_langcore.plots import response_curves
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900}
+        >>> runs = [Results("run", experiment="sft_epochs", seed=0, model={"name": "tiny"}) for _ in range(2)]
+        >>> for number, run in enumerate(runs):
+        ...     run.status = "completed"
+        ...     run.data = {"target": ["zh"], "parts": [part], "epochs": 1.0 + number}
+        ...     for stage, samples in [("base", 0), ("training", 300), ("final", 900)]:
+        ...         for lang, change in [("zh", -0.001), ("en", 0.0005 * number)]:
+        ...             row = {"stage": stage, "samples": samples, "lang": lang}
+        ...             run.add(same | row | {"nats_per_token": 3 + change * samples})
+        >>> response_curves(runs, "epochs", "response.png")
     """
     swept = [run for series in sweep(runs, key).values() for own in series.values() for run in own]
     titles = dict(_CONVERSATION_TITLES if swept and all(map(on_conversations, swept)) else _TITLES)
@@ -86,8 +101,29 @@ def response_curves(runs: Sequence[Results], key: str, path: Path | str) -> None
 def drift_curves(runs: Sequence[Results], key: str, path: Path | str) -> None:
     """Mean relative change of weights inside and outside the region against a setting of the text, by condition.
 
+    Args:
+        runs: the runs; those without the setting are left out.
+        key: ``ratio``, ``epochs`` or ``noise.rate``.
+        path: the file; its suffix gives the format.
+
     Raises:
         NothingToDrawError: no run changed the setting and measured the drift of the weights.
+
+    Example:
+        >>> from lightning_langcore.plots import drift_curves
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900}
+        >>> runs = [Results("run", experiment="sft_epochs", seed=0, model={"name": "tiny"}) for _ in range(2)]
+        >>> for number, run in enumerate(runs):
+        ...     run.status = "completed"
+        ...     run.data = {"target": ["zh"], "parts": [part], "epochs": 1.0 + number}
+        ...     for stage, samples in [("base", 0), ("training", 300), ("final", 900)]:
+        ...         for lang, change in [("zh", -0.001), ("en", 0.0005 * number)]:
+        ...             row = {"stage": stage, "samples": samples, "lang": lang}
+        ...             run.add(same | row | {"nats_per_token": 3 + change * samples})
+        ...     run.drift = [{"samples": 900, "region": 0.0, "rest": 0.1 * number}]
+        >>> drift_curves(runs, "epochs", "drift.png")
     """
 
     def finish_axes(axes: Axes, values: Iterable[Spread]) -> None:

@@ -89,6 +89,12 @@ def pair_heatmap(
 
     Raises:
         LangcoreError: the labels do not fit the values, or every value is NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_langcore.plots import pair_heatmap
+        >>> overlap = np.array([[np.nan, 0.4], [0.4, np.nan]])
+        >>> pair_heatmap(overlap, ["zh", "en"], ["zh", "en"], "overlap.png", "cores of two languages", "Jaccard")
     """
     values = np.asarray(values, dtype=float)
     if values.shape != (len(row_labels), len(column_labels)):

@@ -28,8 +28,22 @@ def concentration_overview(table: Mapping[str, MatrixConcentration], path: Path 
     inside the 95 % interval of random regions. The colours are logarithmic and white at 1. A matrix without weights
     stays empty.
 
+    Args:
+        table: concentration of each matrix by parameter name.
+        path: the file; its suffix gives the format.
+        title: above the panels.
+
     Raises:
         LangcoreError: no matrix of a layer in ``table``.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_langcore.plots import concentration_overview
+        >>> from lightning_langcore.regions.concentration import MatrixConcentration, concentration
+        >>> rows = concentration(np.array([16] + [0] * 99), length=16, draws=20)  # 16 weights, all in one row of 100
+        >>> columns = concentration(np.ones(16, dtype=np.int64), length=100, draws=20)
+        >>> table = {"model.layers.0.mlp.down_proj.weight": MatrixConcentration(16, rows, columns)}
+        >>> concentration_overview(table, "concentration.png")
     """
     found = places(table, "concentration_overview")
     ways = {
@@ -75,6 +89,11 @@ def density_overview(
 
     Raises:
         LangcoreError: weights of a parameter without a shape, or no matrix to draw.
+
+    Example:
+        >>> from lightning_langcore.plots import density_overview
+        >>> shapes = {f"model.layers.{i}.mlp.down_proj.weight": (16, 16) for i in range(2)}
+        >>> density_overview(dict.fromkeys(shapes, 10), shapes, "density.png")
     """
     refuse_unknown(num_weights, shapes, "density_overview")
     found = places(matrices(shapes), "density_overview")

@@ -28,8 +28,21 @@ def recovery_curves(runs: Sequence[Results], path: Path | str) -> None:
     the seeds that reached the milestone, and the band is their range. The grey line is the intact base. A value that is
     not finite is an infinity sign at the upper edge.
 
+    Args:
+        runs: the runs, as :func:`lightning_langcore.results.record.load_runs` reads them.
+        path: the file; its suffix gives the format.
+
     Raises:
         LangcoreError: no run has test rows after step 0.
+
+    Example:
+        >>> from lightning_langcore.plots import recovery_curves
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"lang": "en", "split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> run = Results("run", experiment="recovery_frozen", seed=0, model={"name": "tiny"}, region={"kind": "core"})
+        >>> for stage, samples, nats in [("base", 0, 2.5), ("perturbed", 0, 8.0), ("final", 900, 4.0)]:
+        ...     run.add(same | {"stage": stage, "samples": samples, "nats_per_token": nats})
+        >>> recovery_curves([run], "recovery.png")
     """
     found = points(runs)
     conditions = {point.condition for point in found if point.stage in ("training", "final")}
@@ -104,6 +117,20 @@ def milestones(found: Iterable[Point]) -> list[tuple[float, Spread]]:
 
     A milestone is evaluated after the first step that reaches it, so that its documents may differ a little between
     seeds: documents of different seeds within 10 % are one milestone, drawn at their mean.
+
+    Args:
+        found: the points of one condition in one language.
+
+    Returns:
+        Documents, and the nats per token as mean and range over seeds.
+
+    Example:
+        >>> from lightning_langcore.plots import milestones
+        >>> from lightning_langcore.results.conditions import Condition, Point
+        >>> core = Condition("core", True, None, 0.05, "reinit", 2.0, "tiny")
+        >>> found = [Point(core, seed, "training", 1000 + 20 * seed, "en", 3.0 + seed) for seed in (0, 1)]
+        >>> milestones(found)
+        [(1010.0, Spread(mean=3.5, low=3.0, high=4.0, num_seeds=2))]
     """
     groups: list[list[Point]] = []
     for point in sorted(found, key=lambda point: point.samples):

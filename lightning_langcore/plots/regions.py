@@ -33,6 +33,12 @@ def region_heatmap(
 
     Raises:
         LangcoreError: a parameter has indices but no shape, or there is no matrix to draw.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_langcore.plots import region_heatmap
+        >>> name = "model.layers.0.mlp.down_proj.weight"
+        >>> region_heatmap({name: np.arange(32)}, {name: (16, 16)}, "region.png", "the first two rows")
     """
     refuse_unknown(indices, shapes, "region_heatmap")
     table = places(matrices(shapes), "region_heatmap")
@@ -96,6 +102,13 @@ def density(flat: np.ndarray, rows: int, columns: int, cells: int = 64) -> np.nd
 
     Returns:
         Shares of shape (at most ``cells``, at most ``cells``).
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_langcore.plots import density
+        >>> density(np.arange(32), rows=8, columns=8, cells=2)  # the upper half of an 8 x 8 matrix
+        array([[1., 1.],
+               [0., 0.]])
     """
     down, across = (max(1, min(cells, size // 4)) for size in (rows, columns))
     row, column = np.divmod(np.asarray(flat), columns)

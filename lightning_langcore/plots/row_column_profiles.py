@@ -40,6 +40,13 @@ def row_column_histograms(
 
     Raises:
         LangcoreError: a parameter has counts but no shape, there is no matrix to draw, or no matrix holds a weight.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_langcore.plots import row_column_histograms
+        >>> name = "model.layers.0.mlp.down_proj.weight"
+        >>> by_row, by_column = np.array([16] + [0] * 15), np.ones(16, dtype=np.int64)
+        >>> row_column_histograms({name: (by_row, by_column)}, {name: (16, 16)}, "rows.png", "one whole row")
     """
     refuse_unknown(counts, shapes, "row_column_histograms")
     table = places(matrices(shapes), "row_column_histograms")

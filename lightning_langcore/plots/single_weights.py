@@ -37,6 +37,18 @@ def dimension_grid(runs: Sequence[Results], path: Path | str, roles: Mapping[str
 
     Raises:
         LangcoreError: no run has such rows.
+
+    Example:
+        >>> from lightning_langcore.plots import dimension_grid
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"samples": 0, "lang": "en", "split": "test", "seed": 0}
+        >>> same |= {"bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> run = Results("run", experiment="perturb_dimension", seed=0, model={"name": "tiny"})
+        >>> run.add(same | {"stage": "base", "nats_per_token": 2.5})
+        >>> for value, nats in [(0.0, 6.0), (2.0, 3.0)]:
+        ...     changed = {"variant": "model.norm.weight[21]", "method": "set", "strength": value}
+        ...     run.add(same | changed | {"stage": "perturbed", "nats_per_token": nats})
+        >>> dimension_grid([run], "dimension.png", {"model.norm.weight[21]": "massive"})
     """
     panels = _panels(points(runs))
     if not panels:

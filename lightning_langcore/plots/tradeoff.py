@@ -34,8 +34,27 @@ def tradeoff_curves(runs: Sequence[Results], path: Path | str) -> None:
     without a fraction are single points. Thin crosses are the range over seeds. Further right and further down is
     better. Values that are not finite are left out.
 
+    Args:
+        runs: the runs, as :func:`lightning_langcore.results.record.load_runs` reads them.
+        path: the file; its suffix gives the format.
+
     Raises:
         NothingToDrawError: no run was trained on some of its languages and has finite bits per byte.
+
+    Example:
+        >>> from lightning_langcore.plots import tradeoff_curves
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900}
+        >>> runs = [Results("run", experiment="adapt_free", seed=0, model={"name": "tiny"}) for _ in range(2)]
+        >>> for number, run in enumerate(runs):
+        ...     run.status = "completed"
+        ...     run.data = {"target": ["zh"], "parts": [part], "epochs": 1.0 + number}
+        ...     for stage, samples in [("base", 0), ("training", 300), ("final", 900)]:
+        ...         for lang, change in [("zh", -0.001), ("en", 0.0005 * number)]:
+        ...             row = {"stage": stage, "samples": samples, "lang": lang}
+        ...             run.add(same | row | {"nats_per_token": 3 + change * samples})
+        >>> tradeoff_curves(runs, "tradeoff.png")
     """
     lines = {condition: _places(series) for condition, series in tradeoffs(runs).items()}
     lines = {condition: places for condition, places in lines.items() if places}

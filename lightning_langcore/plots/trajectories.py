@@ -49,8 +49,28 @@ def noise_trajectories(runs: Sequence[Results], path: Path | str) -> None:
     :func:`~lightning_langcore.results.trajectories.time_to_recover`. There is no ring if a seed does not recover. The
     band is the range over seeds.
 
+    Args:
+        runs: the runs, as :func:`lightning_langcore.results.record.load_runs` reads them.
+        path: the file; its suffix gives the format.
+
     Raises:
         NothingToDrawError: no run with noise was evaluated after its first step.
+
+    Example:
+        >>> from lightning_langcore.plots import noise_trajectories
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"split": "test", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900}
+        >>> runs = [Results("run", experiment="noise", seed=0, model={"name": "tiny"}) for _ in range(2)]
+        >>> for number, run in enumerate(runs):
+        ...     run.status = "completed"
+        ...     noise = {"kind": "repeat", "rate": 0.1 * number, "window": [0.2, 0.5]}
+        ...     run.data = {"target": ["zh"], "parts": [part], "noise": noise}
+        ...     for stage, samples in [("base", 0), ("training", 300), ("final", 900)]:
+        ...         for lang, change in [("zh", -0.001), ("en", 0.0005 * number)]:
+        ...             row = {"stage": stage, "samples": samples, "lang": lang}
+        ...             run.add(same | row | {"nats_per_token": 3 + change * samples})
+        >>> noise_trajectories(runs, "noise.png")
     """
     panels = {}
     recovery = partial(_recovery, clean=clean_partners([run for run in runs if responds(run)]))
@@ -79,8 +99,27 @@ def validation_trajectories(runs: Sequence[Results], path: Path | str) -> None:
 
     The mean over languages; the band is the range over seeds.
 
+    Args:
+        runs: the runs, as :func:`lightning_langcore.results.record.load_runs` reads them.
+        path: the file; its suffix gives the format.
+
     Raises:
         NothingToDrawError: no run had several epochs and was evaluated on validation data.
+
+    Example:
+        >>> from lightning_langcore.plots import validation_trajectories
+        >>> from lightning_langcore.results.record import Results
+        >>> same = {"split": "validation", "seed": 0, "bits_per_byte": 1.0, "num_tokens": 10, "num_bytes": 30}
+        >>> part = {"source": "zh", "language": "zh", "kind": "text", "tokens": 900}
+        >>> runs = [Results("run", experiment="noise", seed=0, model={"name": "tiny"}) for _ in range(2)]
+        >>> for number, run in enumerate(runs):
+        ...     run.status = "completed"
+        ...     run.data = {"target": ["zh"], "parts": [part], "epochs": 3.0}
+        ...     for stage, samples in [("base", 0), ("training", 300), ("final", 900)]:
+        ...         for lang, change in [("zh", -0.001), ("en", 0.0005 * number)]:
+        ...             row = {"stage": stage, "samples": samples, "lang": lang}
+        ...             run.add(same | row | {"nats_per_token": 3 + change * samples})
+        >>> validation_trajectories(runs[:1], "validation.png")
     """
     panels = {}
     for condition, series in sweep(runs, "epochs").items():
