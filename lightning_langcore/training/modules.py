@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 from typing_extensions import override
 
 from lightning_langcore.metrics.chunked_cross_entropy import LossHead, loss_head
@@ -22,6 +22,7 @@ from lightning_langcore.metrics.perplexity import TextLoss
 from lightning_langcore.metrics.text_scorer import TextScorer
 from lightning_langcore.models import fsdp2
 from lightning_langcore.models.parameters import evaluation_mode
+from lightning_langcore.training.schedules import is_endless, make_schedule
 from lightning_langcore.utils.errors import LangcoreError
 
 _LEAK = 0.01  # largest effect of a token on another conversation, relative to its effect without a boundary
@@ -47,8 +48,10 @@ class ContinuedPretraining(pl.LightningModule):
         model: any causal language model of transformers.
         optimizer: a function from parameter groups to the optimizer; weight decay applies to matrices, not to norms and
             biases. ``None``: the module only evaluates.
-        schedule: a name of ``transformers.get_scheduler``: ``constant_with_warmup``, ``cosine``, ``linear``.
+        schedule: a name of ``transformers.get_scheduler`` in :data:`lightning_langcore.training.schedules.SCHEDULES`:
+            ``constant_with_warmup``, ``cosine``, ``warmup_stable_decay``.
         num_warmup_steps: optimizer steps of linear warm-up.
+        schedule_kwargs: further arguments of the schedule, as ``{"num_decay_steps": 20}``.
         chunked_loss: compute the loss 512 positions at a time and never hold all logits; equal except for rounding. It
             needs a float32 gradient of the head between forward and backward, so it saves memory if a micro-batch has
             more tokens than the hidden size. Refused if the model changes the output of its linear head (Gemma 2,
@@ -92,12 +95,13 @@ class ContinuedPretraining(pl.LightningModule):
         optimizer: Callable[[Iterable[Mapping[str, Any]]], Optimizer] | None = None,
         schedule: str = "constant",
         num_warmup_steps: int = 0,
+        schedule_kwargs: Mapping[str, Any] | None = None,
         chunked_loss: bool = False,
         compile: bool = False,  # noqa: A002 - the name of the setting
     ) -> None:
         super().__init__()
         self.save_hyperparameters(  # runs log the whole configuration themselves
-            "schedule", "num_warmup_steps", "chunked_loss", "compile", logger=False
+            "schedule", "num_warmup_steps", "schedule_kwargs", "chunked_loss", "compile", logger=False
         )
         self.model = model
         self.validation_loss = TextLoss()
@@ -105,6 +109,7 @@ class ContinuedPretraining(pl.LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self._num_warmup_steps = num_warmup_steps
+        self._schedule_kwargs = dict(schedule_kwargs or {})
         self._chunked_loss = chunked_loss
         self._compile = compile
         self._head: LossHead | None = None
@@ -184,9 +189,9 @@ class ContinuedPretraining(pl.LightningModule):
                 {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
             ]
         )
-        endless = self._schedule in ("constant", "constant_with_warmup")
-        num_steps = None if endless else int(self.trainer.estimated_stepping_batches)
-        scheduler = get_scheduler(self._schedule, optimizer, self._num_warmup_steps, num_steps)
+        num_steps = None if is_endless(self._schedule) else int(self.trainer.estimated_stepping_batches)
+        own = self._schedule_kwargs
+        scheduler = make_schedule(self._schedule, optimizer, self._num_warmup_steps, num_steps, own)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @override

@@ -2,7 +2,6 @@
 
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from transformers import SchedulerType
 from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
 from lightning_langcore.callbacks import NoiseSensitivity
@@ -17,10 +16,12 @@ from lightning_langcore.jobs.config.region_kinds import statistics
 from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.config.together import raise_together
 from lightning_langcore.regions.region import Region
+from lightning_langcore.training.schedules import make_schedule
 from lightning_langcore.utils.errors import LangcoreError
 
 LOCATE_LANGUAGES = ("es", "ru", "ar", "zh", "ko", "vi")
 MIN_LOCATE_LANGUAGES = 3
+_SOME_STEPS = 1000
 NO_PRECISIONS = {
     "16-true": "trains nonsense, because float16 loses small gradients and updates",
     "transformer-engine": "replaces the layers by its own, whose weights can't be addressed by name or frozen",
@@ -177,9 +178,10 @@ def _optimizer(settings: Settings) -> None:
 
 
 def _schedule(settings: Settings) -> None:
-    known = [kind.value for kind in SchedulerType]
-    if settings.optimizer.schedule not in known:
-        raise LangcoreError(f"optimizer.schedule={settings.optimizer.schedule} is none of {', '.join(known)}")
+    """Make the schedule of a test weight for a training of some length."""
+    own = settings.optimizer
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=own.lr)
+    make_schedule(own.schedule, optimizer, own.num_warmup_steps, _SOME_STEPS, own.schedule_kwargs)
 
 
 def _attention(settings: Settings) -> None:

@@ -129,7 +129,8 @@ def test_a_checkpoint_restores_weights_and_settings_into_any_model_of_the_shape(
     for name, tensor in module.model.state_dict().items():
         assert torch.equal(restored.model.state_dict()[name], tensor), name
     assert dict(restored.hparams) == {
-        "schedule": "constant_with_warmup", "num_warmup_steps": 3, "chunked_loss": True, "compile": False,
+        "schedule": "constant_with_warmup", "num_warmup_steps": 3, "schedule_kwargs": None,
+        "chunked_loss": True, "compile": False,
     }  # fmt: skip
     with pytest.raises(LangcoreError, match="has no optimizer to train with"):
         trainer_of().fit(restored, loader(blocks(1)))

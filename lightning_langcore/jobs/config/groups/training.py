@@ -19,6 +19,7 @@ from lightning_langcore.jobs.config.groups.base import (
     Text,
 )
 from lightning_langcore.training.modules import SupervisedFineTuning
+from lightning_langcore.training.schedules import SCHEDULES
 
 FULL_PRECISION = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 _FORKING = ("spawn", "fork")
@@ -53,10 +54,11 @@ class OptimizerSettings(Group):
 
     lr: NotNegative = Field(description="peak learning rate")
     weight_decay: NotNegative = Field(description="weight decay on matrices, but not on norms")
-    schedule: Text = Field(
-        description="a name of transformers.get_scheduler: constant, constant_with_warmup, linear, cosine, ..."
-    )
+    schedule: Text = Field(description=f"a name of transformers.get_scheduler: {', '.join(SCHEDULES)}")
     num_warmup_steps: CountOrZero = Field(description="optimizer steps of linear warm-up")
+    schedule_kwargs: Annotated[dict[str, Any], Expected("arguments of the schedule, as {num_decay_steps: 20}")] = Field(
+        description="further arguments of the schedule, as {num_decay_steps: 20} for warmup_stable_decay"
+    )
     build: Made = Field(
         description="the optimizer's class and arguments, as a partial; called with the parameter groups"
     )

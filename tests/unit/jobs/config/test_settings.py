@@ -90,6 +90,11 @@ def test_all_invalid_settings_are_said_at_once():
     [
         (["+callbacks.checkpoint.evry=3"], "callbacks.checkpoint.evry: .*StepCheckpoint has no argument evry; it has"),
         (["optimizer.schedule=zigzag"], "optimizer.schedule=zigzag is none of linear, cosine"),
+        (["optimizer.schedule=warmup_stable_decay"], "warmup_stable_decay needs num_decay_steps: set"),
+        (
+            ["+optimizer.schedule_kwargs.min_lr=1"],
+            "schedule_kwargs.min_lr is no argument of the schedule cosine",
+        ),
         (
             ["+trainer.max_step=3"],
             "trainer.max_step: lightning.pytorch.Trainer has no argument max_step; did you mean max_steps or",
