@@ -134,11 +134,12 @@ class TextDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self._rows is None and not self.loading.on_the_fly and stage != "validate":
             self._rows = self.text.rows(positions=self.conversations is not None)
+            length = self.text.length
             if len(self._rows) < self.batch_size:
                 raise LangcoreError(
-                    f"data.num_tokens={self.text.num_tokens} makes {len(self._rows)} rows of {self.block_size} tokens,"
-                    f" less than one batch of data.batch_size={self.batch_size}: raise data.num_tokens or lower"
-                    " data.batch_size"
+                    f"{length.setting}={self.text.num_tokens} makes {len(self._rows)} rows of {self.block_size} tokens,"
+                    f" less than one batch of {length.group}.batch_size={self.batch_size}: raise {length.setting} or"
+                    f" lower {length.group}.batch_size"
                 )
 
     @override

@@ -58,6 +58,7 @@ class Length:
         num_documents: maximum number of documents over all parts; ``None``: as many as needed.
         epochs: passes over the documents, instead of ``num_tokens``.
         max_epochs: maximum number of times the text may be repeated to reach ``num_tokens``.
+        group: group of settings that messages name: ``data``, ``model.base`` or ``region.recipe``.
 
     Example:
         >>> from lightning_langcore.data import Length
@@ -70,6 +71,12 @@ class Length:
     num_documents: int | None = None
     epochs: int | None = None
     max_epochs: float = 1
+    group: str = "data"
+
+    @property
+    def setting(self) -> str:
+        """Full name of the setting of ``num_tokens``."""
+        return "data.num_tokens" if self.group == "data" else f"{self.group}.tokens"
 
     def total(self, mix: Mapping[str, float] | None) -> int:
         """Number of training tokens of a mix."""

@@ -170,16 +170,19 @@ class TrainingText:
         return num_rows
 
     def _check_amount(self, part: Part, size: float, available: int, num_rows: int) -> None:
-        what = f"{part.label!r} (pool {self.mixture.pool})"
+        what, setting = f"{part.label!r} (pool {self.mixture.pool})", self.length.setting
         if num_rows == 0:
             raise LangcoreError(
-                f"data.num_tokens={self.num_tokens} leaves less than a row of {self.block_size} tokens for {what}"
+                f"{setting}={self.num_tokens} leaves less than a row of {self.block_size} tokens for {what}"
             )
         if num_rows > math.ceil(available * self.length.max_epochs):
+            way = "or provide more text"
+            if self.length.group != "region.recipe":  # locating reads its text once
+                epochs = math.ceil(num_rows / available)
+                way = f"provide more text, or allow it with {self.length.group}.max_epochs={epochs}"
             raise LangcoreError(
-                f"data.num_tokens={self.num_tokens} is {num_rows / available:.2f} epochs of {what}, which has"
-                f" {round(available * size)} tokens: lower data.num_tokens, provide more text, or allow it with"
-                f" data.max_epochs={math.ceil(num_rows / available)}"
+                f"{setting}={self.num_tokens} is {num_rows / available:.2f} epochs of {what}, which has"
+                f" {round(available * size)} tokens: lower {setting}, {way}"
             )
 
     def _report_skipped(self, packed: Sequence[Packed]) -> None:

@@ -14,7 +14,7 @@ from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, Nois
 from lightning_langcore.jobs.config.checks import needs_region
 from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.settings import Run, Settings
-from lightning_langcore.jobs.steps import prepare, regions
+from lightning_langcore.jobs.steps import prepare, regions, texts
 from lightning_langcore.jobs.steps.loggers import close, make_loggers
 from lightning_langcore.jobs.steps.recorder import Recorder
 from lightning_langcore.jobs.steps.trainer import (
@@ -60,7 +60,7 @@ def run(settings: Settings) -> Results:
     callbacks, guards = _callbacks(this, region, results)
     loggers = make_loggers(settings, "frozen" if guards else "free", files_of(this))
     trainer = make_trainer(settings.trainer.trainer, output, callbacks, loggers, settings.name)
-    datamodule = prepare.make_datamodule(this, tokenizer)
+    datamodule = texts.make_datamodule(this.settings, this.source, tokenizer)
     module = make_module(settings, model)
     training_started = time.monotonic()
     try:

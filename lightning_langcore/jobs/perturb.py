@@ -12,7 +12,7 @@ from lightning_langcore.importance.outliers import outlier_region
 from lightning_langcore.jobs.config.groups.job import PerturbJob
 from lightning_langcore.jobs.config.region_kinds import WITHOUT_FRACTION, Request
 from lightning_langcore.jobs.config.settings import Settings
-from lightning_langcore.jobs.steps import outliers, prepare
+from lightning_langcore.jobs.steps import outliers, prepare, texts
 from lightning_langcore.jobs.steps.evaluation import Figures, add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.jobs.steps.regions import build
@@ -69,7 +69,8 @@ def run(settings: Settings) -> Results:
             cached.append(outlier_region(model, found))
         return cached[0]
 
-    evaluator = _Evaluator(model, prepare.make_datamodule(this, tokenizer).eval_loaders()["test"], fabric)
+    datamodule = texts.make_datamodule(this.settings, this.source, tokenizer)
+    evaluator = _Evaluator(model, datamodule.eval_loaders()["test"], fabric)
     results.seconds = evaluator.seconds
     made: dict[Request, Region] = {}
     with logged(settings, "perturb", results):

@@ -19,7 +19,7 @@ from lightning_langcore.data.tokenization import encode
 from lightning_langcore.importance.outliers import Outliers
 from lightning_langcore.jobs.config.groups.job import PerturbDimensionJob
 from lightning_langcore.jobs.config.settings import Run, Settings
-from lightning_langcore.jobs.steps import outliers, prepare
+from lightning_langcore.jobs.steps import outliers, prepare, texts
 from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.models import loading, parameters
@@ -125,7 +125,7 @@ class _Evaluator:
         self.model = model
         self.tokenizer = tokenizer
         self.fabric = make_fabric(settings.trainer)
-        self.loaders = prepare.make_datamodule(this, tokenizer).eval_loaders()["test"]
+        self.loaders = texts.make_datamodule(this.settings, this.source, tokenizer).eval_loaders()["test"]
         self.prompts = list(job.prompts or _default_prompts(this))
         self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
         longest = max(map(len, self.ids)) + job.num_new_tokens
@@ -168,11 +168,11 @@ class _Evaluator:
 
 def _default_prompts(this: Run) -> list[str]:
     """At most the first half of the first test document of each of up to three languages."""
-    splitter, source = prepare.make_splitter(this.settings), this.source
+    splitter, source = texts.make_splitter(this.settings), this.source
     languages = (this.settings.data.eval_languages or source.languages)[:_NUM_PROMPTS]
-    texts = [next(splitter.texts(source, language, "test")) for language in languages]
-    halves = (text[: min(len(text) // 2, _PROMPT_CHARACTERS)] for text in texts)
-    return [(half.rsplit(None, 1) or [text])[0] for half, text in zip(halves, texts, strict=True)]
+    first = [next(splitter.texts(source, language, "test")) for language in languages]
+    halves = (text[: min(len(text) // 2, _PROMPT_CHARACTERS)] for text in first)
+    return [(half.rsplit(None, 1) or [text])[0] for half, text in zip(halves, first, strict=True)]
 
 
 def _changes(job: PerturbDimensionJob) -> list[Change]:

@@ -11,7 +11,7 @@ from lightning_langcore.data.evaluation_batches import take_tokens
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.settings import Run, Settings
-from lightning_langcore.jobs.steps import prepare
+from lightning_langcore.jobs.steps import prepare, texts
 from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.metrics.ngram_baselines import KneserNeyTrigram, Unigram
@@ -40,7 +40,7 @@ def run(settings: Settings) -> Results:
         seed=settings.seed,
         model={"name": settings.model.name, "num_weights": sum(p.numel() for p in model.parameters())},
     )
-    loaders = prepare.make_datamodule(this, tokenizer).eval_loaders()["test"]
+    loaders = texts.make_datamodule(this.settings, this.source, tokenizer).eval_loaders()["test"]
     fabric = make_fabric(settings.trainer)
     model = model.to(fabric.device)  # type: ignore[arg-type]
     table = {}
@@ -60,7 +60,7 @@ def run(settings: Settings) -> Results:
 def _ngrams(this: Run, tokenizer: PreTrainedTokenizerBase, language: str) -> dict[str, float]:
     """Test perplexity of n-gram models of one language, trained on as many of its tokens as the base model."""
     settings, source = this.settings, this.source
-    splitter = prepare.make_splitter(settings)
+    splitter = texts.make_splitter(settings)
     model = settings.model
     total_tokens = model.base.tokens if isinstance(model, TrainedModel) else settings.data.num_tokens
     budget = total_tokens // len(source.languages)

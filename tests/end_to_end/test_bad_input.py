@@ -1,8 +1,10 @@
 """What a user may get wrong is one sentence that names the setting."""
 
+import re
+
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import run, write_samples
 
 BAD = {
     "region.fraction=0": "region.fraction=0 must be a number in (0, 1]",
@@ -31,6 +33,29 @@ def test_bad_input_is_one_sentence_with_the_setting(work, setting):
     done = run(work, "+experiment=recovery_frozen", setting, expect=1)
     assert BAD[setting] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "region.recipe.tokens=90000",
+            r"region\.recipe\.tokens=90000 is .* epochs of '\w\w' \(pool locate\), .* lower region\.recipe\.tokens, or",
+        ),
+        (
+            "region.recipe.tokens=100",
+            r"one batch of region\.recipe\.batch_size=8: raise region\.recipe\.tokens",
+        ),
+        ("model.base.tokens=2000000", r"or allow it with model\.base\.max_epochs=\d+"),
+        ("data.num_tokens=900000", r"or allow it with data\.max_epochs=\d+"),
+    ],
+)
+def test_too_little_text_is_found_before_anything_is_trained(tmp_path, setting, told):
+    write_samples(tmp_path)
+    done = run(tmp_path, "+experiment=recovery_frozen", setting, expect=1)
+    assert re.search(told, done.stderr)
+    assert "step 1 of" not in done.stderr
+    assert not list(tmp_path.glob("artifacts/**/*.safetensors"))
 
 
 def test_other_bad_regions_and_models(work):

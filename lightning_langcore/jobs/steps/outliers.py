@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lightning_langcore.data.tokenization import encode
 from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
 from lightning_langcore.jobs.config.settings import Run
-from lightning_langcore.jobs.steps import prepare
+from lightning_langcore.jobs.steps import texts
 from lightning_langcore.jobs.steps.evaluation import make_fabric
 from lightning_langcore.models import loading
 from lightning_langcore.regions.region import Region
@@ -62,7 +62,7 @@ def summary(found: Outliers) -> str:
 
 def _blocks(run: Run, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Token ids of shape (languages, T): T is ``data.block_size``, or the length of the shortest text."""
-    data, splitter = run.settings.data, prepare.make_splitter(run.settings)
+    data, splitter = run.settings.data, texts.make_splitter(run.settings)
     rows = []
     for language in data.eval_languages or run.source.languages:
         row = [tokenizer.bos_token_id]

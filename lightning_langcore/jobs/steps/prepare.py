@@ -1,29 +1,23 @@
 """Text and base model of a run; a base model that is trained here is trained once and cached."""
 
-from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from lightning_langcore.data import Source, Splitter, TextDataModule
-from lightning_langcore.data.options import Evaluation, Length, Loading, Mixture
+from lightning_langcore.data import Source
 from lightning_langcore.jobs.config.checks import check
 from lightning_langcore.jobs.config.data import (
     base_languages,
-    length,
-    make_injection,
-    make_mixture,
     make_source,
-    repetition,
 )
 from lightning_langcore.jobs.config.groups.model import TrainedModel
-from lightning_langcore.jobs.config.groups.recipe import Recipe
 from lightning_langcore.jobs.config.memory import check_fits
 from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
+from lightning_langcore.jobs.steps import texts
 from lightning_langcore.jobs.steps.trainer import pretrain_once
 from lightning_langcore.models import from_scratch, fsdp2, loading
 from lightning_langcore.models.safetensors_reader import Weights
@@ -47,56 +41,6 @@ def begin(settings: Settings) -> Run:
     check_fits(settings)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     return Run(settings, source, base(settings, source))
-
-
-def make_splitter(settings: Settings) -> Splitter:
-    """The configured split of the documents; if no base is trained here, the pool ``base`` is left out."""
-    data, own = settings.data, trains_base(settings)
-    pools = {name: weight for name, weight in data.pools.items() if name != "base" or own}
-    return Splitter(**data.splits.model_dump(), pools=pools)
-
-
-def make_datamodule(run: Run, tokenizer: PreTrainedTokenizerBase) -> TextDataModule:
-    """The configured datamodule of the run itself."""
-    settings = run.settings
-    data = settings.data
-    rows = _rows(settings, data.batch_size, settings.seed)
-    return TextDataModule(
-        run.source,
-        make_splitter(settings),
-        tokenizer,
-        settings.artifacts / "tokens",
-        mixture=make_mixture(settings),
-        length=length(settings),
-        injection=make_injection(settings),
-        loading=replace(rows, on_the_fly=data.on_the_fly, shuffle_buffer=data.shuffle_buffer),
-        evaluation=Evaluation(data.eval_languages, data.num_eval_tokens.model_dump()),
-    )
-
-
-def make_text(
-    settings: Settings,
-    source: Source,
-    tokenizer: PreTrainedTokenizerBase,
-    mixture: Mixture,
-    tokens: Length,
-    recipe: Recipe,
-) -> TextDataModule:
-    """The packed text of a training whose result is cached: of the base model, or of locating."""
-    return TextDataModule(
-        source,
-        make_splitter(settings),
-        tokenizer,
-        settings.artifacts / "tokens",
-        mixture=replace(mixture, repetition=repetition(settings)),
-        length=tokens,
-        loading=_rows(settings, recipe.batch_size, recipe.seed),
-    )
-
-
-def _rows(settings: Settings, batch_size: int, seed: int) -> Loading:
-    data = settings.data
-    return Loading(data.block_size, batch_size, seed, data.num_workers, data.num_proc)
 
 
 def base(settings: Settings, source: Source) -> str:
@@ -136,14 +80,9 @@ def theta_0(base_path: str) -> Weights:
     return Weights(loading.local_folder(base_path))
 
 
-def trains_base(settings: Settings) -> bool:
-    """Whether the base is the small default model, which this project pretrains."""
-    return isinstance(settings.model, TrainedModel)
-
-
 def portable(run: Run) -> str:
     """The base's name for a region's header; for the small default its name, not its path on this machine."""
-    return run.settings.model.name if trains_base(run.settings) else run.base_path
+    return run.settings.model.name if texts.trains_base(run.settings) else run.base_path
 
 
 def data_recipe(settings: Settings, source: Source) -> dict[str, Any]:
@@ -169,13 +108,12 @@ def identity(base_path: str) -> Any:
 
 def _build_base(settings: Settings, chosen: TrainedModel, source: Source, folder: Path) -> None:
     recipe = chosen.base
-    splitter = make_splitter(settings)
+    splitter = texts.make_splitter(settings)
     languages = base_languages(settings, source)
-    texts = (islice(splitter.texts(source, lang, "base"), recipe.tokenizer_documents) for lang in languages)
-    tokenizer = from_scratch.train_tokenizer(chain.from_iterable(texts), chosen.vocab_size)
+    documents = (islice(splitter.texts(source, lang, "base"), recipe.tokenizer_documents) for lang in languages)
+    tokenizer = from_scratch.train_tokenizer(chain.from_iterable(documents), chosen.vocab_size)
+    texts.pack(settings, source, tokenizer)
     model = from_scratch.new_llama(chosen.config, tokenizer, recipe.seed)
-    text = Mixture(languages, pool="base")
-    tokens = Length(recipe.tokens, max_epochs=recipe.max_epochs)
-    datamodule = make_text(settings, source, tokenizer, text, tokens, recipe)
+    datamodule = texts.base_text(settings, recipe, source, tokenizer)
     pretrain_once(settings, model, datamodule, recipe, folder, "pretraining the base model")
     loading.save(model, tokenizer, folder)

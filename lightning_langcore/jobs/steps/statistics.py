@@ -7,11 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from lightning_langcore.callbacks import WeightDiff
-from lightning_langcore.data import TextDataModule
-from lightning_langcore.data.options import Length, Mixture
 from lightning_langcore.importance import recording
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.importance.statistics import RecordedStatistics
@@ -19,7 +15,7 @@ from lightning_langcore.jobs.config.checks import locate_languages
 from lightning_langcore.jobs.config.groups.job import LocateJob
 from lightning_langcore.jobs.config.memory import check_locates
 from lightning_langcore.jobs.config.settings import Run, Settings
-from lightning_langcore.jobs.steps import prepare
+from lightning_langcore.jobs.steps import prepare, texts
 from lightning_langcore.jobs.steps.evaluation import make_fabric
 from lightning_langcore.jobs.steps.trainer import pretrain_once
 from lightning_langcore.models import loading
@@ -84,7 +80,7 @@ def _refuse_missing(run: Run, statistic: str) -> None:
     name = "changes" if statistic == "change" else statistic
     if artifact_cache.find(root, name, _recipe(run, statistic)) is not None:
         return
-    if not prepare.trains_base(settings) and not isinstance(settings.job, LocateJob):
+    if not texts.trains_base(settings) and not isinstance(settings.job, LocateJob):
         data = f"files data.root={settings.data.root}" if settings.data.root is not None else "phrasebook"
         scores = ",".join(name for name, score in SCORES.items() if score.statistic == statistic)
         arguments = ["+experiment=locate_core", "model=hub", f"model.path={base_path}", f"data={data}"]
@@ -102,7 +98,7 @@ def _relevant_overrides(settings: Settings) -> list[str]:
 
 
 def _recipe(run: Run, statistic: str) -> dict[str, Any]:
-    settings, source, own = run.settings, run.source, prepare.trains_base(run.settings)
+    settings, source, own = run.settings, run.source, texts.trains_base(run.settings)
     recipe = settings.composed["region"]["recipe"]
     about = {
         "format": FORMAT,
@@ -122,13 +118,7 @@ def _recipe(run: Run, statistic: str) -> dict[str, Any]:
 def _precision(settings: Settings) -> str:
     """The precision of recording; float32 for the small default, because runs of any precision share its cache."""
     precision = str(settings.trainer.precision)
-    return precision if not prepare.trains_base(settings) and precision.endswith("mixed") else "32-true"
-
-
-def _text(run: Run, tokenizer: PreTrainedTokenizerBase, language: str) -> TextDataModule:
-    recipe = run.settings.region.recipe
-    text = Mixture([language], pool="locate")
-    return prepare.make_text(run.settings, run.source, tokenizer, text, Length(recipe.tokens), recipe)
+    return precision if not texts.trains_base(settings) and precision.endswith("mixed") else "32-true"
 
 
 def _train(run: Run, folder: Path) -> None:
@@ -143,10 +133,11 @@ def _train(run: Run, folder: Path) -> None:
     )
     tokenizer = loading.load_tokenizer(base_path)
     reference = loading.local_folder(base_path)
+    texts.pack(settings, run.source, tokenizer)
     for language in languages:
         model = loading.load_model(base_path, settings.model.dtype, settings.model.attention)
         diff = WeightDiff(0, reference, collect=folder / f"{language}.safetensors")
-        datamodule = _text(run, tokenizer, language)
+        datamodule = texts.locate_text(settings, run.source, tokenizer, language)
         pretrain_once(settings, model, datamodule, recipe, folder, f"locating, {language}", [diff], precision)
 
 
@@ -155,6 +146,7 @@ def _record(run: Run, statistics: Sequence[str], folder: Path) -> None:
     settings, region = run.settings, run.settings.region
     fabric = make_fabric(settings.trainer, _precision(settings))
     tokenizer = loading.load_tokenizer(run.base_path)
+    texts.pack(settings, run.source, tokenizer)
     model = loading.load_model(run.base_path, settings.model.dtype, settings.model.attention)
     model.to(fabric.device)  # type: ignore[arg-type]
     shapes = candidates(named_shapes(model), region.parameters)
@@ -167,7 +159,7 @@ def _record(run: Run, statistics: Sequence[str], folder: Path) -> None:
         f" parameters (region.memory={region.memory:,} bytes), one pass over the text per group"
     )
     for language in languages:
-        datamodule = _text(run, tokenizer, language)
+        datamodule = texts.locate_text(settings, run.source, tokenizer, language)
         datamodule.prepare_data()
         datamodule.setup()
         recording.record(
