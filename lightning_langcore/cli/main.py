@@ -3,6 +3,7 @@
 The imports of a subcommand are made when it is called, so that listing the experiments does not import PyTorch.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module, resources
@@ -28,7 +29,15 @@ def main(config_path: str = "pkg://lightning_langcore.conf") -> None:
     Args:
         config_path: a folder or package with ``train.yaml``, for Hydra.
     """
-    arguments = sys.argv[1:]
+    try:
+        _main(sys.argv[1:], config_path)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in ``langcore | head -1``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail, too
+        sys.exit(141)  # as if ended by SIGPIPE
+
+
+def _main(arguments: list[str], config_path: str) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         _print_usage(with_groups=bool(arguments))
     elif arguments[0] in SUBCOMMANDS:

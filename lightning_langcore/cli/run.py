@@ -28,6 +28,7 @@ from lightning_langcore.jobs.process.lifecycle import (
 from lightning_langcore.jobs.process.plugins import import_modules
 from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.reports import page
+from lightning_langcore.results.objective import objective
 from lightning_langcore.results.record import Results
 from lightning_langcore.utils.atomic_files import write_text
 from lightning_langcore.utils.errors import LangcoreError
@@ -55,13 +56,20 @@ def run(cfg: DictConfig) -> Results:
     return results
 
 
-def guarded_run(cfg: DictConfig) -> None:
-    """The function that Hydra calls: run the job, print its results, and print a message for an error with one."""
+def guarded_run(cfg: DictConfig) -> float | None:
+    """The function that Hydra calls: run the job, print its results, and print a message for an error with one.
+
+    Returns:
+        The value of ``job.objective``, for sweepers that search settings; ``None`` for jobs without one, and for a job
+        of a sweep that has failed.
+    """
     output = Path(cfg.paths.output)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    _refuse_chdir()
     try:
         with sigterm_as_exception(), run_folder.locked(output):
             results = _run_once(cfg, output, sweep)
+            value = objective(results, cfg.job.objective) if "objective" in cfg.job else None
     except (KeyboardInterrupt, SIGTERMException) as stop:
         _leave_record(cfg, output, "interrupted", "stopped before training began")
         say(f"\ninterrupted; what was reached is in {output}")
@@ -73,13 +81,14 @@ def guarded_run(cfg: DictConfig) -> None:
         say(f"{job}error: {message_of(error)}", every_rank=True)  # the error may be on one rank only
         if not sweep:
             sys.exit(1)
-        return
+        return None
     finally:
         release_resources()
     if not sweep:
         if results.perplexity and _is_first():
             page.print_table([results])
         say(str(output))
+    return value
 
 
 def _run_once(cfg: DictConfig, output: Path, sweep: bool) -> Results:
@@ -159,6 +168,14 @@ def _status_of(stop: BaseException) -> int:
         return INTERRUPTED
     # Lightning kills rank 0 if a rank that it has started ends with an error before it
     return TERMINATED if _is_first() else 0
+
+
+def _refuse_chdir() -> None:
+    if HydraConfig.get().job.chdir:
+        refuse(
+            "hydra.job.chdir=true would move every relative path (paths.artifacts, data.root, model.path, region.file)"
+            " into the run folder, and the cache with them: leave it out; what a run writes is in its folder anyway"
+        )
 
 
 def _is_first() -> bool:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from lightning_langcore.importance.scores import SCORES
 from lightning_langcore.jobs.config.checks import locate_languages
 from lightning_langcore.jobs.config.groups.job import LocateJob
@@ -18,12 +16,11 @@ from lightning_langcore.jobs.steps import prepare
 from lightning_langcore.jobs.steps.checkpoints import compared, work_folder
 from lightning_langcore.jobs.steps.loggers import logged
 from lightning_langcore.jobs.steps.regions import assemble, basis, describe
+from lightning_langcore.jobs.steps.union_table import UnionTable
 from lightning_langcore.plots.region_gallery import overlap_picture, where_it_lies
 from lightning_langcore.regions.overlap import overlaps, write_csv
 from lightning_langcore.regions.region import Region
-from lightning_langcore.results import number_format
 from lightning_langcore.results.record import Results
-from lightning_langcore.utils import tables
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -65,8 +62,9 @@ def run(settings: Settings) -> Results:
         raise
     regions = {request.variant: region for request, region in made.items()}
     if thresholds:
-        _write_union(found.union, thresholds, output / "union.csv")
-        _print_union(found.union, thresholds, languages)
+        union = UnionTable(thresholds, found.union, inputs.start.shapes)
+        union.write(output / "union.csv")
+        union.print(languages, output / "union.csv")
     file = _save(regions, chosen.kind, output)
     _overlaps(regions, output)
     results = Results(
@@ -129,19 +127,3 @@ def _overlaps(regions: Mapping[str, Region], output: Path) -> None:
             f"{row.share_of_one:.1%} of the core are among the largest weights (magnitude);"
             f" Jaccard {row.jaccard:.3f}, by chance {row.chance:.3f}"
         )
-
-
-def _write_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], path: Path) -> None:
-    rows = ([name, *(f"{share:.6f}" for share in shares)] for name, shares in table.items())
-    tables.write_csv(path, ["parameter", *(f"changed_more_than_{t:g}" for t in thresholds)], rows)
-
-
-def _print_union(table: Mapping[str, Sequence[float]], thresholds: Sequence[float], languages: Sequence[str]) -> None:
-    shown = Table(title=f"Weights that change by more than a threshold in at least one of {', '.join(languages)}")
-    shown.add_column("parameter", no_wrap=True)
-    for threshold in thresholds:
-        shown.add_column(number_format.share(threshold), justify="right")
-    for name, shares in table.items():
-        # three decimals as in the talk's table: 99.952 % and 100 % are different findings
-        shown.add_row(name.removeprefix("model."), *(f"{share:.3%}".replace("%", " %") for share in shares))
-    tables.console().print(shown)

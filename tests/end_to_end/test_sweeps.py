@@ -169,3 +169,22 @@ def test_a_run_without_its_model_is_not_completed_and_is_made_by_the_same_comman
     run(work, *words)
     assert Results.load(work / "unsaved").status == "completed"
     assert (work / "unsaved" / "model" / "model.safetensors").is_file()
+
+
+def test_a_sweeper_gets_the_number_that_the_objective_names(work):
+    seen = "+hydra.callbacks.seen={_target_: tests.support.seen_by_sweeper.Seen, path: seen.txt}"
+    run(
+        work, "-m", "+experiment=recovery_frozen", *SHORT, "region=random", "seed=0,1", "hydra.sweep.dir=objective",
+        "job.objective=nats_per_token/test", seen,
+    )  # fmt: skip
+    finals = [
+        [
+            row["nats_per_token"]
+            for row in Results.load(f).perplexity
+            if (row["stage"], row["split"]) == ("final", "test")
+        ]
+        for f in folders(work, "objective")
+    ]
+    returned = [float(line) for line in (work / "seen.txt").read_text().split()]
+    assert returned == pytest.approx([sum(nats) / len(nats) for nats in finals])
+    assert len(set(returned)) == 2

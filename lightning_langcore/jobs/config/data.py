@@ -86,6 +86,7 @@ def check_text(settings: Settings, source: Source) -> None:
             lambda: _task(settings),
             lambda: _noise(settings),
             lambda: _lengths(settings),
+            lambda: _objective(settings, source),
         ]
     )
 
@@ -116,6 +117,18 @@ def _task(settings: Settings) -> None:
         raise LangcoreError(
             "data.conversations are trained on by task=sft: add it, or choose data without conversations"
         )
+
+
+def _objective(settings: Settings, source: Source) -> None:
+    if not isinstance(settings.job, FitJob):
+        return
+    name = settings.job.objective
+    _, split, *language = name.split("/")
+    if split.endswith("_answers") and settings.data.conversations is None:
+        raise LangcoreError(f"job.objective={name} needs conversations, as of task=sft: use validation or test")
+    known = settings.data.eval_languages or source.languages
+    if language and not split.endswith("_answers") and language[0] not in known:
+        raise LangcoreError(f"job.objective={name}: {language[0]!r} is not evaluated, only {', '.join(known)}")
 
 
 def _noise(settings: Settings) -> None:

@@ -110,7 +110,10 @@ Share = Annotated[Number, Field(ge=0, le=1), Expected("a number in [0, 1]")]
 Fraction = Annotated[Number, Field(gt=0, le=1), Expected("a number in (0, 1], such as 0.05 for 5 %")]
 Positive = Annotated[Number, Field(gt=0), Expected("a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0), Expected("a number of at least 0")]
-Languages = Annotated[list[StrictStr] | None, Expected("null, or a list of languages, as [zh, ar]")]
+Languages = Annotated[
+    list[StrictStr] | None,
+    Expected("null, or a list of languages, as [zh, ar]; in quotes where YAML reads something else, as ['1', 'no']"),
+]
 Patterns = Annotated[Texts | None, Expected("null, or a list of names or patterns, as ['*.self_attn.*'], each once")]
 Made = Annotated[Component, BeforeValidator(_component), Expected("a class in _target_ with its arguments")]
 MadeOrNull = Annotated[

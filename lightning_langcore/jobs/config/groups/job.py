@@ -1,5 +1,6 @@
 """The group ``job``: the order of the work, and what only that job needs."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictStr
@@ -24,6 +25,25 @@ _PERTURBATIONS = (
     f"a list with method ({', '.join(METHODS)}) and, except for zero, a finite strength, as"
     " [{method: reinit, strength: 2.0}, {method: zero}], at least one and each once"
 )
+
+
+_OBJECTIVE = re.compile(r"(nats_per_token|ppl|bits_per_byte)/(validation|test)(_answers)?(/[^/]+)?")
+
+
+def _objective(value: str) -> str:
+    if not _OBJECTIVE.fullmatch(value):
+        raise ValueError("no objective")
+    return value
+
+
+Objective = Annotated[
+    StrictStr,
+    AfterValidator(_objective),
+    Expected(
+        "METRIC/SPLIT or METRIC/SPLIT/LANGUAGE with METRIC nats_per_token, ppl or bits_per_byte and SPLIT validation or"
+        " test (with task=sft also validation_answers or test_answers)"
+    ),
+]
 
 
 class GridPerturbation(Group):
@@ -53,6 +73,10 @@ class FitJob(Group):
         " folder of shards: resume from it; null: start from the beginning"
     )
     save_model: Flag = Field(description="save the trained model and its tokenizer to `model/` in the run folder")
+    objective: Objective = Field(
+        description="what a run returns to a sweeper that searches settings, less is better: metric and split of the"
+        " final evaluation, and a language or the mean over all, as nats_per_token/validation or ppl/test/zh"
+    )
 
 
 class LocateJob(Group):

@@ -40,6 +40,20 @@ def test_parsing_leaves_the_composition_as_it_is():
     assert OmegaConf.to_yaml(cfg) == before
 
 
+@pytest.mark.parametrize("node", ["[1]", "[false]"])
+def test_a_language_that_yaml_reads_as_something_else_is_said_to_need_quotes(node):
+    with pytest.raises(
+        LangcoreError, match=r"data.languages=.* in quotes where YAML reads something else, as \['1', 'no'"
+    ):
+        settings_of(f"data.languages={node}")
+
+
+@pytest.mark.parametrize("name", ["loss", "nats_per_token", "ppl/train", "ppl/test/"])
+def test_an_objective_is_a_metric_of_a_split(name):
+    with pytest.raises(LangcoreError, match=r"job.objective=.* must be METRIC/SPLIT or METRIC/SPLIT/LANGUAGE with"):
+        settings_of(f"job.objective={name}")
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
