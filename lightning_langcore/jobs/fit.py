@@ -82,6 +82,7 @@ def run(settings: Settings) -> Results:
                 results.status == "completed" or not settings.trainer.is_sharded
             ):  # needs all ranks: after an error some may be gone
                 results.guard["max_abs_drift"] = max(guard.drift() for guard in guards)
+                _warn_of_drift(results.guard["max_abs_drift"])
         # a start that measured nothing must not overwrite the results of an earlier one
         measured = results.status == "completed" or results.perplexity
         if trainer.is_global_zero and (measured or not (output / "results.json").exists()):
@@ -108,6 +109,14 @@ def _record_stop(callbacks: Sequence[Callback], results: Results) -> None:
             results.error = (
                 f"NoiseSensitivity stopped the training before step {callback.stopped_at}: see flagged.jsonl"
             )
+
+
+def _warn_of_drift(drift: float) -> None:
+    if drift != 0.0:
+        say(
+            f"guarded weights have moved by up to {drift:.3g}: a callback writes to them outside the optimizer step; one"
+            " that replaces weights at the end of training needs the class attribute phase = Phase.AVERAGE"
+        )
 
 
 def _warn_of_rounding(settings: Settings, trainer: pl.Trainer, results: Results) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import transformers
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers import PreTrainedModel
@@ -85,6 +85,7 @@ def fit(
         )
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
+    _refuse_idle_averages(trainer)
     start = resume.choose(trainer, module, ckpt_path)
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -97,6 +98,19 @@ def fit(
         raise
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _refuse_idle_averages(trainer: pl.Trainer) -> None:
+    """Refuse an average that no step of the run would update: the model would end as the callback found it."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            steps = range(trainer.max_steps)
+            if not (any(callback.should_update(step_idx=i) for i in steps) or callback.should_update(epoch_idx=0)):
+                raise LangcoreError(
+                    f"callbacks: {type(callback).__name__} averages at none of the {trainer.max_steps} steps of this"
+                    " run: begin earlier (update_starting_at_step), average more often (update_every_n_steps), or"
+                    " leave it away"
+                )
 
 
 def pretrain_once(
@@ -175,6 +189,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*has `__len__` defined.*",
         ".*is smaller than the logging interval.*",
+        ".*model that overrides the configure_model callback.*",  # WeightAveraging, which is refused for sharded models
     ):
         warnings.filterwarnings("ignore", pattern)
     if not is_terminal():
