@@ -114,8 +114,8 @@ def _record_stop(callbacks: Sequence[Callback], results: Results) -> None:
 def _warn_of_drift(drift: float) -> None:
     if drift != 0.0:
         say(
-            f"guarded weights have moved by up to {drift:.3g}: a callback writes to them outside the optimizer step; one"
-            " that replaces weights at the end of training needs the class attribute phase = Phase.AVERAGE"
+            f"guarded weights have moved by up to {drift:.3g}: a callback writes to them outside the optimizer step;"
+            " one that replaces weights at the end of training needs the class attribute phase = Phase.AVERAGE"
         )
 
 

@@ -1,8 +1,10 @@
 """A training that stops and goes on: the checkpoint it starts from, the logger's rows, what is refused."""
 
+import random
 from functools import partial
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +31,48 @@ def test_without_a_checkpoint_it_begins_at_the_beginning_and_with_one_after_it(t
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
     for a, b in zip(state_of(first.optimizers[0]), state_of(second.optimizers[0]), strict=True):
         assert torch.equal(a, b)
+
+
+class Draws(pl.Callback):
+    """Keeps what each generator gives at each step."""
+
+    def __init__(self):
+        self.drawn = {}
+
+    def on_train_batch_end(self, trainer, *_):
+        numbers = (random.random(), float(np.random.random()), float(torch.rand(())))  # noqa: NPY002
+        self.drawn[trainer.global_step] = numbers
+
+
+def test_a_model_with_dropout_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    def dropped(folder, **more):
+        draws = Draws()
+        module, trainer = trained(
+            folder, model=tiny_llama(attention_dropout=0.2), callbacks=[draws, *more.pop("callbacks", [])], **more
+        )
+        return draws, [*module.parameters(), *state_of(trainer.optimizers[0])]
+
+    pl.seed_everything(3)
+    whole, expected = dropped(tmp_path / "whole")
+    pl.seed_everything(3)
+    with pytest.raises(RuntimeError, match="stopped"):
+        dropped(tmp_path / "part", callbacks=[StopAt(8)])
+    pl.seed_everything(3)
+    other, found = dropped(tmp_path / "part", wanted="auto")
+    assert other.drawn == {step: whole.drawn[step] for step in range(7, 13)}
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_an_average_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    def averaged(folder, **more):
+        average = pl.callbacks.EMAWeightAveraging(decay=0.8)
+        return trained(folder, callbacks=[average, *more.pop("callbacks", [])], **more)[0]
+
+    whole = averaged(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="stopped"):
+        averaged(tmp_path / "part", callbacks=[StopAt(8)])
+    other = averaged(tmp_path / "part", wanted="auto")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
 
 
 def test_rows_of_the_logger_neither_repeat_nor_are_lost(tmp_path):
