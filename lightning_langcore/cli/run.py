@@ -79,6 +79,8 @@ def guarded_run(cfg: DictConfig) -> None:
     if not sweep:
         if results.perplexity and _is_first():
             page.print_table([results])
+        if results.status == "interrupted":
+            say(f"interrupted: {results.error}; the same command with hydra.run.dir={output} goes on")
         say(str(output))
 
 

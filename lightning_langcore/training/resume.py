@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from typing_extensions import override
 
@@ -63,6 +63,9 @@ class RunFingerprint(Callback):
             "due": within_batch and (due or trainer.should_stop),
         }
         states = random_states.of_all_ranks(trainer.strategy.root_device)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):  # max_time counts from each start: else a run that it ended can't go on
+                checkpoint["callbacks"].pop(callback.state_key, None)
         checkpoint[KEY] = {**self.belongs_to(trainer), "logged": logged, "random": states}
 
     @override

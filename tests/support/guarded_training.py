@@ -25,10 +25,11 @@ def trained(folder, *, steps=12, wanted=None, every=3, region=None, settings=Non
         StepCheckpoint(folder / "checkpoints", every),
     ]
     callbacks += more.pop("callbacks", [])
+    validation = more.pop("validation", None)
     kept = Plain(folder, **{"max_epochs": -1, "max_steps": steps, **({"logger": logger} if logger else {}), **more})
     trainer = pl.Trainer(**kept, callbacks=in_order(callbacks))
     start = resume.choose(trainer, module, wanted)
-    trainer.fit(module, loader(blocks(12)), ckpt_path=start, weights_only=True)
+    trainer.fit(module, loader(blocks(12)), validation, ckpt_path=start, weights_only=True)
     return module, trainer
 
 

@@ -23,6 +23,7 @@ from lightning_langcore.data import TextDataModule
 from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component
 from lightning_langcore.jobs.config.groups.recipe import Recipe
 from lightning_langcore.jobs.config.settings import Run, Settings
+from lightning_langcore.jobs.steps import early_end
 from lightning_langcore.models import loading
 from lightning_langcore.training import resume
 from lightning_langcore.training.modules import ContinuedPretraining
@@ -74,7 +75,8 @@ def fit(
     Raises:
         KeyboardInterrupt: the user stopped the training.
         SIGTERMException: the process received SIGTERM.
-        LangcoreError: the text makes less than one batch, or training can't be resumed from the checkpoint.
+        LangcoreError: the text makes less than one batch, training can't be resumed from the checkpoint, or a callback
+            ended the training before its first step.
     """
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     if batches == 0:
@@ -87,6 +89,7 @@ def fit(
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
     _refuse_idle_averages(trainer)
     start = resume.choose(trainer, module, ckpt_path)
+    first_step = 0 if start is None else resume.read(Path(start))["global_step"]
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=start, weights_only=True)
@@ -98,6 +101,7 @@ def fit(
         raise
     finally:
         signal.signal(signal.SIGINT, handler)
+    early_end.refuse_untrained(trainer, first_step)
 
 
 def _refuse_idle_averages(trainer: pl.Trainer) -> None:
