@@ -29,6 +29,16 @@ NO_CALLBACKS: dict[type, str] = {
     " as it began: use lightning.pytorch.callbacks.EMAWeightAveraging",
     ModelPruning: "sets weights to zero after the last step, guarded ones too: use perturbation=zero with a region",
 }
+NO_ARGUMENTS = {
+    "callbacks": "add one with '+callbacks.NAME={_target_: ...}'",
+    "logger": "choose one with logger=csv or logger=wandb",
+    "default_root_dir": "set hydra.run.dir",
+    "enable_checkpointing": "leave the callback out with ~callbacks.checkpoint",
+    "enable_progress_bar": "a terminal gets a bar, and a file gets lines",
+    "enable_model_summary": "langcore plan prints the parts of the memory",
+    "barebones": "it would leave out callbacks and loggers",
+}
+"""Arguments of the Trainer that the job sets itself, and the way out."""
 _LENGTHS = ("max_epochs", "min_epochs", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run")
 _WHOLE = {"limit_train_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": False}
 """Arguments of the Trainer and the values with which each leaves the length as it is."""
@@ -36,11 +46,18 @@ _WHOLE = {"limit_train_batches": 1.0, "overfit_batches": 0.0, "fast_dev_run": Fa
 
 def checks(settings: Settings) -> Iterator[Callable[[], None]]:
     """The checks of callbacks and of the Trainer's arguments; each raises a LangcoreError."""
+    yield lambda: _set_by_job(settings)
     yield lambda: _length(settings)
     yield lambda: _time(settings)
     if isinstance(settings.job, FitJob):
         yield lambda: _callbacks(settings)
         yield lambda: _averages(settings)
+
+
+def _set_by_job(settings: Settings) -> None:
+    for name, value in settings.trainer.trainer.arguments.items():
+        if name in NO_ARGUMENTS:
+            raise LangcoreError(f"trainer.{name}={value} would be ignored: {NO_ARGUMENTS[name]}, and leave it away")
 
 
 def _length(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_langcore import LangcoreError
-from lightning_langcore.jobs.config import checks, memory
+from lightning_langcore.jobs.config import checks, memory, training_loop
 from tests.support.configs import settings_of
 
 
@@ -62,6 +62,11 @@ def test_an_average_is_planned_and_refused_where_weights_are_sharded():
 )
 def test_lengths_that_would_not_be_those_of_the_run_are_refused(override, told):
     assert told in refused(override)
+
+
+@pytest.mark.parametrize("name", training_loop.NO_ARGUMENTS)
+def test_arguments_that_the_job_sets_are_refused(name):
+    assert refused(f"+trainer.{name}=false").startswith(f"trainer.{name}=False would be ignored: ")
 
 
 @pytest.mark.parametrize(
