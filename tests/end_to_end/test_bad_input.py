@@ -21,7 +21,7 @@ BAD = {
     "job.ckpt_path=none.ckpt": "job.ckpt_path=none.ckpt: there is no such checkpoint",
     "optimizer.lr=1e30": "lower optimizer.lr",
     "job.name=cook": "job.name=cook is none of fit, locate, perturb, perturb_dimension, pretrain_base",
-    "+trainer.max_epochs=3": "trainer.max_epochs has no meaning here",
+    "+trainer.max_epochs=3": "trainer.max_epochs=3 has no meaning here",
     "hydra.run.dir=text/zh.txt/run": "is a file",
 }
 
