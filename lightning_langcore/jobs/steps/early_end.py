@@ -18,7 +18,8 @@ def reason(trainer: pl.Trainer) -> str | None:
         if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) < 0.0:
             return f"the time limit (trainer.max_time) ended {after}"
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
-            return f"{type(callback).__name__} ended {after}: {callback.stopping_reason_message}"
+            why = callback.stopping_reason_message.removesuffix("Signaling Trainer to stop.").rstrip(" .")
+            return f"{type(callback).__name__} ended {after}: {why}"
     return f"a callback ended {after} (trainer.should_stop)"
 
 

@@ -49,7 +49,9 @@ def test_a_time_limit_is_the_reason(monkeypatch):
 def test_early_stopping_is_the_reason_with_its_own():
     stopper = EarlyStopping("val/loss", patience=1, mode="max")  # the loss falls
     trainer = fitted(callbacks=[stopper], val_check_interval=2, check_val_every_n_epoch=None)
-    assert early_end.reason(trainer).startswith(
+    reason = early_end.reason(trainer)
+    assert reason[-1].isdigit()  # the best loss, without a full stop
+    assert reason.startswith(
         "EarlyStopping ended the training after step 4 of 6: Monitored metric val/loss did not improve"
     )
 
