@@ -32,7 +32,7 @@ from lightning_langcore.jobs.steps.trainer import quiet
 from lightning_langcore.models.parameters import candidates, named_shapes
 
 WARM_UP = 2
-HOOKS = ("on_train_batch_start", "on_before_backward", "on_before_optimizer_step", "on_train_batch_end", "_write_back")
+HOOKS = ("on_train_batch_start", "on_before_backward", "on_before_optimizer_step", "on_train_batch_end", "restore")
 
 
 class Clock:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
+from lightning_langcore.callbacks.order import averages, refuse_late_averages
 from lightning_langcore.callbacks.strategies import refuse_8bit_states, refuse_flat_shards
 from lightning_langcore.models import sharding
 from lightning_langcore.models.parameters import refuse_quantized
@@ -32,6 +33,9 @@ class CoreGuard(Callback):
     Works with any LightningModule, gradient accumulation, clipping, mixed precision, several optimizers, manual
     optimization, one device, DDP or FSDP2. On resume the region and the values are checked against the checkpoint.
 
+    Lightning's ``WeightAveraging`` (``EMAWeightAveraging``) replaces the weights by their average at the end of
+    training; the guard then restores the region once more. Such a callback must come before the guard in the list.
+
     Memory, on the model's device: the value of each guarded weight, and its position: 4 bytes per whole row or column;
     for single weights 4 bytes per guarded weight up to an eighth of a matrix, above that one bit per weight of the
     matrix. There is no dense mask and no dense copy; indices are decoded from a bitmap at each step, one matrix at a
@@ -46,7 +50,7 @@ class CoreGuard(Callback):
 
     Raises:
         LangcoreError: a missing or broken region file; before the first step: a region of another model, an unsupported
-            strategy or weight type, a checkpoint of another region.
+            strategy or weight type, a checkpoint of another region, a callback that averages weights later in the list.
 
     Example:
         >>> from functools import partial
@@ -80,6 +84,7 @@ class CoreGuard(Callback):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         refuse_flat_shards(trainer, "CoreGuard")
+        refuse_late_averages(trainer, CoreGuard, "would change the guarded weights after the last step")
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -93,7 +98,7 @@ class CoreGuard(Callback):
             local_part = part.within(*sharding.box(parameters[name])).for_fast_access().to(local.device)
             self._guarded.append((parameters[name], local_part, local_part.gather(local)))
         self._check_resumed(trainer)
-        self._handles = [o.register_step_post_hook(self._write_back) for o in trainer.optimizers]
+        self._handles = [o.register_step_post_hook(self.restore) for o in trainer.optimizers]
         rank_zero_info(f"CoreGuard: {len(self.region):,} weights frozen ({self.region.fraction:.2%} of the candidates)")
 
     @override
@@ -117,6 +122,8 @@ class CoreGuard(Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._remove_hooks()
+        if averages(trainer):
+            self.restore()
         if self.drift() != 0.0:
             rank_zero_warn(
                 f"CoreGuard: guarded weights have moved by up to {self.drift()}: something writes to them"
@@ -141,6 +148,12 @@ class CoreGuard(Callback):
         self._resumed = dict(state_dict)
 
     @torch.no_grad()
+    def restore(self, *_: Any) -> None:
+        """Set the guarded weights to their stored values; nothing before the start of training."""
+        for parameter, part, values in self._guarded:
+            part.scatter_(sharding.local(parameter), values)
+
+    @torch.no_grad()
     def drift(self) -> float:
         """Largest absolute difference between a guarded weight and its stored value; 0.0 if all bits are equal.
 
@@ -155,11 +168,6 @@ class CoreGuard(Callback):
                 difference = (now[changed].double() - values[changed].double()).abs()
                 worst = max(worst, float(difference.nan_to_num(nan=float("inf")).max()), 5e-324)
         return sharding.max_over_ranks(worst, [parameter for parameter, _, _ in self._guarded])
-
-    @torch.no_grad()
-    def _write_back(self, *_: Any) -> None:
-        for parameter, part, values in self._guarded:
-            part.scatter_(sharding.local(parameter), values)
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.seed import isolate_rng
 from typing_extensions import override
 
-from lightning_langcore.callbacks.order import Phase
+from lightning_langcore.callbacks.core_guard import CoreGuard
+from lightning_langcore.callbacks.order import Phase, refuse_late_averages
 from lightning_langcore.metrics.perplexity import TextLoss
 from lightning_langcore.metrics.text_scorer import Batch, TextScorer, rank_share
 from lightning_langcore.models.parameters import evaluation_mode
@@ -45,6 +46,9 @@ class MultilingualPerplexity(Callback):
     without this key each row counts as one document. The module is called with ``input_ids`` alone and returns logits
     (B, T, V), as a tensor or as ``.logits``.
 
+    With Lightning's ``WeightAveraging`` (``EMAWeightAveraging``), which must come before this callback in the list, the
+    row at the end is of the averaged weights, which the module then holds; earlier rows are of the weights that train.
+
     With several ranks each rank evaluates its share of the batches and the sums are added: the figures do not depend on
     the number of ranks, the batch size or the padding.
 
@@ -58,7 +62,8 @@ class MultilingualPerplexity(Callback):
         rows: one dict per (stage, samples, language, split) with the figures of :class:`TextLoss`.
 
     Raises:
-        LangcoreError: a negative milestone; at the start of training: no loaders.
+        LangcoreError: a negative milestone; at the start of training: no loaders, or a callback that averages weights
+            later in the list.
 
     Example:
         >>> from functools import partial
@@ -94,6 +99,11 @@ class MultilingualPerplexity(Callback):
         self._last_step = -1
 
     @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        why = "would replace the weights after they were evaluated"
+        refuse_late_averages(trainer, MultilingualPerplexity, why)
+
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
         if 0 in self.milestones and trainer.global_step == 0:
@@ -118,6 +128,9 @@ class MultilingualPerplexity(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, CoreGuard):  # an average may have moved them by rounding
+                callback.restore()
         self.measure(trainer, pl_module, "final")
 
     @override

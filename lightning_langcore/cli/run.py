@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from lightning_langcore.cli.errors import has_message, message_of, refuse
 from lightning_langcore.cli.report import load
 from lightning_langcore.jobs.config.settings import parse
-from lightning_langcore.jobs.process import run_folder
+from lightning_langcore.jobs.process import launchers, run_folder
 from lightning_langcore.jobs.process.lifecycle import (
     is_lost_rank,
     refuse_restarts,
@@ -87,6 +88,8 @@ def guarded_run(cfg: DictConfig) -> float | None:
     if not sweep:
         if results.perplexity and _is_first():
             page.print_table([results])
+        if results.status == "interrupted":
+            say(f"interrupted: {results.error}; the same command with hydra.run.dir={output} goes on")
         say(str(output))
     return value
 
@@ -126,15 +129,17 @@ def _hydra_files(cfg: DictConfig) -> dict[str, str]:
 
 
 class Folders(Callback):
-    """Check the output folder before Hydra makes it, and write the report of a sweep after its last job."""
+    """Check and make the output folder before Hydra does, and write the report of a sweep after its last job."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the output folder of a single run."""
+        """Check the output folder of a single run; one that is named by the time is a folder of its own."""
         _check_writable("hydra.run.dir", Path(config.hydra.run.dir))
+        _claim_new("run", config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the output folder of a sweep."""
+        """Check the output folder of a sweep; one that is named by the time is a folder of its own."""
         _check_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
+        _claim_new("sweep", config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the table of a sweep, write its report, and exit with status 1 if a job failed."""
@@ -149,6 +154,28 @@ class Folders(Callback):
         failed = [results for results in runs if (results.folder / ERROR_FILE).exists()]
         if skipped or failed or any(results.status != "completed" for results in runs):
             sys.exit(1)
+
+
+def _claim_new(kind: str, config: DictConfig) -> None:
+    """Make the folder of a run or a sweep if its name contains the time; another one of this second gets a number.
+
+    Ranks that torchrun or SLURM has started must agree on the name, so theirs stays.
+    """
+    pattern = OmegaConf.to_container(config.hydra[kind], resolve=False)["dir"]  # type: ignore[index, call-overload]
+    if "${now:" not in str(pattern) or launchers.processes()[0] > 1:
+        return
+    first = Path(config.hydra[kind].dir)
+    for number in count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    if folder == first:
+        return
+    text = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    with read_write(config.hydra):
+        config.hydra[kind].dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{text}'")  # each job of a sweep composes anew
 
 
 def _leave_record(cfg: DictConfig, output: Path, status: str, error: str) -> None:

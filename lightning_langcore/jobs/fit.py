@@ -1,7 +1,6 @@
 """Train once, optionally after perturbing a region; evaluate all languages before, during and after training."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, Nois
 from lightning_langcore.jobs.config.checks import needs_region
 from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.settings import Run, Settings
-from lightning_langcore.jobs.steps import prepare, regions, texts
+from lightning_langcore.jobs.steps import early_end, prepare, regions, texts
 from lightning_langcore.jobs.steps.loggers import close, make_loggers
 from lightning_langcore.jobs.steps.recorder import Recorder
 from lightning_langcore.jobs.steps.trainer import (
@@ -62,13 +61,15 @@ def run(settings: Settings) -> Results:
     trainer = make_trainer(settings.trainer.trainer, output, callbacks, loggers, settings.name)
     datamodule = texts.make_datamodule(this.settings, this.source, tokenizer)
     module = make_module(settings, model)
-    training_started = time.monotonic()
+    training_started, ended = time.monotonic(), False
     try:
         fit(trainer, module, datamodule, job.ckpt_path)
+        ended = True
         if job.save_model:
             _save(settings, trainer, model, tokenizer)
-        results.status = "completed"  # not earlier: a completed run is never repeated
-        _record_stop(callbacks, results)
+        results.error = early_end.reason(trainer)
+        if results.error is None:  # not earlier: a completed run is never repeated
+            results.status = "completed"
         _warn_of_rounding(settings, trainer, results)
     except Exception as error:
         results.status, results.error = "failed", (str(error) or type(error).__name__).splitlines()[0]
@@ -78,12 +79,11 @@ def run(settings: Settings) -> Results:
         results.seconds = {"total": now - started, "training": now - training_started}
         if guards:
             results.guard = {"num_frozen": sum(len(guard.region) for guard in guards)}
-            if (
-                results.status == "completed" or not settings.trainer.is_sharded
-            ):  # needs all ranks: after an error some may be gone
+            if ended or not settings.trainer.is_sharded:  # needs all ranks: after an error some may be gone
                 results.guard["max_abs_drift"] = max(guard.drift() for guard in guards)
+                _warn_of_drift(results.guard["max_abs_drift"])
         # a start that measured nothing must not overwrite the results of an earlier one
-        measured = results.status == "completed" or results.perplexity
+        measured = ended or results.perplexity
         if trainer.is_global_zero and (measured or not (output / "results.json").exists()):
             results.write()
         close(loggers, results)
@@ -100,14 +100,12 @@ def _save(settings: Settings, trainer: pl.Trainer, model: PreTrainedModel, token
             loading.save(model, tokenizer, temporary, state)
 
 
-def _record_stop(callbacks: Sequence[Callback], results: Results) -> None:
-    """Set the status ``interrupted`` for a run that its monitor has stopped."""
-    for callback in callbacks:
-        if isinstance(callback, NoiseSensitivity) and callback.stopped_at is not None:
-            results.status = "interrupted"
-            results.error = (
-                f"NoiseSensitivity stopped the training before step {callback.stopped_at}: see flagged.jsonl"
-            )
+def _warn_of_drift(drift: float) -> None:
+    if drift != 0.0:
+        say(
+            f"guarded weights have moved by up to {drift:.3g}: a callback writes to them outside the optimizer step;"
+            " one that replaces weights at the end of training needs the class attribute phase = Phase.AVERAGE"
+        )
 
 
 def _warn_of_rounding(settings: Settings, trainer: pl.Trainer, results: Results) -> None:

@@ -66,7 +66,7 @@ class Results:
             parameter's mean).
         monitor: the counts of :class:`NoiseSensitivity`, and its ``action``; ``None``: there was no monitor.
         seconds: wall-clock seconds by name (``total``, ``training``).
-        error: one line for a failed run, or for an ``interrupted`` run that its monitor has stopped.
+        error: one line for a failed run, or for an ``interrupted`` run that a callback or a time limit has ended.
         notes: messages for the reader, for example the outliers that were found.
     """
 

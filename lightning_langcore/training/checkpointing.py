@@ -1,4 +1,4 @@
-"""Checkpoints written atomically: at regular steps, and on SIGTERM."""
+"""Checkpoints written atomically: at regular steps, and where training ends before its last step."""
 
 import os
 import re
@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.distributed.checkpoint import CheckpointException
 from typing_extensions import override
@@ -22,7 +23,7 @@ from lightning_langcore.utils.progress import say
 
 
 class StepCheckpoint(Checkpoint):
-    """Save the training state to ``step=N.ckpt`` at regular optimizer steps, and on SIGTERM before the run ends.
+    """Save the training state to ``step=N.ckpt`` at regular optimizer steps, and where training ends before its last.
 
     A checkpoint (a file or a folder of shards) is written under a temporary name and renamed when it is complete, so
     that a killed process leaves no incomplete checkpoint under the final name. Checkpoints are written at the end of a
@@ -30,7 +31,8 @@ class StepCheckpoint(Checkpoint):
     gradients; so a resumed run equals an uninterrupted one. No checkpoint is written after the last step: Lightning
     would not resume from it, and the final evaluation would be missing.
 
-    On SIGTERM the current optimizer step (and the evaluation, if a milestone is due) is finished first, on all ranks.
+    On SIGTERM, and when a callback sets ``trainer.should_stop`` (as ``EarlyStopping`` and ``max_time`` do), the current
+    optimizer step (and the evaluation, if a milestone is due) is finished first, on all ranks.
 
     Disk: ``save_top_k`` + 1 states. With AdamW a state is 12 bytes per float32 weight.
 
@@ -55,6 +57,7 @@ class StepCheckpoint(Checkpoint):
         self.save_top_k = save_top_k
         self._last_step = 0
         self._sigterm_received = False
+        self._stop_after_step = False
         self._handler: Any = None
 
     @override
@@ -65,7 +68,7 @@ class StepCheckpoint(Checkpoint):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
-        self._sigterm_received = False
+        self._sigterm_received = self._stop_after_step = False
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGTERM, lambda number, _: self._on_sigterm(trainer, number))
 
@@ -73,21 +76,37 @@ class StepCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         if step == self._last_step:  # inside an accumulation
+            self._postpone_stop(trainer)
             return
         self._last_step = step
-        stopping = trainer.strategy.reduce_boolean_decision(self._sigterm_received, all=False)
-        more_to_come = step != trainer.max_steps and not trainer.should_stop
-        if more_to_come and (stopping or step % self.every_n_train_steps == 0):
+        trainer.should_stop |= self._stop_after_step
+        terminated = trainer.strategy.reduce_boolean_decision(self._sigterm_received, all=False)
+        due = terminated or _is_ending(trainer) or step % self.every_n_train_steps == 0
+        if step != trainer.max_steps and due:
             path = self._save(trainer, step)
-            if stopping:
+            if terminated:
                 say(f"SIGTERM received: saved {path}")
-        if stopping:
+        if terminated:
             raise SIGTERMException
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or not _is_ending(trainer):
+            return
+        if trainer.fit_loop._should_accumulate():
+            self._postpone_stop(trainer)
+        elif trainer.global_step != trainer.max_steps:
+            self._save(trainer, trainer.global_step)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._handler is not None:  # only the evaluation is left, which no checkpoint needs
             signal.signal(signal.SIGTERM, self._handler)
+
+    def _postpone_stop(self, trainer: pl.Trainer) -> None:
+        """Let training stop at the end of the optimizer step, because a checkpoint holds no accumulated gradients."""
+        self._stop_after_step |= _is_ending(trainer)
+        trainer.should_stop &= not self._stop_after_step
 
     def _on_sigterm(self, trainer: pl.Trainer, number: int) -> None:
         if not self._sigterm_received and trainer.strategy.launcher is not None:
@@ -125,6 +144,10 @@ class StepCheckpoint(Checkpoint):
         past = sorted((number, path) for number, path in found if number is not None and number <= step)
         for _, path in past[: -self.save_top_k]:
             _remove(path)
+
+
+def _is_ending(trainer: pl.Trainer) -> bool:
+    return trainer.should_stop and trainer.fit_loop._can_stop_early  # not before min_steps
 
 
 class _Streamed(TorchCheckpointIO):

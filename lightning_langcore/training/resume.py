@@ -1,4 +1,4 @@
-"""Resume a stopped training: choose the checkpoint, check that it belongs to this run, restore the loggers."""
+"""Resume a stopped training: choose the checkpoint, check that it is of this run, restore loggers and randomness."""
 
 import pickle
 from collections.abc import Iterable, Mapping
@@ -7,13 +7,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from typing_extensions import override
 
 from lightning_langcore.callbacks import CoreGuard, PerturbRegion
 from lightning_langcore.callbacks.order import Phase
-from lightning_langcore.training import checkpoint_safety
+from lightning_langcore.training import checkpoint_safety, random_states
 from lightning_langcore.training.checkpointing import step_of
 from lightning_langcore.training.csv_logger import CSVLog
 from lightning_langcore.utils.errors import LangcoreError
@@ -29,7 +29,10 @@ _IN_FILES = ("state_dict", "optimizer_states")
 
 
 class RunFingerprint(Callback):
-    """Save the fingerprint of the run and the progress of the loggers in every checkpoint; restore the loggers.
+    """Save fingerprint, random states and progress of the loggers in every checkpoint; restore states and loggers.
+
+    The random states are those of Python, NumPy, torch and the rank's GPU, of each rank. They are restored at the start
+    of the first batch, because loaders and other callbacks draw random numbers before it.
 
     Lightning logs the metrics of a step after the checkpoint of this step is written. So the checkpoint also keeps the
     next row, and metrics that are not logged at every step.
@@ -44,6 +47,7 @@ class RunFingerprint(Callback):
         self.settings = dict(settings)
         self._regions: dict[str, str] | None = None
         self._found: dict[str, Any] | None = None
+        self._random: dict[str, Any] | None = None
 
     @override
     def on_save_checkpoint(
@@ -58,13 +62,19 @@ class RunFingerprint(Callback):
             "epoch": trainer.current_epoch,
             "due": within_batch and (due or trainer.should_stop),
         }
-        checkpoint[KEY] = {**self.belongs_to(trainer), "logged": logged}
+        states = random_states.of_all_ranks(trainer.strategy.root_device)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):  # max_time counts from each start: else a run that it ended can't go on
+                checkpoint["callbacks"].pop(callback.state_key, None)
+        checkpoint[KEY] = {**self.belongs_to(trainer), "logged": logged, "random": states}
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._found = checkpoint[KEY]["logged"]
+        states = checkpoint[KEY].get("random")  # absent in checkpoints of earlier versions
+        self._random = None if states is None else states[trainer.global_rank]
         for logger, num_rows in zip(_csv_logs(trainer), self._found["rows"], strict=False):
             logger.keep(num_rows)
 
@@ -81,6 +91,9 @@ class RunFingerprint(Callback):
         if self._found is not None:
             pl_module.log_dict(self._found["figures"])
             self._found = None
+        if self._random is not None:
+            random_states.restore(self._random, trainer.strategy.root_device)
+            self._random = None
 
     def belongs_to(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The run fingerprint: format, strategy, regions and settings as plain values."""

@@ -26,7 +26,7 @@ BAD = {
     "job.objective=ppl/test_answers": "job.objective=ppl/test_answers needs conversations",
     "hydra.job.chdir=true": "hydra.job.chdir=true would move every relative path",
     "job.name=cook": "job.name=cook is none of fit, locate, perturb, perturb_dimension, pretrain_base",
-    "+trainer.max_epochs=3": "trainer.max_epochs has no meaning here",
+    "+trainer.max_epochs=3": "trainer.max_epochs=3 has no meaning here",
     "hydra.run.dir=text/zh.txt/run": "is a file",
 }
 

@@ -13,7 +13,7 @@ from tests.support.switches import assert_little
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory, torchrun):
     """The folder in which each program on two ranks has one, and what the ranks wrote."""
-    folder, programs = tmp_path_factory.mktemp("ranks"), ("perplexity", "chunked_loss", "switches")
+    folder, programs = tmp_path_factory.mktemp("ranks"), ("perplexity", "chunked_loss", "switches", "dropout")
     for name in programs:
         (folder / name).mkdir()
     tiny_llama().save_pretrained(folder / "switches/base")
@@ -33,6 +33,18 @@ def test_two_ranks_give_the_figures_of_one(two_ranks):
             k: b[k] for k in ("stage", "samples", "lang", "num_tokens", "num_bytes")
         }
         assert a["nats_per_token"] == pytest.approx(b["nats_per_token"], rel=1e-5)
+
+
+def test_each_rank_goes_on_with_its_own_random_numbers(two_ranks):
+    """Dropout on two ranks: resumed equals uninterrupted, and no rank draws the numbers of the other."""
+    (equal, whole, resumed), (other_equal, other_whole, other_resumed) = (
+        json.loads((two_ranks[0] / f"dropout/rank{rank}.json").read_text()) for rank in (0, 1)
+    )
+    assert equal
+    assert other_equal
+    assert resumed == {step: whole[step] for step in map(str, range(7, 13))}
+    assert other_resumed == {step: other_whole[step] for step in map(str, range(7, 13))}
+    assert not set(whole.values()) & set(other_whole.values())
 
 
 def test_two_ranks_end_where_the_plain_loss_does(two_ranks):

@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_langcore import ContinuedPretraining, CoreGuard
+from lightning_langcore.callbacks import in_order
 from lightning_langcore.training import resume
 from lightning_langcore.training.checkpointing import StepCheckpoint
 from tests.support.models import random_half, tiny_llama
@@ -14,9 +15,9 @@ from tests.support.training import Plain, blocks, loader
 # --- the parts by themselves
 
 
-def trained(folder, *, steps=12, wanted=None, every=3, region=None, settings=None, logger=None, **more):
+def trained(folder, *, steps=12, wanted=None, every=3, region=None, settings=None, logger=None, model=None, **more):
     """A guarded training of 12 batches with AdamW; module and trainer."""
-    module = ContinuedPretraining(tiny_llama(), partial(torch.optim.AdamW, lr=1e-2), "cosine")
+    module = ContinuedPretraining(model or tiny_llama(), partial(torch.optim.AdamW, lr=1e-2), "cosine")
     region = random_half(module) if region is None else region
     callbacks = [
         resume.RunFingerprint(settings or {"lr": 1}),
@@ -24,10 +25,11 @@ def trained(folder, *, steps=12, wanted=None, every=3, region=None, settings=Non
         StepCheckpoint(folder / "checkpoints", every),
     ]
     callbacks += more.pop("callbacks", [])
+    validation = more.pop("validation", None)
     kept = Plain(folder, **{"max_epochs": -1, "max_steps": steps, **({"logger": logger} if logger else {}), **more})
-    trainer = pl.Trainer(**kept, callbacks=callbacks)
+    trainer = pl.Trainer(**kept, callbacks=in_order(callbacks))
     start = resume.choose(trainer, module, wanted)
-    trainer.fit(module, loader(blocks(12)), ckpt_path=start, weights_only=True)
+    trainer.fit(module, loader(blocks(12)), validation, ckpt_path=start, weights_only=True)
     return module, trainer
 
 

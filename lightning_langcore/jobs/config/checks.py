@@ -7,6 +7,7 @@ from transformers.utils import is_flash_attn_2_available, is_kernels_available
 from lightning_langcore.callbacks import NoiseSensitivity
 from lightning_langcore.data import Source
 from lightning_langcore.data.datamodule import check_languages
+from lightning_langcore.jobs.config import training_loop
 from lightning_langcore.jobs.config.component import REGION_FILE, one_line
 from lightning_langcore.jobs.config.data import base_languages, check_text
 from lightning_langcore.jobs.config.groups.job import FitJob, LocateJob, PerturbJob
@@ -60,7 +61,7 @@ def check_training(settings: Settings) -> None:
     components.append(settings.trainer.trainer)
     raise_together(
         [
-            lambda: _length(settings),
+            *training_loop.checks(settings),
             *(component.check_arguments for component in components),
             lambda: _monitors(settings),
             lambda: _devices(settings),
@@ -215,12 +216,4 @@ def check_machine(settings: Settings) -> None:
         raise LangcoreError(
             "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: pip install"
             " flash-attn, or use model.attention=sdpa"
-        )
-
-
-def _length(settings: Settings) -> None:
-    if "max_epochs" in settings.trainer.trainer.arguments:
-        raise LangcoreError(
-            "trainer.max_epochs has no meaning here: set the length with data.num_tokens, and how often the text may be"
-            " repeated with data.max_epochs"
         )

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, SingleDeviceXLAStrategy
 from transformers import LlamaConfig, PreTrainedConfig
 
@@ -166,6 +167,7 @@ def training_of(settings: Settings) -> Training:
         accumulates=settings.trainer.accumulate_grad_batches > 1,
         guard=guard,
         copies_start=copies_start,
+        averages=bool(settings.callbacks_of(WeightAveraging)),
         strategy=kind,
         num_devices=settings.trainer.num_devices * settings.trainer.num_nodes,
         bucket_views=bucket_views,

@@ -1,7 +1,6 @@
 """The process of a job: signals, release of resources, and checks of how many processes were started."""
 
 import gc
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.settings import Settings
+from lightning_langcore.jobs.process import launchers
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -57,9 +57,9 @@ def refuse_restarts(settings: Settings) -> None:
     """Refuse, in a sweep, a strategy that runs the command again for each rank: each rank would start the sweep again.
 
     Raises:
-        LangcoreError: the strategy is such a one, and the ranks were not started by torchrun or SLURM.
+        LangcoreError: the strategy is such a one, and the ranks were not started by torchrun, SLURM or LSF.
     """
-    if settings.trainer.restarts and not _has_external_launcher():
+    if settings.trainer.restarts and not launchers.are_external():
         name, launcher = settings.trainer.strategy_name, settings.invocation.launcher
         raise LangcoreError(
             f"trainer.strategy={name} starts this command again for each rank, and with -m (hydra/launcher={launcher})"
@@ -69,27 +69,39 @@ def refuse_restarts(settings: Settings) -> None:
 
 
 def refuse_ranks(settings: Settings) -> None:
-    """Refuse several ranks for a job or a strategy that runs on one: each rank would do the whole job.
+    """Refuse several processes that would each do the whole job in one folder, whatever has started them.
 
     Raises:
-        LangcoreError: several ranks were started, for example by torchrun, and the job is no training or its strategy
-            does not use them.
+        LangcoreError: several processes were started, and the job is no training, its strategy does not use them, it
+            uses another number, or Lightning does not know their launcher.
     """
-    num_ranks, job, trainer = int(os.environ.get("WORLD_SIZE", "1")), settings.job, settings.trainer
+    (number, variable), job, trainer = launchers.processes(), settings.job, settings.trainer
     if not isinstance(job, FitJob):
-        if num_ranks > 1:
+        if number > 1:
             raise LangcoreError(
-                f"job={job.name} runs on one device, and {num_ranks} processes were started: start it without torchrun"
+                f"job={job.name} runs on one device, and {number} processes were started ({variable}): start it once,"
+                " without torchrun, srun or mpirun, or with one task"
             )
         if trainer.restarts:
             say(f"job={job.name} runs on one device; trainer.strategy and trainer.devices apply to trainings only")
-    elif num_ranks > 1 and not trainer.restarts:
+        return
+    if number == 1:
+        return
+    ranks = trainer.num_devices * trainer.num_nodes
+    if not trainer.restarts:
         raise LangcoreError(
-            f"{num_ranks} processes were started, and trainer.strategy={trainer.strategy_name} with"
-            f" trainer.devices={trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2"
-            f" with trainer.devices={num_ranks}"
+            f"{number} processes were started ({variable}), and trainer.strategy={trainer.strategy_name} with"
+            f" trainer.devices={trainer.devices} would train alone in each: choose trainer=ddp or trainer=fsdp2 with"
+            f" trainer.devices={number}, or start one process"
         )
-
-
-def _has_external_launcher() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
+    if ranks != number:
+        raise LangcoreError(
+            f"{number} processes were started ({variable}), and trainer.devices={trainer.devices} with"
+            f" trainer.num_nodes={trainer.num_nodes} makes {ranks} ranks: set both to what is started"
+        )
+    if not launchers.are_joined() and not trainer.trainer.arguments.get("plugins"):
+        raise LangcoreError(
+            f"{number} processes were started ({variable}) by a launcher that Lightning does not detect, so that each"
+            " would train alone: start them with torchrun or srun, or name the launcher, as in"
+            " '+trainer.plugins=[{_target_: lightning.pytorch.plugins.environments.KubeflowEnvironment}]'"
+        )

@@ -19,7 +19,10 @@ RECORD = Path(".hydra") / "config.yaml"
 WAIT_SECONDS = 20.0
 """The data workers of a killed process keep its lock for some seconds."""
 
-_NOT_COMPARED = ("paths", "logger", "job.ckpt_path", "callbacks.checkpoint", "data.num_workers", "data.num_proc")
+_NOT_COMPARED = (
+    "paths", "logger", "job.ckpt_path", "callbacks.checkpoint", "data.num_workers", "data.num_proc", "trainer.max_time",
+)  # fmt: skip
+_TIMERS = ("lightning.pytorch.callbacks.Timer", "lightning.pytorch.callbacks.timer.Timer")
 
 
 @contextmanager
@@ -53,7 +56,8 @@ def locked(folder: Path) -> Iterator[None]:
 def claim(files: Mapping[str, str], folder: Path) -> Results | None:
     """Check that the folder holds no other run, and write the configuration to ``.hydra/``, which Hydra does not do.
 
-    A resumed run may differ in paths, loggers, the callback ``checkpoint``, and the number of data workers.
+    A resumed run may differ in paths, loggers, the callback ``checkpoint``, the time limit, and the number of data
+    workers.
 
     Args:
         files: YAML text by file name, ``config.yaml`` with the composed configuration of the run among them.
@@ -89,7 +93,11 @@ def claim(files: Mapping[str, str], folder: Path) -> Results | None:
 
 def compared(node: Mapping[Any, Any], name: str = "") -> dict[Any, Any]:
     """The part of a configuration, unresolved, that must be equal for a run to be resumed."""
-    kept = {key: value for key, value in node.items() if f"{name}{key}" not in _NOT_COMPARED}
+    kept = {
+        key: value
+        for key, value in node.items()
+        if f"{name}{key}" not in _NOT_COMPARED and not (isinstance(value, Mapping) and value.get("_target_") in _TIMERS)
+    }
     return {
         key: compared(value, f"{name}{key}.") if isinstance(value, Mapping) else value for key, value in kept.items()
     }

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import transformers
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers import PreTrainedModel
@@ -23,6 +23,7 @@ from lightning_langcore.data import TextDataModule
 from lightning_langcore.jobs.config.component import BASE, REGION_FILE, Component
 from lightning_langcore.jobs.config.groups.recipe import Recipe
 from lightning_langcore.jobs.config.settings import Run, Settings
+from lightning_langcore.jobs.steps import early_end
 from lightning_langcore.models import loading
 from lightning_langcore.training import resume
 from lightning_langcore.training.modules import ContinuedPretraining
@@ -74,7 +75,8 @@ def fit(
     Raises:
         KeyboardInterrupt: the user stopped the training.
         SIGTERMException: the process received SIGTERM.
-        LangcoreError: the text makes less than one batch, or training can't be resumed from the checkpoint.
+        LangcoreError: the text makes less than one batch, training can't be resumed from the checkpoint, or a callback
+            ended the training before its first step.
     """
     batches = datamodule.num_rows // (datamodule.batch_size * trainer.world_size)
     if batches == 0:
@@ -85,7 +87,9 @@ def fit(
         )
     whole = math.ceil(batches / trainer.accumulate_grad_batches)
     trainer.fit_loop.epoch_loop.max_steps = whole if trainer.max_steps == -1 else min(whole, trainer.max_steps)
+    _refuse_idle_averages(trainer)
     start = resume.choose(trainer, module, ckpt_path)
+    first_step = 0 if start is None else resume.read(Path(start))["global_step"]
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=start, weights_only=True)
@@ -97,6 +101,20 @@ def fit(
         raise
     finally:
         signal.signal(signal.SIGINT, handler)
+    early_end.refuse_untrained(trainer, first_step)
+
+
+def _refuse_idle_averages(trainer: pl.Trainer) -> None:
+    """Refuse an average that no step of the run would update: the model would end as the callback found it."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            steps = range(trainer.max_steps)
+            if not (any(callback.should_update(step_idx=i) for i in steps) or callback.should_update(epoch_idx=0)):
+                raise LangcoreError(
+                    f"callbacks: {type(callback).__name__} averages at none of the {trainer.max_steps} steps of this"
+                    " run: begin earlier (update_starting_at_step), average more often (update_every_n_steps), or"
+                    " leave it away"
+                )
 
 
 def pretrain_once(
@@ -175,6 +193,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*has `__len__` defined.*",
         ".*is smaller than the logging interval.*",
+        ".*model that overrides the configure_model callback.*",  # WeightAveraging, which is refused for sharded models
     ):
         warnings.filterwarnings("ignore", pattern)
     if not is_terminal():

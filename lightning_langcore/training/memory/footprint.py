@@ -90,6 +90,7 @@ class Training:
         evaluates: languages are evaluated between steps.
         guard: the guarded weights; ``None``: no guard.
         copies_start: a float32 copy of all weights on the CPU (WeightDiff without a reference).
+        averages: a copy of all weights on the CPU, their average (WeightAveraging).
         strategy: ``one``, ``ddp`` or ``fsdp2``.
         num_devices: number of devices over which FSDP2 shards.
         bucket_views: DDP's gradients are views of its buckets, not copies.
@@ -109,6 +110,7 @@ class Training:
     evaluates: bool = False
     guard: Guard | None = None
     copies_start: bool = False
+    averages: bool = False
     strategy: str = "one"
     num_devices: int = 1
     bucket_views: bool = False

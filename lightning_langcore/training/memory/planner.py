@@ -59,7 +59,10 @@ def plan(training: Training) -> Plan:
         "gradient buckets": footprint.bucket_bytes(training),
         "gathered layers": footprint.gathered_bytes(training),
     }
-    host = {"start of WeightDiff": 4 * training.model.num_weights if training.copies_start else 0}
+    host = {
+        "start of WeightDiff": 4 * training.model.num_weights if training.copies_start else 0,
+        "average of the weights": training.width * training.model.num_weights if training.averages else 0,
+    }
     if training.optimizer.paged:
         host["paged optimizer states"] = always.pop("optimizer states")
     moments = {name: always | held for name, held in _moments(training).items()}

@@ -59,7 +59,7 @@ def test_zeroed_gradients_alone_do_not_freeze(name):
     region = random_half(module)
     before = frozen_values(module, region)
     guard = CoreGuard(region)
-    guard._write_back = lambda *_: None
+    guard.restore = lambda *_: None
     with pytest.warns(UserWarning, match="guarded weights have moved"):
         fit(module, blocks(4), [guard])
     after = frozen_values(module, region)
@@ -154,7 +154,7 @@ def test_nan_infinity_and_negative_zero_stay():
     kept = weights[torch.tensor([3, 5, 70])].clone()
     weights += 1.0
     assert guard.drift() > 0.0
-    guard._write_back()
+    guard.restore()
     assert torch.equal(weights[torch.tensor([3, 5, 70])].view(torch.int32), kept.view(torch.int32))
     assert guard.drift() == 0.0
 
@@ -286,3 +286,29 @@ def test_hooks_are_gone_after_training():
     module = ContinuedPretraining(tiny_llama(), OPTIMIZERS["sgd"])
     trainer = fit(module, blocks(2), [CoreGuard(random_half(module))])
     assert all(not o._optimizer_step_post_hooks for o in trainer.optimizers)
+
+
+def test_an_average_of_the_weights_keeps_the_guarded_bits_and_no_other_weight():
+    """The average of equal values differs by rounding; it is copied in at the end of training."""
+    torch.manual_seed(0)
+    module = ContinuedPretraining(tiny_llama(), OPTIMIZERS["adamw"])
+    region = random_half(module)
+    before = frozen_values(module, region)
+    averaging = pl.callbacks.EMAWeightAveraging(decay=0.9)
+    guard = CoreGuard(region)
+    fit(module, blocks(12), [averaging, guard])
+    assert_bits_kept(module, region, before)
+    assert guard.drift() == 0.0
+    guarded = {id(parameter): dict(region)[name] for name, parameter in region.match(module).items()}
+    for parameter, average in zip(module.parameters(), averaging._average_model.module.parameters(), strict=True):
+        free = torch.ones(average.numel(), dtype=torch.bool)
+        free[guarded.get(id(parameter), torch.tensor([], dtype=torch.int64))] = False
+        assert torch.equal(parameter.flatten()[free], average.flatten()[free])
+
+
+@pytest.mark.parametrize("averaging", [pl.callbacks.EMAWeightAveraging(), pl.callbacks.StochasticWeightAveraging(0.1)])
+def test_an_average_after_the_guard_is_refused_before_the_first_step(averaging):
+    module = ContinuedPretraining(tiny_llama(), OPTIMIZERS["adamw"])
+    name = type(averaging).__name__
+    with pytest.raises(ValueError, match=f"{name} comes after CoreGuard .* after the last step: put {name} before"):
+        fit(module, blocks(2), [CoreGuard(random_half(module)), averaging])

@@ -8,9 +8,10 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from lightning_langcore import ContinuedPretraining, MultilingualPerplexity
+from lightning_langcore import ContinuedPretraining, CoreGuard, MultilingualPerplexity
+from lightning_langcore.callbacks import in_order
 from tests.support.evaluation import LOADERS
-from tests.support.models import VOCAB, tiny_llama
+from tests.support.models import VOCAB, random_half, tiny_llama
 from tests.support.training import Plain, blocks, fit, loader
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-2)
@@ -153,3 +154,24 @@ def test_nothing_to_score_is_refused():
         MultilingualPerplexity(milestones=[-1])
     with pytest.raises(ValueError, match="a loader is empty"):
         fit(ContinuedPretraining(tiny_llama(), ADAMW), blocks(1), [MultilingualPerplexity({"zh": []}, [0])])
+
+
+@pytest.mark.parametrize("averaging", [pl.callbacks.EMAWeightAveraging(decay=0.5), pl.callbacks.WeightAveraging()])
+def test_the_final_row_is_of_the_averaged_weights_that_the_module_holds(averaging):
+    module = ContinuedPretraining(tiny_llama(), ADAMW)
+    start = copy.deepcopy(module.model)
+    callback = MultilingualPerplexity(LOADERS)
+    guard = CoreGuard(random_half(module))
+    fit(module, blocks(6), in_order([callback, guard, averaging]))
+    for lang, batches in LOADERS.items():
+        nats, count = plain_nats(module.model.eval(), batches)
+        (row,) = [row for row in callback.rows if row["lang"] == lang]
+        assert row["nats_per_token"] == pytest.approx(nats / count, rel=1e-6)
+        nats, count = plain_nats(start.eval(), batches)
+        assert row["nats_per_token"] != pytest.approx(nats / count, rel=1e-3)
+
+
+def test_an_average_after_the_evaluation_is_refused():
+    module = ContinuedPretraining(tiny_llama(), ADAMW)
+    with pytest.raises(ValueError, match=r"EMAWeightAveraging comes after MultilingualPerplexity .* were evaluated"):
+        fit(module, blocks(1), [MultilingualPerplexity(LOADERS), pl.callbacks.EMAWeightAveraging()])

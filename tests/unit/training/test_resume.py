@@ -1,17 +1,22 @@
 """A training that stops and goes on: the checkpoint it starts from, the logger's rows, what is refused."""
 
+import itertools
+import random
 from functools import partial
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
 from lightning_langcore import ContinuedPretraining
+from lightning_langcore.data.evaluation_batches import EvalLoader
 from lightning_langcore.training import resume
 from lightning_langcore.training.csv_logger import CSVLog
 from tests.support.guarded_training import StopAt, trained
 from tests.support.models import tiny_llama
-from tests.support.training import Plain, state_of
+from tests.support.training import Plain, blocks, state_of
 
 
 def test_the_last_two_are_kept_and_none_is_written_at_the_end(tmp_path):
@@ -29,6 +34,99 @@ def test_without_a_checkpoint_it_begins_at_the_beginning_and_with_one_after_it(t
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
     for a, b in zip(state_of(first.optimizers[0]), state_of(second.optimizers[0]), strict=True):
         assert torch.equal(a, b)
+
+
+class Draws(pl.Callback):
+    """Keeps what each generator gives at each step."""
+
+    def __init__(self):
+        self.drawn = {}
+
+    def on_train_batch_end(self, trainer, *_):
+        numbers = (random.random(), float(np.random.random()), float(torch.rand(())))  # noqa: NPY002
+        self.drawn[trainer.global_step] = numbers
+
+
+def test_a_model_with_dropout_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    def dropped(folder, **more):
+        draws = Draws()
+        module, trainer = trained(
+            folder, model=tiny_llama(attention_dropout=0.2), callbacks=[draws, *more.pop("callbacks", [])], **more
+        )
+        return draws, [*module.parameters(), *state_of(trainer.optimizers[0])]
+
+    pl.seed_everything(3)
+    whole, expected = dropped(tmp_path / "whole")
+    pl.seed_everything(3)
+    with pytest.raises(RuntimeError, match="stopped"):
+        dropped(tmp_path / "part", callbacks=[StopAt(8)])
+    pl.seed_everything(3)
+    other, found = dropped(tmp_path / "part", wanted="auto")
+    assert other.drawn == {step: whole.drawn[step] for step in range(7, 13)}
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_an_average_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    def averaged(folder, **more):
+        average = pl.callbacks.EMAWeightAveraging(decay=0.8)
+        return trained(folder, callbacks=[average, *more.pop("callbacks", [])], **more)[0]
+
+    whole = averaged(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="stopped"):
+        averaged(tmp_path / "part", callbacks=[StopAt(8)])
+    other = averaged(tmp_path / "part", wanted="auto")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
+
+
+class EndAt(pl.Callback):
+    """Ends the training at a hook of its choice, once."""
+
+    def __init__(self, hook, batch):
+        self.batch = batch
+        setattr(self, hook, self._end)
+
+    def _end(self, trainer, *_):
+        if trainer.fit_loop.epoch_loop.total_batch_idx == self.batch:
+            trainer.should_stop = True
+
+
+@pytest.mark.parametrize(
+    ("hook", "batch", "accumulated", "step"),
+    [
+        ("on_train_batch_start", 4, 1, 5),
+        ("on_train_batch_end", 4, 1, 5),
+        ("on_train_batch_end", 4, 2, 3),  # in the middle of the third step
+        ("on_train_batch_end", 5, 2, 3),
+        ("on_validation_end", 3, 1, 4),
+        ("on_validation_end", 5, 2, 3),
+        ("on_validation_end", 3, 3, 2),  # in the middle of the second step
+    ],
+)
+def test_a_training_that_a_callback_ends_keeps_its_end_and_goes_on_from_it(tmp_path, hook, batch, accumulated, step):
+    def ended(folder, **more):
+        validated = {"val_check_interval": 2, "num_sanity_val_steps": 0, "check_val_every_n_epoch": None}
+        more |= {"every": 99, "steps": 12 // accumulated, "accumulate_grad_batches": accumulated}
+        return trained(folder, validation=EvalLoader(blocks(1, seed=4)), **validated, **more)
+
+    whole, first = ended(tmp_path / "whole")
+    _, stopped = ended(tmp_path / "part", callbacks=[EndAt(hook, batch)])
+    assert stopped.global_step == step < stopped.max_steps
+    assert [path.name for path in (tmp_path / "part/checkpoints").iterdir()] == [f"step={step}.ckpt"]
+    other, second = ended(tmp_path / "part", wanted="auto")
+    assert second.global_step == first.global_step
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), other.parameters(), strict=True))
+
+
+def test_a_time_limit_counts_from_each_start(tmp_path, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("lightning.pytorch.callbacks.timer.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    limited = {"max_time": {"seconds": 5}, "every": 99}
+    steps = [trained(tmp_path, wanted="auto", **limited)[1].global_step for _ in range(2)]
+    assert 0 < steps[0] < steps[1] < 12
+    module, trainer = trained(tmp_path, wanted="auto")
+    assert trainer.global_step == 12
+    whole, _ = trained(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), module.parameters(), strict=True))
 
 
 def test_rows_of_the_logger_neither_repeat_nor_are_lost(tmp_path):
