@@ -21,6 +21,7 @@ from lightning_langcore.data.packing.dataset import Packed, PackedRows
 from lightning_langcore.data.packing.documents import Repetition, in_window, pack
 from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
+from lightning_langcore.data.tokenization import begin_token, end_token
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -245,7 +246,7 @@ class TrainingText:
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     inner = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
-    return _digest_text(json.dumps([inner, tokenizer.bos_token_id, tokenizer.eos_token_id], ensure_ascii=False))
+    return _digest_text(json.dumps([inner, begin_token(tokenizer), end_token(tokenizer)], ensure_ascii=False))
 
 
 def _digest_text(text: Any) -> str:
