@@ -1,7 +1,6 @@
 """Text of a run: packed training rows of the parts of the mix, evaluation windows of all languages."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch.utils.data import DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_langcore.data.chat_encoding import encode_conversation
+from lightning_langcore.data.answer_spans import Answers
 from lightning_langcore.data.evaluation_batches import EvalLoader, answer_batches, eval_batches
 from lightning_langcore.data.mixing import AvailableSources, make_parts
 from lightning_langcore.data.noise import Noise
@@ -118,7 +117,8 @@ class TextDataModule(pl.LightningDataModule):
         general: languages of ``general`` in ``mix``; ``None``: all languages that ``mix`` does not name.
         conversations: conversations for fine-tuning; without a ``mix`` the run trains on them alone. Batches then have
             ``position_ids``, which restart at 0 in each conversation.
-        template: format of conversations, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`.
+        template: format of conversations, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`; so
+            are ``answers`` and ``add_end_token``.
         num_documents: maximum number of documents over all parts; ``None``: as many as needed.
         epochs: passes over the documents, instead of ``num_tokens``.
         repetition: limits beyond which a training document is left out.
@@ -168,6 +168,8 @@ class TextDataModule(pl.LightningDataModule):
         general: Sequence[str] | None = None,
         conversations: ConversationSource | None = None,
         template: str = "plain",
+        answers: Answers = "all",
+        add_end_token: bool = False,
         num_documents: int | None = None,
         epochs: int | None = None,
         repetition: Repetition | None = None,
@@ -195,7 +197,7 @@ class TextDataModule(pl.LightningDataModule):
         parts = make_parts(mix, AvailableSources(source, languages, conversations, general, sources))
         self.text = TrainingText(
             parts, splitter, tokenizer, folder, pool, num_tokens, num_documents, epochs, block_size, max_epochs, seed,
-            num_proc, repetition, noise, window, template,
+            num_proc, repetition, noise, window, template, answers, add_end_token,
         )  # fmt: skip
         self.on_the_fly = on_the_fly
         self.shuffle_buffer = shuffle_buffer
@@ -315,11 +317,8 @@ class TextDataModule(pl.LightningDataModule):
     def _eval_answers(self, split: str, language: str) -> list[dict[str, Any]]:
         assert self.conversations is not None
         self._check_finite(split, self.conversations)
-        encode = partial(
-            encode_conversation, tokenizer=self.tokenizer, template=self.text.template, max_length=self.block_size
-        )
         held_out = self.splitter.choose(self.conversations.conversations(language), split)
-        return self._not_empty(answer_batches(held_out, encode, self._num_tokens(split)), split, language)
+        return self._not_empty(answer_batches(held_out, self.text.encode, self._num_tokens(split)), split, language)
 
     def _num_tokens(self, split: str) -> int | None:
         return self.num_eval_tokens.get(split)

@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from lightning_langcore.data.answer_spans import Answers
 from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
 from lightning_langcore.data.mixing import Part, interleave, numbers
 from lightning_langcore.data.noise import InstructionNoise, Noise
@@ -26,6 +26,8 @@ from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
 WHOLE = (0.0, 1.0)
+CHAT_FORMAT = 2
+"""Incremented when the code writes other tokens for the same conversations and chat template."""
 
 
 @dataclass
@@ -48,6 +50,14 @@ class TrainingText:
     noise: Noise | None
     window: tuple[float, float]
     template: str
+    answers: Answers
+    add_end_token: bool
+
+    def encode(self, conversation: Conversation) -> Encoded:
+        """See :func:`lightning_langcore.data.chat_encoding.encode_conversation`."""
+        return encode_conversation(
+            conversation, self.tokenizer, self.template, self.block_size, self.answers, self.add_end_token
+        )
 
     def pack(self, number: int) -> Packed:
         """One part on disk, packed if it is missing.
@@ -194,14 +204,11 @@ class TrainingText:
         self, part: Part, folder: Path, num_tokens: int | None, limit: int | None
     ) -> PackedConversations:
         source = cast(ConversationSource, part.source)
-        encode_one = partial(
-            encode_conversation, tokenizer=self.tokenizer, template=self.template, max_length=self.block_size
-        )
         done = 0
 
         def encode(conversation: Conversation) -> Encoded:
             nonlocal done
-            encoded = encode_one(conversation)
+            encoded = self.encode(conversation)
             done += len(encoded.ids)
             return encoded
 
@@ -241,6 +248,8 @@ class TrainingText:
             key += [type(self.noise).__name__, vars(self.noise), self.window]
         if part.kind == "conversations":
             key += [self.block_size, self.template, _digest_text(self.tokenizer.chat_template)]
+            key += [] if self.answers == "all" else [self.answers]
+            key += [] if self.template == "plain" else [CHAT_FORMAT, self.add_end_token]
         return _digest_text(json.dumps(key))[:16]
 
 

@@ -22,7 +22,8 @@ class ConversationFiles:
         {"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]}
         {"inputs": "Two and two?", "targets": "Four."}
 
-    Empty lines are skipped. Memory: one line.
+    Messages keep all their keys, such as ``tool_calls``, and a conversation the other values of its line, such as
+    ``tools``: a chat template may use them. Empty lines are skipped. Memory: one line.
 
     Args:
         root: the folder.
@@ -96,10 +97,11 @@ class ConversationFiles:
             raise LangcoreError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
         except ValueError as error:
             raise LangcoreError(f"{where} is not JSON ({error}): fix or remove it") from error
-        if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
+        used = {self.inputs, self.targets}
+        if isinstance(row, Mapping) and used <= row.keys():
             messages: Any = _messages(row[self.inputs], row[self.targets])
         elif isinstance(row, Mapping) and "messages" in row:
-            messages = row["messages"]
+            messages, used = row["messages"], {"messages"}
         else:
             found = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is not an object"
             raise LangcoreError(
@@ -107,7 +109,8 @@ class ConversationFiles:
                 f" {found}"
             )
         check_messages(messages, where)
-        return _conversation([{"role": m["role"], "content": m["content"]} for m in messages], where)
+        fields = {key: value for key, value in row.items() if key not in used}
+        return _conversation(messages, where, fields)
 
 
 class HubConversations:
@@ -214,10 +217,12 @@ def _messages(question: Any, answer: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversation:
-    key = "\n".join(message["content"] for message in messages)
+def _conversation(
+    messages: Sequence[Mapping[str, Any]], where: str, fields: Mapping[str, Any] | None = None
+) -> Conversation:
+    key = "\n".join(message.get("content") or "" for message in messages)
     try:
-        key.encode()
+        json.dumps([messages, fields], ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise LangcoreError(f"{where} holds half a surrogate pair, which is not text: fix or remove it") from error
-    return Conversation(key, messages)
+    return Conversation(key, messages, fields=fields or None)

@@ -22,6 +22,7 @@ from lightning_langcore.utils import artifact_cache
 from lightning_langcore.utils.progress import say
 
 _NOT_IN_RECIPE = ("path", "dtype", "attention", "activation_checkpointing")  # settings of the run, not of its base
+_CONVERSATIONS = ("template", "answers", "add_end_token")  # settings of their format
 FORMAT = 1
 """Incremented when the code makes a different artifact from the same recipe."""
 
@@ -50,8 +51,8 @@ def make_splitter(settings: Settings) -> Splitter:
 def make_datamodule(run: Run, tokenizer: PreTrainedTokenizerBase) -> TextDataModule:
     """The configured datamodule of the run itself."""
     settings = run.settings
-    names = ("num_tokens", "batch_size", "max_epochs", "mix", "mix_unit", "template", "num_documents", "epochs")
-    options = {name: getattr(settings.data, name) for name in (*names, "on_the_fly", "shuffle_buffer")}
+    names = ("num_tokens", "batch_size", "max_epochs", "mix", "mix_unit", "num_documents", "epochs")
+    options = {name: getattr(settings.data, name) for name in (*names, *_CONVERSATIONS, "on_the_fly", "shuffle_buffer")}
     options |= make_available_sources(settings, run.source)._asdict()
     if settings.noise.inject is not None:
         options.update(noise=settings.noise.inject.make(), window=window(settings))
