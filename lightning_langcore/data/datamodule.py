@@ -273,6 +273,11 @@ class TextDataModule(pl.LightningDataModule):
         names = ("num_filtered", "num_cut")
         return {name: sum(getattr(rows, name) for rows in packed) for name in names}
 
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Ids of the tokens that end an answer in the conversations of the run; empty without conversations."""
+        return [] if self._rows is None else self.text.stop_tokens(self._rows)
+
     def used(self, num_batches: int, world_size: int = 1) -> list[dict[str, Any]]:
         """How much of each part is read.
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -153,6 +154,15 @@ class TrainingText:
             }
             found.append(about | amount)
         return found
+
+    def stop_tokens(self, rows: PackedRows) -> list[int]:
+        """Ids of the special tokens that close the last answer of a conversation, the most frequent first."""
+        special = {end_token(self.tokenizer), *(i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special)}
+        counts: Counter[int] = Counter()
+        for packed in rows.packed:
+            if isinstance(packed, PackedConversations):
+                counts.update(packed.last_answer_tokens().tolist())
+        return [token for token, _ in counts.most_common() if token in special]
 
     def _active_limits(self) -> str:
         limits = {"data.num_documents": self.num_documents, "data.repetition": self.repetition}

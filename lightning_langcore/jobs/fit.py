@@ -66,7 +66,7 @@ def run(settings: Settings) -> Results:
     try:
         fit(trainer, module, datamodule, job.ckpt_path)
         if job.save_model:
-            _save(settings, trainer, model, tokenizer)
+            _save(settings, trainer, model, tokenizer, datamodule.stop_tokens)
         results.status = "completed"  # not earlier: a completed run is never repeated
         _record_stop(callbacks, results)
         _warn_of_rounding(settings, trainer, results)
@@ -92,8 +92,15 @@ def run(settings: Settings) -> Results:
     return results
 
 
-def _save(settings: Settings, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _save(
+    settings: Settings,
+    trainer: pl.Trainer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_tokens: Sequence[int],
+) -> None:
     """Write the trained model to ``model/`` on rank 0; all ranks gather the weights if they are sharded."""
+    loading.stop_at(model, stop_tokens)
     state = fsdp2.full_state(model) if settings.trainer.is_sharded else None
     if trainer.is_global_zero:
         with atomic_folder(settings.output / "model") as temporary:

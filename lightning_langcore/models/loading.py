@@ -1,6 +1,6 @@
 """A causal language model and its tokenizer: from a config, a folder or the hub."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -209,6 +209,24 @@ def save(
         raise
     except Exception as error:  # safetensors raises its own type of error, tokenizers a bare Exception
         raise OSError(f"{folder} can't be written: {error}") from error
+
+
+def stop_at(model: PreTrainedModel, tokens: Sequence[int]) -> None:
+    """Let the model's generation stop at tokens that it has learnt to end an answer with; in place, for :func:`save`.
+
+    Tokens at which it stopped before are kept after them: a base model whose chat template closes answers with another
+    token than its end token would otherwise go on generating after its answer.
+
+    Args:
+        model: a model that can generate.
+        tokens: token ids; without any, and if generation stops at all of them already, nothing changes.
+    """
+    config = model.generation_config
+    before = config.eos_token_id
+    known = [] if before is None else [before] if isinstance(before, int) else list(before)
+    if not set(tokens) <= set(known):
+        merged = list(dict.fromkeys([*tokens, *known]))
+        config.eos_token_id = merged[0] if len(merged) == 1 else merged
 
 
 def check(path: str | Path, dtype: Dtype) -> torch.dtype:

@@ -1,6 +1,9 @@
 """The training text of a run, made and checked from the settings."""
 
-from lightning_langcore.data import Source
+from itertools import islice
+
+from lightning_langcore.data import HubConversations, Source
+from lightning_langcore.data.chat_encoding import encode_conversation
 from lightning_langcore.data.datamodule import check_languages, check_length, check_on_the_fly
 from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, AvailableSources, make_parts
 from lightning_langcore.data.noise import InstructionNoise
@@ -9,7 +12,11 @@ from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.config.together import raise_together
+from lightning_langcore.models.loading import load_tokenizer
 from lightning_langcore.utils.errors import LangcoreError
+
+_NUM_CHECKED = 100
+"""Number of conversations of each language that are encoded before any work."""
 
 
 def make_source(settings: Settings) -> Source:
@@ -55,6 +62,7 @@ def check_text(settings: Settings, source: Source) -> None:
             lambda: base_languages(settings, source),
             lambda: _parts(settings, source),
             lambda: _task(settings),
+            lambda: _chat_template(settings),
             lambda: _noise(settings),
             lambda: check_length(data.mix, data.mix_unit, data.epochs, window(settings)),
             lambda: _on_the_fly(settings),
@@ -95,6 +103,27 @@ def _task(settings: Settings) -> None:
         raise LangcoreError(
             "data.conversations are trained on by task=sft: add it, or choose data without conversations"
         )
+
+
+def _chat_template(settings: Settings) -> None:
+    """Encode the first conversations of each language, so that a template that rejects them does so before any work."""
+    data, model = settings.data, settings.model
+    if data.conversations is None or data.template != "tokenizer":
+        return
+    if isinstance(model, TrainedModel):
+        raise LangcoreError(
+            "data.template=tokenizer: the tokenizer that is trained for model=tiny has no chat template: choose"
+            " data.template=plain, or a model whose tokenizer has one"
+        )
+    tokenizer = load_tokenizer(str(model.path))
+    source = data.conversations.make()
+    languages = check_languages("data.languages", data.languages, source)
+    reads_all = isinstance(source, HubConversations)  # to find those of one language
+    for language in languages[:1] if reads_all else languages:
+        for conversation in islice(source.conversations(language), 1 if reads_all else _NUM_CHECKED):
+            encode_conversation(
+                conversation, tokenizer, data.template, max(2, data.block_size), data.answers, data.add_end_token
+            )
 
 
 def _noise(settings: Settings) -> None:
