@@ -69,13 +69,14 @@ GOOD = lines({"inputs": "a", "targets": "b"})
             lines({"q": "a", "targets": "b"}),
             r"line 1 has neither messages nor data\.inputs='inputs' .*, only q, targets",
         ),
-        (lines(["a", "b"]), r"line 1 has neither messages nor .*, it is not an object"),
+        (lines(["a", "b"]), r"en\.jsonl, item 1 is not an object"),
+        (lines("a", "b"), r"en\.jsonl, line 1 is not an object"),
         ('{"inputs": "a", "targets": "\\ud800"}\n', r"en\.jsonl, line 1 holds half a surrogate pair"),
         (
             json.dumps({"messages": [pair("a", "b")[0], {**pair("a", "b")[1], "thinking": "\ud800"}]}),
             r"en\.jsonl, line 1 holds half a surrogate pair",
         ),
-        ("", r"en\.jsonl has no conversation: remove it or fill it"),
+        ("", r"en\.jsonl is empty: remove it or fill it"),
         ("\n\n", r"en\.jsonl has no conversation"),
     ],
 )
