@@ -24,7 +24,7 @@ _VAGUE = "An error occurred while generating the dataset"
 _EXPLANATIONS = {
     "BatchSize must be": "one of its parquet files has no rows: remove it",
     "Couldn't cast": "its files do not have the same columns, or one of them begins late or is null for long: put those"
-    " that differ into a config of their own, or read the files with data=files, where only the column of the text decides",
+    " that differ into a config of their own, or read the files with data=files, where the column of the text decides",
     "Failed to parse string": "a column changes its type, which `datasets` infers from the first 10 MB: read the files"
     " with data=files, where only the column of the text decides",
 }
