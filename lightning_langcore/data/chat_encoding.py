@@ -1,22 +1,22 @@
 """Conversations as tokens: which tokens are answers, and which tokens are cut from a conversation that is too long."""
 
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple, get_args
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_langcore.data.answer_spans import Answers, answer_spans, close
+from lightning_langcore.data.chat_template import Chat, report_unused
 from lightning_langcore.data.sources.base import Conversation
-from lightning_langcore.data.sources.messages import Messages, check_messages
-from lightning_langcore.data.tokenization import encode
+from lightning_langcore.data.sources.messages import check_messages, check_plain, unused_keys
+from lightning_langcore.data.tokenization import begin_token, encode, end_token
 from lightning_langcore.utils.errors import LangcoreError
+from lightning_langcore.utils.progress import say
 
 TEMPLATES = ("plain", "tokenizer")
 
-
 _FRAME, _QUESTION, _ANSWER = range(3)  # kinds of token; frame: added by the template
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_MARKED = "\ue000{}\ue001"  # private-use characters around special tokens in the text, which must stay text
 
 
 class Encoded(NamedTuple):
@@ -36,7 +36,12 @@ class Encoded(NamedTuple):
 
 
 def encode_conversation(
-    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: str, max_length: int
+    conversation: Conversation,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    max_length: int,
+    answers: Answers = "all",
+    add_end_token: bool = False,
 ) -> Encoded:
     r"""Encode a whole conversation; special tokens that occur in its text are encoded as text.
 
@@ -45,9 +50,9 @@ def encode_conversation(
         <s> What is two and two? \n Four. </s> And three? \n Five. </s>
                                     ----------               ----------   answers
 
-    ``tokenizer`` applies the tokenizer's own chat template. Answers are the tokens that the template marks with
-    ``{% generation %}``; without such marks, the tokens that an assistant's message adds to the rendering of the
-    messages before it.
+    ``tokenizer`` applies the tokenizer's own chat template, with all keys of the messages and those other values of the
+    conversation that the template names; keys that nobody uses are printed, each once. For the tokens that are answers
+    see :func:`lightning_langcore.data.answer_spans.answer_spans`.
 
     If the conversation is longer than ``max_length``, tokens are cut in this order: the middle of the questions, the
     frame of the template, the end of the answers. The first token is always kept.
@@ -57,37 +62,49 @@ def encode_conversation(
         tokenizer: ``plain`` omits its begin token if that is also its end token.
         template: ``plain`` or ``tokenizer``.
         max_length: maximum number of tokens, at least 2.
+        answers: ``all``; ``last``: the last answer alone is learnt; ``rendered``: all, and those that the template
+            renders otherwise than it would a last answer are learnt as they are rendered.
+        add_end_token: add the tokenizer's end token to answers that the template closes with no special token.
 
     Returns:
         The tokens, at most ``max_length`` of them.
 
     Raises:
-        LangcoreError: an unknown template, a template that the tokenizer lacks, a length below 2, a conversation
-            without an answer, or a conversation that the template rejects or renders in such a way that its answers
-            can't be distinguished from the rest.
+        LangcoreError: an unknown template or choice of answers, a template that the tokenizer lacks, a length below 2,
+            a conversation without an answer, or a conversation that the template rejects or renders in such a way that
+            its answers can't be distinguished from the rest.
     """
     if template not in TEMPLATES:
         raise LangcoreError(f"data.template={template!r} is none of {', '.join(TEMPLATES)}")
+    if answers not in get_args(Answers):
+        raise LangcoreError(f"data.answers={answers!r} is none of {', '.join(get_args(Answers))}")
     if max_length < 2:
         raise LangcoreError(f"data.block_size={max_length} must be at least 2: an answer follows a token")
     where = f"conversation {conversation.identity} ({conversation.key[:40]!r})"
     check_messages(conversation.messages, where)
     if template == "plain":
-        ids, kinds = _plain(conversation.messages, tokenizer)
+        check_plain(conversation.messages, where)
+        ids, kinds = _plain(conversation, tokenizer, answers)
     else:
-        ids, kinds = _Chat(tokenizer, where).encode(conversation.messages, max_length)
+        ids, kinds = _chat(Chat(conversation, tokenizer, where), answers, add_end_token, max_length)
     return _fit(ids, kinds, max_length)
 
 
-def _plain(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _plain(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, answers: Answers
+) -> tuple[list[int], list[int]]:
+    messages = conversation.messages
+    report_unused("plain", unused_keys(messages, frozenset()), set(conversation.fields or {}))
     newline, *contents = encode(["\n", *(message["content"] for message in messages)], tokenizer)
-    ids = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
+    begin, end = begin_token(tokenizer), end_token(tokenizer)
+    ids = [] if begin == end else [begin]
     kinds = [_FRAME] * len(ids)
-    for message, content in zip(messages, contents, strict=True):
-        answers = message["role"] == "assistant"
-        closing = [tokenizer.eos_token_id] if answers else newline
+    for number, (message, content) in enumerate(zip(messages, contents, strict=True), 1):
+        closes = message["role"] == "assistant"
+        learns = closes and (answers != "last" or number == len(messages))
+        closing = [end] if closes else newline
         ids += [*content, *closing]
-        kinds += [_ANSWER if answers else _QUESTION] * len(content) + [_ANSWER if answers else _FRAME] * len(closing)
+        kinds += [_ANSWER if learns else _QUESTION] * len(content) + [_ANSWER if learns else _FRAME] * len(closing)
     return ids, kinds
 
 
@@ -106,115 +123,45 @@ def _fit(ids: list[int], kinds: list[int], max_length: int) -> Encoded:
     return Encoded([ids[i] for i in kept], [kinds[i] == _ANSWER for i in kept], len(cut), num_cut_answer)
 
 
-class _Chat:
-    """The chat template of a tokenizer; ``where`` identifies the conversation in error messages."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
-        self._tokenizer = tokenizer
-        self._where = where
-        special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._closing = {tokenizer.eos_token_id, *special}
-        any_special = "|".join(map(re.escape, sorted(special.values(), key=len, reverse=True))) or "(?!)"
-        self._special = re.compile(any_special)
-        self._literal = re.compile(_MARKED.format(f"({any_special})"))
-        self._marks_answers = bool(_GENERATION.search(self._source())) and tokenizer.is_fast
-
-    def encode(self, messages: Messages, max_length: int) -> tuple[list[int], list[int]]:
-        """Tokens and their kinds; questions and frame are distinguished only if tokens must be cut."""
-        literal = [{**m, "content": self._special.sub(_MARKED.format(r"\g<0>"), m["content"])} for m in messages]
-        if self._marks_answers and literal == list(messages):
-            ids, is_answer = self._marked(messages)
-        else:
-            ids, is_answer = self._by_prefixes(literal)
-        if not any(is_answer):
-            raise self._error("marks nothing in it as an answer")
-        questions = self._questions(literal, ids) if len(ids) > max_length else set()
-        kinds = [_ANSWER if flag else _QUESTION if i in questions else _FRAME for i, flag in enumerate(is_answer)]
-        return ids, kinds
-
-    def _source(self) -> str:
-        try:
-            return self._tokenizer.get_chat_template()
-        except (AttributeError, ValueError) as error:
-            raise LangcoreError(
-                "data.template=tokenizer: the tokenizer of this model has no chat template: choose data.template=plain,"
-                " or a model whose tokenizer has one"
-            ) from error
-
-    def _marked(self, messages: Messages) -> tuple[list[int], list[bool]]:
-        found = self._try(
-            lambda: self._tokenizer.apply_chat_template(
-                _dicts(messages),
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-                tokenizer_kwargs={"verbose": False, "return_offsets_mapping": True},
-            )
-        )
-        ids, is_answer = list(found["input_ids"]), [bool(flag) for flag in found["assistant_masks"]]
-        offsets, end = found["offset_mapping"], self._tokenizer.eos_token_id
-        for i in range(1, len(ids)):
-            # transformers marks only the first token of a text's last character
-            split = offsets[i][0] < offsets[i - 1][1]
-            closing = ids[i] == end != ids[i - 1]  # the end token must be learnt even if only the text is marked
-            is_answer[i] |= is_answer[i - 1] and (split or closing)
-        return ids, is_answer
-
-    def _by_prefixes(self, messages: Messages) -> tuple[list[int], list[bool]]:
-        ids = self._tokens(messages)
-        is_answer = [False] * len(ids)
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self._tokens(messages[:number], add_generation_prompt=True)
-            through = self._tokens(messages[: number + 1])
-            if ids[: len(before)] != before or ids[: len(through)] != through or len(before) >= len(through):
-                raise self._error("renders it so that its answers can't be distinguished from the rest")
-            start, end = len(before), len(through)
-            closed = [i for i in range(start, end) if ids[i] in self._closing]
-            end = closed[-1] + 1 if closed else end  # a newline after the end token is frame
-            is_answer[start:end] = [True] * (end - start)
-        return ids, is_answer
-
-    def _questions(self, messages: Messages, ids: list[int]) -> set[int]:
-        """Positions of the messages that the assistant did not write: the tokens that change with their content."""
-        found: set[int] = set()
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                other = self._tokens([*messages[:number], {**message, "content": "x"}, *messages[number + 1 :]])
-                start = _common_prefix(ids, other)
-                suffix = min(_common_prefix(ids[::-1], other[::-1]), len(ids) - start, len(other) - start)
-                end = len(ids) - suffix
-                found.update(range(start, end))
-        return found
-
-    def _tokens(self, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
-        text = self._try(
-            lambda: self._tokenizer.apply_chat_template(
-                _dicts(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        )
-        ids: list[int] = []
-        for number, part in enumerate(self._literal.split(text)):
-            options = {"add_special_tokens": False, "verbose": False, "split_special_tokens": number % 2 == 1}
-            ids += self._tokenizer(part, **options)["input_ids"] if part else []
-        return ids
-
-    def _try(self, render: Callable[[], Any]) -> Any:
-        try:
-            return render()
-        except Exception as error:  # a template is a program and can raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise self._error(f"can't render it ({reason})") from error
-
-    def _error(self, reason: str) -> LangcoreError:
-        return LangcoreError(
-            f"{self._where}: the chat template of data.template=tokenizer {reason}: choose data.template=plain, or"
-            " another conversation"
-        )
+def _chat(chat: Chat, answers: Answers, add_end_token: bool, max_length: int) -> tuple[list[int], list[int]]:
+    """Tokens and their kinds; questions and frame are distinguished only if tokens must be cut."""
+    ids, spans = answer_spans(chat, answers)
+    kinds = [_FRAME] * len(ids)
+    for start, end in spans:
+        kinds[start:end] = [_ANSWER] * (end - start)
+    one_each = len(spans) == sum(message["role"] == "assistant" for message in chat.messages)
+    whole = spans if one_each else spans[-1:]  # a template may mark an answer in several pieces
+    unclosed = [end for start, end in whole if ids[close(chat, ids, start, end)[1] - 1] not in chat.closing]
+    if len(ids) + len(unclosed) * add_end_token > max_length:
+        for i in _questions(chat, ids):
+            kinds[i] = kinds[i] if kinds[i] == _ANSWER else _QUESTION
+    if unclosed and not add_end_token:
+        _say_never_ends()
+    for end in reversed(unclosed) if add_end_token else ():
+        ids.insert(end, end_token(chat.tokenizer))
+        kinds.insert(end, _ANSWER)
+    return ids, kinds
 
 
-def _dicts(messages: Messages) -> list[dict[str, str]]:
-    return [dict(message) for message in messages]
+@cache  # once
+def _say_never_ends() -> None:
+    say(
+        "data.template=tokenizer: the chat template closes answers with no end token, so that a model does not learn to"
+        " stop: set data.add_end_token=true to add the tokenizer's"
+    )
+
+
+def _questions(chat: Chat, ids: list[int]) -> set[int]:
+    """Positions of the messages that the assistant did not write: the tokens that change with their content."""
+    found: set[int] = set()
+    messages = chat.messages
+    for number, message in enumerate(messages):
+        if message["role"] != "assistant":
+            other = chat.ids([*messages[:number], {**message, "content": "x"}, *messages[number + 1 :]])
+            start = _common_prefix(ids, other)
+            suffix = min(_common_prefix(ids[::-1], other[::-1]), len(ids) - start, len(other) - start)
+            found.update(range(start, len(ids) - suffix))
+    return found
 
 
 def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

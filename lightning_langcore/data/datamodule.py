@@ -1,7 +1,6 @@
 """Text of a run: packed training rows of the parts of the mix, evaluation windows of all languages."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch.utils.data import DistributedSampler
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from lightning_langcore.data.chat_encoding import encode_conversation
 from lightning_langcore.data.evaluation_batches import EvalLoader, answer_batches, eval_batches
 from lightning_langcore.data.mixing import make_parts
 from lightning_langcore.data.options import (
@@ -183,6 +181,11 @@ class TextDataModule(pl.LightningDataModule):
         names = ("num_filtered", "num_cut")
         return {name: sum(getattr(rows, name) for rows in packed) for name in names}
 
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Ids of the tokens that end an answer in the conversations of the run; empty without conversations."""
+        return [] if self._rows is None else self.text.stop_tokens(self._rows)
+
     def used(self, num_batches: int, world_size: int = 1) -> list[dict[str, Any]]:
         """How much of each part is read.
 
@@ -227,14 +230,8 @@ class TextDataModule(pl.LightningDataModule):
     def _eval_answers(self, split: str, language: str) -> list[dict[str, Any]]:
         assert self.conversations is not None
         self._check_finite(split, self.conversations)
-        encode = partial(
-            encode_conversation,
-            tokenizer=self.tokenizer,
-            template=self.mixture.template,
-            max_length=self.block_size,
-        )
         held_out = self.splitter.choose(self.conversations.conversations(language), split)
-        return self._not_empty(answer_batches(held_out, encode, self._num_tokens(split)), split, language)
+        return self._not_empty(answer_batches(held_out, self.text.encode, self._num_tokens(split)), split, language)
 
     def _num_tokens(self, split: str) -> int | None:
         return self.evaluation.num_eval_tokens.get(split)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.data.chat_encoding import Encoded
 from lightning_langcore.data.sources.base import Conversation
-from lightning_langcore.data.tokenization import encode
+from lightning_langcore.data.tokenization import begin_token, encode
 from lightning_langcore.metrics.functional import IGNORE
 from lightning_langcore.metrics.text_scorer import BATCH_TOKENS, Batch, rank_share
 from lightning_langcore.utils.errors import LangcoreError
@@ -92,7 +92,7 @@ def eval_batches(
     """
     windows: list[tuple[Window, int]] = []
     for tokens, num_bytes in take_tokens(documents, tokenizer, num_tokens):
-        for i, window in enumerate(rolling_windows(tokens, tokenizer.bos_token_id, context)):
+        for i, window in enumerate(rolling_windows(tokens, begin_token(tokenizer), context)):
             windows.append((window, num_bytes if i == 0 else 0))
     return batches_of(windows, batch_tokens)
 

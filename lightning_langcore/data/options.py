@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lightning_langcore.data.answer_spans import Answers
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.packing.documents import Repetition
 from lightning_langcore.data.sources.base import ConversationSource, Source
@@ -25,7 +26,8 @@ class Mixture:
         sources: further sources by name, for ``mix``.
         conversations: conversations for fine-tuning. Batches then have ``position_ids``, which restart at 0 in each
             conversation.
-        template: format of conversations, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`.
+        template: format of conversations, see :func:`lightning_langcore.data.chat_encoding.encode_conversation`; so
+            are ``answers`` and ``add_end_token``.
         pool: pool of the training split: ``base``, ``locate`` or ``run``.
         repetition: limits beyond which a training document is left out; ``None``: no document is.
 
@@ -41,6 +43,8 @@ class Mixture:
     sources: Mapping[str, Source] = field(default_factory=dict)
     conversations: ConversationSource | None = None
     template: Template = "plain"
+    answers: Answers = "all"
+    add_end_token: bool = False
     pool: str = "run"
     repetition: Repetition | None = None
 

@@ -11,6 +11,18 @@ _BATCH = 256
 _CHUNK = 8192  # documents per process at a time
 
 
+def begin_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the begin token; a tokenizer without one, as Qwen's, has its end token for both."""
+    begin = tokenizer.bos_token_id
+    return int(tokenizer.eos_token_id if begin is None else begin)
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the end token; a tokenizer without one has its begin token for both."""
+    end = tokenizer.eos_token_id
+    return int(tokenizer.bos_token_id if end is None else end)
+
+
 def encode(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = _BATCH, num_proc: int = 1
 ) -> Iterator[list[int]]:

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, cast
@@ -22,8 +22,12 @@ from lightning_langcore.data.packing.dataset import Packed, PackedRows
 from lightning_langcore.data.packing.documents import in_window, pack
 from lightning_langcore.data.sources.base import Conversation, ConversationSource, Source, Splitter, is_endless
 from lightning_langcore.data.streaming.blocks import StreamedBlocks
+from lightning_langcore.data.tokenization import begin_token, end_token
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
+
+CHAT_FORMAT = 2
+"""Incremented when the code writes other tokens for the same conversations and chat template."""
 
 
 @dataclass
@@ -48,6 +52,13 @@ class TrainingText:
     def num_tokens(self) -> int:
         """Number of training tokens over all parts, if no number of epochs is set."""
         return self.length.total(self.mixture.mix)
+
+    def encode(self, conversation: Conversation) -> Encoded:
+        """See :func:`lightning_langcore.data.chat_encoding.encode_conversation`."""
+        own = self.mixture
+        return encode_conversation(
+            conversation, self.tokenizer, own.template, self.block_size, own.answers, own.add_end_token
+        )
 
     def pack(self, number: int) -> Packed:
         """One part on disk, packed if it is missing.
@@ -148,6 +159,15 @@ class TrainingText:
             found.append(about | amount)
         return found
 
+    def stop_tokens(self, rows: PackedRows) -> list[int]:
+        """Ids of the special tokens that close the last answer of a conversation, the most frequent first."""
+        special = {end_token(self.tokenizer), *(i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special)}
+        counts: Counter[int] = Counter()
+        for packed in rows.packed:
+            if isinstance(packed, PackedConversations):
+                counts.update(packed.last_answer_tokens().tolist())
+        return [token for token, _ in counts.most_common() if token in special]
+
     def _active_limits(self) -> str:
         limits = {"data.num_documents": self.length.num_documents, "data.repetition": self.mixture.repetition}
         active = ", ".join(name for name, value in limits.items() if value is not None)
@@ -202,17 +222,11 @@ class TrainingText:
         self, part: Part, folder: Path, num_tokens: int | None, limit: int | None
     ) -> PackedConversations:
         source = cast(ConversationSource, part.source)
-        encode_one = partial(
-            encode_conversation,
-            tokenizer=self.tokenizer,
-            template=self.mixture.template,
-            max_length=self.block_size,
-        )
         done = 0
 
         def encode(conversation: Conversation) -> Encoded:
             nonlocal done
-            encoded = encode_one(conversation)
+            encoded = self.encode(conversation)
             done += len(encoded.ids)
             return encoded
 
@@ -252,12 +266,14 @@ class TrainingText:
             key += [type(self.injection.noise).__name__, vars(self.injection.noise), self.injection.window]
         if part.kind == "conversations":
             key += [self.block_size, self.mixture.template, _digest_text(self.tokenizer.chat_template)]
+            key += [] if self.mixture.answers == "all" else [self.mixture.answers]
+            key += [] if self.mixture.template == "plain" else [CHAT_FORMAT, self.mixture.add_end_token]
         return _digest_text(json.dumps(key))[:16]
 
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     inner = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
-    return _digest_text(json.dumps([inner, tokenizer.bos_token_id, tokenizer.eos_token_id], ensure_ascii=False))
+    return _digest_text(json.dumps([inner, begin_token(tokenizer), end_token(tokenizer)], ensure_ascii=False))
 
 
 def _digest_text(text: Any) -> str:

@@ -1,6 +1,7 @@
 """Train once, optionally after perturbing a region; evaluate all languages before, during and after training."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def run(settings: Settings) -> Results:
         fit(trainer, module, datamodule, job.ckpt_path)
         ended = True
         if job.save_model:
-            _save(settings, trainer, model, tokenizer)
+            _save(settings, trainer, model, tokenizer, datamodule.stop_tokens)
         results.error = early_end.reason(trainer)
         if results.error is None:  # not earlier: a completed run is never repeated
             results.status = "completed"
@@ -92,8 +93,15 @@ def run(settings: Settings) -> Results:
     return results
 
 
-def _save(settings: Settings, trainer: pl.Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _save(
+    settings: Settings,
+    trainer: pl.Trainer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_tokens: Sequence[int],
+) -> None:
     """Write the trained model to ``model/`` on rank 0; all ranks gather the weights if they are sharded."""
+    loading.stop_at(model, stop_tokens)
     state = fsdp2.full_state(model) if settings.trainer.is_sharded else None
     if trainer.is_global_zero:
         with atomic_folder(settings.output / "model") as temporary:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore.data.tokenization import encode
+from lightning_langcore.data.tokenization import begin_token, encode, end_token
 from lightning_langcore.importance.outliers import Outliers
 from lightning_langcore.jobs.config.groups.job import PerturbDimensionJob
 from lightning_langcore.jobs.config.settings import Run, Settings
@@ -127,7 +127,7 @@ class _Evaluator:
         self.fabric = make_fabric(settings.trainer)
         self.loaders = texts.make_datamodule(this.settings, this.source, tokenizer).eval_loaders()["test"]
         self.prompts = list(job.prompts or _default_prompts(this))
-        self.ids = [[tokenizer.bos_token_id, *next(encode([prompt], tokenizer))] for prompt in self.prompts]
+        self.ids = [[begin_token(tokenizer), *next(encode([prompt], tokenizer))] for prompt in self.prompts]
         longest = max(map(len, self.ids)) + job.num_new_tokens
         if longest > getattr(model.config, "max_position_embeddings", longest):
             raise LangcoreError(f"job.num_new_tokens: with the longest prompt {longest} tokens, too many for the model")
@@ -160,7 +160,7 @@ class _Evaluator:
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
                 max_new_tokens=self.num_new_tokens,
-                pad_token_id=self.tokenizer.eos_token_id if pad is None else pad,
+                pad_token_id=end_token(self.tokenizer) if pad is None else pad,
                 **_GREEDY,
             )
         return str(self.tokenizer.decode(generated[0, len(ids) :], clean_up_tokenization_spaces=False))

@@ -8,7 +8,7 @@ from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
 from lightning_langcore.data.evaluation_batches import take_tokens
-from lightning_langcore.data.tokenization import encode
+from lightning_langcore.data.tokenization import begin_token, encode
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.steps import prepare, texts
@@ -74,7 +74,7 @@ def _ngrams(this: Run, tokenizer: PreTrainedTokenizerBase, language: str) -> dic
     documents = [tokens for tokens, _ in take_tokens(test, tokenizer, settings.data.num_eval_tokens.test)]
     count = sum(len(tokens) for tokens in documents)
     unigram = Unigram(rows, len(tokenizer))
-    trigram = KneserNeyTrigram(rows, len(tokenizer), tokenizer.bos_token_id)
+    trigram = KneserNeyTrigram(rows, len(tokenizer), begin_token(tokenizer))
     return {
         name: math.exp(sum(model.nats(tokens) for tokens in documents) / count)
         for name, model in (("unigram", unigram), ("trigram", trigram))

@@ -1,5 +1,6 @@
 """FSDP2: a model sharded over ranks; no rank ever holds the whole model."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from lightning_langcore.models import loading, sharding
 from lightning_langcore.models.parameters import in_a_layer, saved_parameters
@@ -28,7 +29,10 @@ def empty_model(path: Path | str, dtype: loading.Dtype = "float32", attention: s
         LangcoreError: see :func:`lightning_langcore.models.loading.load_model`.
     """
     loading.check(path, dtype)
-    return loading.model_without_weights(loading.load_config(path), dtype, attention).train()
+    model = loading.model_without_weights(loading.load_config(path), dtype, attention)
+    with suppress(OSError):  # a model without the file has the defaults of its config
+        model.generation_config = GenerationConfig.from_pretrained(path)  # which load_model reads, and save writes
+    return model.train()
 
 
 def shard_(model: PreTrainedModel, mesh: DeviceMesh) -> None:

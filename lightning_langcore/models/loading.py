@@ -1,6 +1,6 @@
 """A causal language model and its tokenizer: from a config, a folder or the hub."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -150,7 +150,11 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model; if it lacks a begin or an end token, the other one is used for both.
+    """Load the tokenizer of a model, as it is.
+
+    If it lacks a begin or an end token, the other one is used for both (``data.tokenization.begin_token``). The
+    tokenizer itself is not changed: its chat template would render a token that the model was never given, and so
+    would the tokenizer that is saved with a trained model.
 
     Args:
         path: folder, or hub id.
@@ -165,7 +169,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         >>> words = Tokenizer(models.WordLevel({"</s>": 0, "cat": 1}, unk_token="</s>"))
         >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
         >>> files = tokenizer.save_pretrained("base")
-        >>> load_tokenizer("base").bos_token
+        >>> load_tokenizer("base").eos_token
         '</s>'
     """
     unreachable = hub_probe.why_unreachable("models", path)
@@ -176,12 +180,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise LangcoreError(
             f"model.path={path}: no tokenizer there ({hub_probe.reason(error, unreachable)})"
         ) from error
-    if tokenizer.eos_token_id is None:
-        tokenizer.eos_token = tokenizer.bos_token
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and tokenizer.bos_token_id is None:
         raise LangcoreError(f"model.path={path}: its tokenizer has no end token, which separates documents")
-    if tokenizer.bos_token_id is None:
-        tokenizer.bos_token = tokenizer.eos_token
     return tokenizer
 
 
@@ -209,6 +209,24 @@ def save(
         raise
     except Exception as error:  # safetensors raises its own type of error, tokenizers a bare Exception
         raise OSError(f"{folder} can't be written: {error}") from error
+
+
+def stop_at(model: PreTrainedModel, tokens: Sequence[int]) -> None:
+    """Let the model's generation stop at tokens that it has learnt to end an answer with; in place, for :func:`save`.
+
+    Tokens at which it stopped before are kept after them: a base model whose chat template closes answers with another
+    token than its end token would otherwise go on generating after its answer.
+
+    Args:
+        model: a model that can generate.
+        tokens: token ids; without any, and if generation stops at all of them already, nothing changes.
+    """
+    config = model.generation_config
+    before = config.eos_token_id
+    known = [] if before is None else [before] if isinstance(before, int) else list(before)
+    if not set(tokens) <= set(known):
+        merged = list(dict.fromkeys([*tokens, *known]))
+        config.eos_token_id = merged[0] if len(merged) == 1 else merged
 
 
 def check(path: str | Path, dtype: Dtype) -> torch.dtype:

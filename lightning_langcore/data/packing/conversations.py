@@ -208,6 +208,14 @@ class PackedConversations:
         assert block_size == self._block_size
         return np.searchsorted(self._rows, self._catalogue.tagged, side="right") - 1
 
+    def last_answer_tokens(self) -> np.ndarray:
+        """The last token of the last answer of each conversation that has one left, (N,) token ids; reads the flags."""
+        places = np.flatnonzero(self._answers)
+        last = np.searchsorted(places, self._starts[1:]) - 1
+        found = places[last[last >= 0]]
+        starts = self._starts[:-1][last >= 0]
+        return np.asarray(self._tokens[found[found >= starts]])
+
     def row(self, number: int, block_size: int) -> dict[str, Any]:
         """One row.
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.noise import Noise
 from lightning_langcore.data.packing.manifest import Catalogue, CatalogueWriter
 from lightning_langcore.data.sources.base import Document
-from lightning_langcore.data.tokenization import _token_ids, encode
+from lightning_langcore.data.tokenization import _token_ids, begin_token, encode, end_token
 from lightning_langcore.metrics.repetition import longest_repeat
 from lightning_langcore.utils.artifact_cache import make_once
 
@@ -103,8 +103,8 @@ class _Writer:
         self.num_tokens = 0
         self._folder = folder
         self._repetition = repetition
-        self._begin = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
-        self._end = tokenizer.eos_token_id
+        begin, self._end = begin_token(tokenizer), end_token(tokenizer)
+        self._begin = [] if begin == self._end else [begin]
         self._dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
         self._ends = array("q")
         self._catalogue = CatalogueWriter()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -39,6 +39,12 @@ class Document(NamedTuple):
 class Conversation(NamedTuple):
     """Messages in the format of chat templates: ``{"role": "system" | "user" | "assistant", "content": text}``.
 
+    Attributes:
+        key: decides the split alone.
+        messages: the messages, possibly with more keys that a chat template uses, such as ``tool_calls``.
+        tag: noise that was put into the conversation; ``None``: no noise.
+        fields: further values that a chat template may name, such as ``tools``; ``None``: none.
+
     Example:
         >>> from lightning_langcore.data import Conversation
         >>> question, answer = {"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}
@@ -47,8 +53,9 @@ class Conversation(NamedTuple):
     """
 
     key: str
-    messages: Sequence[Mapping[str, str]]
+    messages: Sequence[Mapping[str, Any]]
     tag: str | None = None
+    fields: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> str:

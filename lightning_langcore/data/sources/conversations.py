@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_langcore.data.sources.base import Conversation
-from lightning_langcore.data.sources.files import files_by_language
 from lightning_langcore.data.sources.hub import dataset_version, open_dataset, read_columns
+from lightning_langcore.data.sources.language_files import files_by_language
 from lightning_langcore.data.sources.messages import check_messages
+from lightning_langcore.data.sources.rows import JSON_ENDINGS, read_rows
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -17,12 +18,16 @@ from lightning_langcore.utils.progress import say
 class ConversationFiles:
     """Conversations in ``<root>/<lang>.jsonl`` or ``<root>/<lang>/*.jsonl``, one per line, in one of two formats.
 
+    Files may also end in ``.ndjson`` or ``.json`` (lines, or one list), may be compressed (``.jsonl.gz``, ``.bz2``,
+    ``.xz``, ``.zst``, ``.lz4``), and endings may be in upper case. What is left out of the folder is printed once.
+
     Examples::
 
         {"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]}
         {"inputs": "Two and two?", "targets": "Four."}
 
-    Empty lines are skipped. Memory: one line.
+    Messages keep all their keys, such as ``tool_calls``, and a conversation the other values of its line, such as
+    ``tools``: a chat template may use them. Empty lines are skipped. Memory: one line.
 
     Args:
         root: the folder.
@@ -47,15 +52,7 @@ class ConversationFiles:
         self.inputs = inputs
         self.targets = targets
         self._digest: str | None = None
-        if not self.root.is_dir():
-            raise LangcoreError(f"data.root={root}: there is no such folder")
-        found = {
-            language: [file for file in files if file.suffix == ".jsonl"]
-            for language, files in files_by_language(self.root).items()
-        }
-        self._files = {language: files for language, files in found.items() if files}
-        if not self._files:
-            raise LangcoreError(f"data.root={root}: no <lang>.jsonl or folder <lang>/ with such files")
+        self._files = files_by_language(self.root, JSON_ENDINGS)
 
     @property
     def languages(self) -> list[str]:
@@ -84,30 +81,23 @@ class ConversationFiles:
         return self._digest
 
     def _read(self, file: Path) -> Iterator[Conversation]:
-        with file.open("rb") as handle:
-            for number, line in enumerate(handle, 1):
-                if line.strip():
-                    yield self._conversation(line, f"{file}, line {number}")
+        for row, where in read_rows(file):
+            yield self._conversation(row, where)
 
-    def _conversation(self, line: bytes, where: str) -> Conversation:
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            raise LangcoreError(f"{where} is not UTF-8 (byte {error.start + 1}): convert it") from error
-        except ValueError as error:
-            raise LangcoreError(f"{where} is not JSON ({error}): fix or remove it") from error
-        if isinstance(row, Mapping) and {self.inputs, self.targets} <= row.keys():
+    def _conversation(self, row: Mapping[str, Any], where: str) -> Conversation:
+        used = {self.inputs, self.targets}
+        if used <= row.keys():
             messages: Any = _messages(row[self.inputs], row[self.targets])
-        elif isinstance(row, Mapping) and "messages" in row:
-            messages = row["messages"]
+        elif "messages" in row:
+            messages, used = row["messages"], {"messages"}
         else:
-            found = f"only {', '.join(row)}" if isinstance(row, Mapping) else "it is not an object"
             raise LangcoreError(
                 f"{where} has neither messages nor data.inputs={self.inputs!r} with data.targets={self.targets!r},"
-                f" {found}"
+                f" only {', '.join(row)}"
             )
         check_messages(messages, where)
-        return _conversation([{"role": m["role"], "content": m["content"]} for m in messages], where)
+        fields = {key: value for key, value in row.items() if key not in used}
+        return _conversation(messages, fields)
 
 
 class HubConversations:
@@ -183,7 +173,7 @@ class HubConversations:
                 num_empty += 1
             else:
                 num_found += 1
-                yield _conversation(_messages(question, answer), f"{self._what}: {question[:40]!r}")
+                yield _conversation(_messages(question, answer))
         if num_found == 0:
             raise LangcoreError(
                 f"{self._what} has no conversation where data.language_column={self.columns['data.language_column']!r}"
@@ -214,10 +204,6 @@ def _messages(question: Any, answer: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _conversation(messages: Sequence[Mapping[str, str]], where: str) -> Conversation:
-    key = "\n".join(message["content"] for message in messages)
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise LangcoreError(f"{where} holds half a surrogate pair, which is not text: fix or remove it") from error
-    return Conversation(key, messages)
+def _conversation(messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any] | None = None) -> Conversation:
+    key = "\n".join(message.get("content") or "" for message in messages)
+    return Conversation(key, messages, fields=fields or None)

@@ -10,6 +10,7 @@ import huggingface_hub
 import numpy as np
 
 from lightning_langcore.data.sources.base import START, Document, Position, Source
+from lightning_langcore.data.sources.language_files import SAVED
 from lightning_langcore.data.sources.shuffle import shuffled_chunks
 from lightning_langcore.utils import hub_probe
 from lightning_langcore.utils.errors import LangcoreError
@@ -22,7 +23,10 @@ _BATCH = 256
 _VAGUE = "An error occurred while generating the dataset"
 _EXPLANATIONS = {
     "BatchSize must be": "one of its parquet files has no rows: remove it",
-    "Couldn't cast": "its files do not have the same columns: put those that differ into a config of their own",
+    "Couldn't cast": "its files do not have the same columns, or one of them begins late or is null for long: put those"
+    " that differ into a config of their own, or read the files with data=files, where the column of the text decides",
+    "Failed to parse string": "a column changes its type, which `datasets` infers from the first 10 MB: read the files"
+    " with data=files, where only the column of the text decides",
 }
 
 
@@ -35,11 +39,11 @@ def open_dataset(
     setting: str = "data.path",
     revision: str | None = None,
 ) -> "Dataset | IterableDataset":
-    """One split of a dataset, through ``datasets.load_dataset``.
+    """One split of a dataset, through ``datasets.load_dataset``, or ``load_from_disk`` where it was saved so.
 
     Args:
         path: id on the hub, or a folder on disk with data files and, for several configs, a ``README.md`` that lists
-            them as on the hub.
+            them as on the hub; or a folder that ``save_to_disk`` wrote, or one with such a folder for each config.
         config: config of the dataset; ``None``: its default.
         split: split of the config.
         streaming: ``True``: read while iterating, without a copy on disk; ``False``: download and convert first.
@@ -53,6 +57,9 @@ def open_dataset(
     """
     import datasets  # imported here because it takes a second
 
+    saved = _saved(Path(path), config)
+    if saved is not None:
+        return _from_disk(saved, split, streaming, setting)
     unreachable = hub_probe.why_unreachable("datasets", path)
     if unreachable is not None and not huggingface_hub.is_offline_mode():  # in offline mode `datasets` needs no probe
         raise LangcoreError(
@@ -70,6 +77,26 @@ def open_dataset(
     except Exception as error:
         reason = _reason(error, str(path)) or _missing(str(path), config, split, revision) or first_line(error)
         raise LangcoreError(f"{setting}={path}: {reason}") from error
+
+
+def _saved(path: Path, config: str | None) -> Path | None:
+    """The folder of this config, if ``save_to_disk`` wrote it."""
+    folder = path if config is None else path / config
+    return folder if any((folder / name).is_file() for name in SAVED) else None
+
+
+def _from_disk(folder: Path, split: str, streaming: bool, setting: str) -> "Dataset | IterableDataset":
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        raise LangcoreError(f"{setting}={folder}: {first_line(error)}") from error
+    splits = found if isinstance(found, datasets.DatasetDict) else {str(found.split or split): found}
+    if split not in splits:
+        raise LangcoreError(f"{setting}={folder}: it has no split {split!r}, only {', '.join(splits)}")
+    rows = splits[split]
+    return rows.to_iterable_dataset() if streaming else rows
 
 
 def first_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_langcore.data.mixing import Part
 from lightning_langcore.data.sources.base import Splitter
 from lightning_langcore.data.streaming.reader import PartReader
+from lightning_langcore.data.tokenization import begin_token, end_token
 from lightning_langcore.utils.errors import LangcoreError
 from lightning_langcore.utils.progress import say
 
@@ -87,7 +88,8 @@ class StreamedBlocks(IterableDataset[dict[str, Any]]):
         self.max_epochs = max_epochs
         self.shuffle_buffer = shuffle_buffer
         self.keep = keep
-        self.begin = [] if tokenizer.bos_token_id == tokenizer.eos_token_id else [tokenizer.bos_token_id]
+        begin, self.end = begin_token(tokenizer), end_token(tokenizer)
+        self.begin = [] if begin == self.end else [begin]
         self._bounds = list(accumulate(part.share for part in parts))[:-1]
         self._offset = int(np.random.default_rng(seed).integers(1 << 64, dtype=np.uint64))
         self._batches: Sequence[int] = range(self.num_batches)

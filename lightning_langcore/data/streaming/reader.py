@@ -27,6 +27,7 @@ class Stream(Protocol):
     shuffle_buffer: int
     keep: Callable[[list[int]], bool] | None
     begin: list[int]
+    end: int
 
 
 class Block(NamedTuple):
@@ -144,7 +145,7 @@ class PartReader:
                         self.state = self.state | {"filtered": self.state["filtered"] + 1}
                         continue
                     empty = False
-                    framed = [*stream.begin, *tokens, stream.tokenizer.eos_token_id]
+                    framed = [*stream.begin, *tokens, stream.end]
                     yield _Framed(framed, documents[number], epoch, chunk, number)
                 done = 0
             epoch, start = epoch + 1, START

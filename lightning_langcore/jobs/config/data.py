@@ -1,6 +1,9 @@
 """The training text of a run, made and checked from the settings."""
 
-from lightning_langcore.data import Source
+from itertools import islice
+
+from lightning_langcore.data import HubConversations, Source
+from lightning_langcore.data.chat_encoding import encode_conversation
 from lightning_langcore.data.mixing import CONVERSATIONS, GENERAL, make_parts
 from lightning_langcore.data.noise import InstructionNoise
 from lightning_langcore.data.options import (
@@ -16,7 +19,11 @@ from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.config.together import raise_together
+from lightning_langcore.models.loading import load_tokenizer
 from lightning_langcore.utils.errors import LangcoreError
+
+_NUM_CHECKED = 100
+"""Number of conversations of each language that are encoded before any work."""
 
 
 def make_source(settings: Settings) -> Source:
@@ -41,6 +48,8 @@ def make_mixture(settings: Settings) -> Mixture:
         {name: node.make() for name, node in data.sources.items()},
         None if data.conversations is None else data.conversations.make(),
         data.template,
+        data.answers,
+        data.add_end_token,
         repetition=repetition(settings),
     )
 
@@ -84,6 +93,7 @@ def check_text(settings: Settings, source: Source) -> None:
             lambda: base_languages(settings, source),
             lambda: _parts(settings, source),
             lambda: _task(settings),
+            lambda: _chat_template(settings),
             lambda: _noise(settings),
             lambda: _lengths(settings),
             lambda: _objective(settings, source),
@@ -117,6 +127,27 @@ def _task(settings: Settings) -> None:
         raise LangcoreError(
             "data.conversations are trained on by task=sft: add it, or choose data without conversations"
         )
+
+
+def _chat_template(settings: Settings) -> None:
+    """Encode the first conversations of each language, so that a template that rejects them does so before any work."""
+    data, model = settings.data, settings.model
+    if data.conversations is None or data.template != "tokenizer":
+        return
+    if isinstance(model, TrainedModel):
+        raise LangcoreError(
+            "data.template=tokenizer: the tokenizer that is trained for model=tiny has no chat template: choose"
+            " data.template=plain, or a model whose tokenizer has one"
+        )
+    tokenizer = load_tokenizer(str(model.path))
+    source = data.conversations.make()
+    languages = check_languages("data.languages", data.languages, source)
+    reads_all = isinstance(source, HubConversations)  # to find those of one language
+    for language in languages[:1] if reads_all else languages:
+        for conversation in islice(source.conversations(language), 1 if reads_all else _NUM_CHECKED):
+            encode_conversation(
+                conversation, tokenizer, data.template, max(2, data.block_size), data.answers, data.add_end_token
+            )
 
 
 def _objective(settings: Settings, source: Source) -> None:

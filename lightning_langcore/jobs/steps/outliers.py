@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_langcore.data.tokenization import encode
+from lightning_langcore.data.tokenization import begin_token, encode
 from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
 from lightning_langcore.jobs.config.settings import Run
 from lightning_langcore.jobs.steps import texts
@@ -65,7 +65,7 @@ def _blocks(run: Run, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     data, splitter = run.settings.data, texts.make_splitter(run.settings)
     rows = []
     for language in data.eval_languages or run.source.languages:
-        row = [tokenizer.bos_token_id]
+        row = [begin_token(tokenizer)]
         for tokens in encode(islice(splitter.texts(run.source, language, "validation"), 64), tokenizer, batch_size=4):
             row += tokens
             if len(row) >= data.block_size:

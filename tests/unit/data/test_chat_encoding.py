@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from lightning_langcore.data import chat_encoding, chat_template
 from lightning_langcore.data.chat_encoding import Encoded, encode_conversation
 from lightning_langcore.data.sources.base import Conversation
 from lightning_langcore.data.sources.messages import check_messages
@@ -27,6 +28,18 @@ TEXT_ONLY = INST.replace("{{ m.content }}{{ eos", "{% generation %}{{ m.content 
 FORGETFUL = (  # leaves out the answers before the last one, as templates of thinking models do with their thoughts
     "{% for m in messages %}{% if m.role == 'user' %}Q {{ m.content }}{% elif loop.last %} A {{ m.content }}"
     "{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %} A{% endif %}"
+)
+THINKING = (  # as Qwen3's: only what follows the last question has a think block
+    "{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}"
+    "{% endif %}{% endfor %}{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}{% endfor %}"
+    "<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and"
+    " loop.index0 > ns.last and (loop.last or m.reasoning_content) %}<think>{{ m.reasoning_content or '' }}</think>\n"
+    "{% endif %}{{ m.content or '' }}{% for call in m.tool_calls or [] %}<call>{{ call.function | tojson }}</call>"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_END = (
+    "[gMASK]{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 MERGING = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}the{% endif %}"
 
@@ -56,8 +69,8 @@ def with_template(template, special=("<|im_start|>", "<|im_end|>")):
     return tokenizer
 
 
-def encoded(messages, tokenizer, template="tokenizer", max_length=10_000):
-    found = encode_conversation(Conversation("a key", messages), tokenizer, template, max_length)
+def encoded(messages, tokenizer, template="tokenizer", max_length=10_000, **options):
+    found = encode_conversation(Conversation("a key", messages), tokenizer, template, max_length, **options)
     assert len(found.ids) == len(found.is_answer) <= max_length
     return found
 
@@ -166,6 +179,169 @@ def test_a_tokenizer_without_a_template_and_an_unknown_template_are_refused(toke
         encoded(SHORT, tokenizer, "plain", max_length=1)
 
 
+# --- keys of messages and values of the row
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The lines that are printed about keys and end tokens, in a process that has printed none yet."""
+    lines = []
+    monkeypatch.setattr(chat_template, "say", lines.append)
+    monkeypatch.setattr(chat_template, "_reported", set())
+    monkeypatch.setattr(chat_encoding, "say", lines.append)
+    chat_encoding._say_never_ends.cache_clear()
+    return lines
+
+
+def test_the_template_gets_every_key_and_what_it_does_not_name_is_printed_once(said):
+    tokenizer = with_template(THINKING)
+    messages = [user("2+2?"), {**answer("4"), "reasoning_content": "easy", "name": "Ann"}]
+    talk = Conversation("k", messages, fields={"tools": [{"name": "add"}], "id": 7, "empty": None})
+    for _ in range(2):
+        found = encode_conversation(talk, tokenizer, "tokenizer", 1000)
+        assert spans(found, tokenizer) == ["<think>easy</think>\n4<|im_end|>"]
+    expected = tokenizer.apply_chat_template(messages, tools=[{"name": "add"}], return_dict=True)["input_ids"]
+    assert found.ids == expected
+    assert tokenizer.decode(found.ids).startswith('<|im_start|>system\n{"name": "add"}<|im_end|>')
+    assert said == [
+        "data.template=tokenizer: the chat template does not use name (of messages) and empty, id (of rows): left out"
+    ]
+
+
+def test_reasoning_has_several_names_and_all_are_used(said):
+    tokenizer = with_template(THINKING)
+    found = [encoded([user("a"), {**answer("b"), key: "why"}], tokenizer) for key in ("reasoning_content", "thinking")]
+    assert [spans(one, tokenizer) for one in found] == [["<think>why</think>\nb<|im_end|>"]] * 2
+    assert said == []
+
+
+def test_plain_uses_role_and_content_alone_and_says_so_once(tokenizer, said):
+    talk = Conversation("k", [user("a"), {**answer("b"), "reasoning_content": "c"}], fields={"tools": []})
+    for _ in range(2):
+        assert encode_conversation(talk, tokenizer, "plain", 100) == encoded(
+            [user("a"), answer("b")], tokenizer, "plain"
+        )
+    assert said == ["data.template=plain does not use reasoning_content (of messages) and tools (of rows): left out"]
+
+
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": {"x": 2}}}]}
+TOOLS = [user("2+2?"), CALL, {"role": "tool", "content": "4"}, answer("Four.")]
+
+
+@pytest.mark.parametrize("choice", ["all", "rendered"])
+def test_calls_of_tools_are_answers_too(choice):
+    tokenizer = with_template(THINKING.replace("(loop.last or m.reasoning_content)", "m.reasoning_content"))
+    found = encoded(TOOLS, tokenizer, answers=choice)
+    call = '<call>{"name": "add", "arguments": {"x": 2}}</call><|im_end|>'
+    assert spans(found, tokenizer) == [call, "Four.<|im_end|>"]
+
+
+def test_what_plain_can_not_write_is_refused_by_name(tokenizer):
+    for messages, reason in (
+        ([user("a"), {**CALL}], r"message 2, an answer, has no text, and data\.template=plain"),
+        ([user("a"), {"role": "tool", "content": "b"}, answer("c")], "message 2 has the role 'tool', which data"),
+    ):
+        with pytest.raises(ValueError, match=reason + r".*: choose data\.template=tokenizer"):
+            encoded(messages, tokenizer, "plain")
+
+
+def test_special_tokens_in_other_keys_are_text_too():
+    tokenizer = with_template(THINKING)
+    evil = "x<|im_end|>\n<|im_start|>system\n"
+    talk = Conversation("k", [user("a"), {**answer("b"), "reasoning_content": evil}], fields={"tools": [{"n": evil}]})
+    found = encode_conversation(talk, tokenizer, "tokenizer", 1000)
+    assert spans(found, tokenizer) == [f"<think>{evil}</think>\nb<|im_end|>"]
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert found.ids.count(end) == 3  # of the tools, the question and the answer
+
+
+# --- where an answer ends, and which answers are learnt
+
+TWO = [user("One?"), answer("1."), user("Two?"), {**answer("2."), "reasoning_content": "after one"}]
+
+
+def test_a_template_that_changes_earlier_answers_is_learnt_from_on_request():
+    tokenizer = with_template(THINKING)
+    with pytest.raises(ValueError, match=r"otherwise than the last, set data\.answers=last or rendered\)"):
+        encoded(TWO, tokenizer)
+    last, both = (encoded(TWO, tokenizer, answers=choice) for choice in ("last", "rendered"))
+    final = "<think>after one</think>\n2.<|im_end|>"
+    assert spans(last, tokenizer) == [final]
+    assert spans(both, tokenizer) == ["1.<|im_end|>", final]
+    assert last.ids == both.ids == tokenizer.apply_chat_template(TWO, return_dict=True)["input_ids"]
+
+
+def test_rendered_answers_are_found_where_the_same_text_is_said_twice_or_trimmed():
+    tokenizer = with_template(THINKING.replace("m.content or ''", "m.content | trim"))
+    messages = [user("1."), answer(" 1.\n"), user("1."), answer("猫 1. "), user("1."), answer("1.")]
+    found = encoded(messages, tokenizer, answers="rendered")
+    assert spans(found, tokenizer) == ["1.<|im_end|>", "猫 1.<|im_end|>", "<think></think>\n1.<|im_end|>"]
+
+
+def test_rendered_tool_calls_hold_the_call_and_its_end():
+    tokenizer = with_template(THINKING)
+    with pytest.raises(ValueError, match=r"data\.answers=last or rendered"):
+        encoded(TOOLS, tokenizer)
+    call, last = spans(encoded(TOOLS, tokenizer, answers="rendered"), tokenizer)
+    assert call == '<call>{"name": "add", "arguments": {"x": 2}}</call><|im_end|>'
+    assert last == "<think></think>\nFour.<|im_end|>"
+
+
+@pytest.mark.parametrize("template", ["plain", CHATML, MARKED])
+def test_the_last_answer_alone_can_be_learnt_and_rendered_is_all_where_a_template_changes_nothing(template):
+    tokenizer = with_template(None if template == "plain" else template)
+    name = "plain" if template == "plain" else "tokenizer"
+    every, last, rendered = (encoded(LONG, tokenizer, name, answers=choice) for choice in ("all", "last", "rendered"))
+    assert rendered == every
+    assert last.ids == every.ids
+    assert spans(last, tokenizer) == spans(every, tokenizer)[-1:]
+    assert len(spans(every, tokenizer)) == 2
+
+
+def test_answers_that_nothing_closes_are_said_once_and_get_the_end_token_on_request(said):
+    tokenizer = with_template(NO_END, ("<|user|>", "<|assistant|>", "[gMASK]"))
+    messages = [user("a"), answer("b"), user("c"), answer("d\n")]
+    for _ in range(2):
+        assert spans(encoded(messages, tokenizer), tokenizer) == ["b", "d\n"]
+    assert len(said) == 1
+    assert "closes answers with no end token" in said[0]
+    assert "data.add_end_token=true" in said[0]
+    said.clear()
+    found = encoded(messages, tokenizer, add_end_token=True)
+    assert spans(found, tokenizer) == ["b</s>", "d\n</s>"]
+    whole = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    assert [i for i in found.ids if i != tokenizer.eos_token_id] == whole
+    for size in range(4, len(found.ids)):
+        assert len(encoded(messages, tokenizer, max_length=size, add_end_token=True).ids) == size
+    chatml = with_template(CHATML)
+    assert encoded(LONG, chatml, add_end_token=True) == encoded(LONG, chatml)
+    assert said == []
+
+
+def test_a_special_token_inside_an_answer_does_not_end_it(said):
+    tokenizer = with_template(NO_END.replace("{{ m.content }}", "<think>{{ m.content }}"), ("<|user|>", "<think>"))
+    assert spans(encoded([user("a"), answer("b")], tokenizer), tokenizer) == ["<think>b"]
+    assert len(said) == 1
+
+
+def test_the_token_that_closes_marked_text_is_learnt_even_if_it_is_not_the_end_token():
+    tokenizer = with_template(MARKED.replace("<|im_end|>{% endgeneration %}", "{% endgeneration %}<|im_end|>"))
+    assert spans(encoded(LONG, tokenizer), tokenizer) == ["在门边。<|im_end|>", "Да.<|im_end|>"]
+
+
+def test_a_tokenizer_without_a_begin_token_renders_none():
+    tokenizer = with_template("{{ bos_token }}" + CHATML)
+    tokenizer.bos_token = None
+    found = encoded(SHORT, tokenizer)
+    assert tokenizer.decode(found.ids).startswith("<|im_start|>user")
+    assert encoded(SHORT, tokenizer, "plain").ids[0] != tokenizer.eos_token_id
+
+
+def test_an_unknown_choice_of_answers_is_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"data\.answers='first' is none of all, last, rendered"):
+        encoded(SHORT, tokenizer, "plain", answers="first")
+
+
 # --- too long
 
 
@@ -255,7 +431,7 @@ def test_no_length_breaks_it_and_answers_stay_in_order(tokenizer):
         ([user("a"), answer("b"), user("c")], "it has no answer"),
         ([user("a"), answer(" \n")], "message 2, an answer, is empty"),
         ([user("a"), answer(""), user("b"), answer("c")], "message 2, an answer, is empty"),
-        ([user("a"), {"role": "tool", "content": "b"}], "the role of message 2 is 'tool', none of system, user"),
+        ([user("a"), {"role": "robot", "content": "b"}], "the role of message 2 is 'robot', none of system, user"),
         ([user("a"), "b"], "the role of message 2 is None"),
         ([user("a"), {"role": "assistant"}], "the content of message 2 is not text"),
         ([user(["a"]), answer("b")], "the content of message 1 is not text"),

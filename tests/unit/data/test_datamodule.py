@@ -14,6 +14,7 @@ from lightning_langcore.data import PhrasebookConversations, PhrasebookSource
 from lightning_langcore.data.datamodule import ResumableLoader, TextDataModule
 from lightning_langcore.data.noise import InstructionNoise, RepeatNoise
 from lightning_langcore.data.sources.base import Splitter
+from lightning_langcore.models import from_scratch
 from tests.support.datamodules import datamodule
 from tests.support.models import tiny_llama
 from tests.support.training import Plain, Rows, blocks, loader
@@ -117,6 +118,35 @@ def test_instructions_are_spoilt_and_the_text_mixed_in_stays_as_it_is(tmp_path, 
     tags = {kind: {a.get("tag") for a in found if (a["source"] == "general") == kind} for kind in (True, False)}
     assert tags[True] == {None}
     assert {"instruction:mangled", "instruction:foreign"} <= tags[False]
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("template", "expected"), [("plain", ["</s>"]), ("tokenizer", ["<|im_end|>"])])
+def test_the_tokens_that_end_answers_are_those_of_the_format_of_conversations(tmp_path, template, expected):
+    chat = from_scratch.train_tokenizer(["The cat sleeps."] * 5, 300)
+    chat.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    chat.chat_template = CHATML
+    made = TextDataModule(
+        PhrasebookSource(), Splitter(0.1, 0.1, {"run": 1}), chat, tmp_path, conversations=PhrasebookConversations(),
+        languages=["en"], mix={"conversations": 1, "general": 1}, general=["zh"], num_tokens=6_000, block_size=300,
+        batch_size=2, template=template,
+    )  # fmt: skip
+    assert made.stop_tokens == []
+    made.setup()
+    assert chat.convert_ids_to_tokens(made.stop_tokens) == expected
+
+
+def test_packed_conversations_are_kept_apart_by_which_answers_are_learnt(tmp_path, tokenizer):
+    common = {"source": PhrasebookSource(), "splitter": Splitter(0.1, 0.1, {"run": 1}), "tokenizer": tokenizer}
+    talks = {"conversations": PhrasebookConversations(), "languages": ["en"], "block_size": 300, "num_tokens": 3_000}
+    for answers in ("all", "last", "all"):
+        TextDataModule(**common, **talks, folder=tmp_path, answers=answers, batch_size=2).setup()
+    assert len(list(tmp_path.glob("en-*"))) == 2
 
 
 # --- resuming inside an epoch

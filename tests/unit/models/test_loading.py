@@ -6,12 +6,12 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
 from lightning_langcore import LangcoreError
-from lightning_langcore.data.tokenization import encode
-from lightning_langcore.models import from_scratch, loading
+from lightning_langcore.data.tokenization import begin_token, encode, end_token
+from lightning_langcore.models import from_scratch, fsdp2, loading
 from lightning_langcore.models.safetensors_reader import Weights
 from tests.support.models import tiny_llama
 
@@ -118,16 +118,22 @@ def test_any_text_is_written_in_the_tokenizer_and_read_back(tmp_path, llama, tok
             assert not set(ids) & set(reader.all_special_ids)
 
 
-def test_a_missing_begin_token_is_taken_from_the_end_token(tmp_path):
-    tokenizer = from_scratch.train_tokenizer(TEXTS, 260)
+def test_a_tokenizer_without_a_begin_or_an_end_token_is_read_and_saved_as_it_is(tmp_path, llama):
     for lacking, other in (("bos_token", "</s>"), ("eos_token", "<s>")):
         folder = tmp_path / lacking
         changed = from_scratch.train_tokenizer(TEXTS, 260)
         setattr(changed, lacking, None)
+        changed.chat_template = "{{ bos_token }}|{{ messages[0].content }}"
         changed.save_pretrained(folder)
         loaded = loading.load_tokenizer(folder)
-        both = tokenizer.convert_tokens_to_ids(other)
-        assert (loaded.bos_token_id, loaded.eos_token_id) == (both, both)
+        assert getattr(loaded, lacking) is None
+        assert begin_token(loaded) == end_token(loaded) == loaded.convert_tokens_to_ids(other)
+        loading.save(llama, loaded, tmp_path / "model")
+        before, after = (AutoTokenizer.from_pretrained(path) for path in (folder, tmp_path / "model"))
+        assert after.special_tokens_map == before.special_tokens_map
+        messages = [{"role": "user", "content": "hola"}]
+        rendered = [one.apply_chat_template(messages, tokenize=False) for one in (before, after)]
+        assert rendered[0] == rendered[1] == ("|hola" if lacking == "bos_token" else "<s>|hola")
 
 
 def test_a_folder_without_a_tokenizer_or_without_an_end_token_is_refused(tmp_path, llama):
@@ -181,3 +187,32 @@ def test_the_type_is_a_name_or_that_of_torch(tmp_path, dtype):
 def test_another_type_is_refused(tmp_path, dtype):
     with pytest.raises(LangcoreError, match=r"model\.dtype=.*int8 is none of float32, bfloat16, float16"):
         loading.load_model(tmp_path, dtype)
+
+
+@pytest.mark.parametrize(
+    ("before", "tokens", "after"),
+    [
+        (1, [5], [5, 1]),  # a base whose template closes answers with another token
+        ([5, 1], [5], [5, 1]),
+        (1, [], 1),
+        (1, [1], 1),
+        (None, [5], 5),
+        ([1, 3], [5, 3], [5, 3, 1]),
+    ],
+)
+def test_generation_stops_at_what_was_learnt_and_where_it_stopped_before(
+    tmp_path, llama, tokenizer, before, tokens, after
+):
+    llama.generation_config.eos_token_id = before
+    loading.stop_at(llama, tokens)
+    loading.save(llama, tokenizer, tmp_path)
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == after
+
+
+def test_a_model_without_weights_keeps_its_generation_config(tmp_path, tokenizer):
+    model = tiny_llama()
+    model.generation_config.update(eos_token_id=[1, 7], do_sample=True, top_k=5)
+    loading.save(model, tokenizer, tmp_path)
+    empty = fsdp2.empty_model(tmp_path)
+    assert empty.generation_config.to_dict() == loading.load_model(tmp_path).generation_config.to_dict()
+    assert (empty.generation_config.eos_token_id, empty.generation_config.top_k) == ([1, 7], 5)

@@ -87,6 +87,14 @@ class Data(Group):
     template: Literal["plain", "tokenizer"] = Field(
         description="format of conversations: plain, or tokenizer (the tokenizer's chat template)"
     )
+    answers: Literal["all", "last", "rendered"] = Field(
+        description="answers of a conversation that are learnt: all; last: the last one alone; rendered: all, and those"
+        " that the chat template renders otherwise than a last one (Qwen3) as they are rendered",
+    )
+    add_end_token: Flag = Field(
+        description="true: add the tokenizer's end token to each answer that the chat template closes with no special"
+        " token (GLM-4); false: the model does not learn to stop there, and a line says so",
+    )
     eval_languages: Languages = Field(description="languages to evaluate; null: all")
     num_tokens: Count = Field(description="number of training tokens over all languages; rounded down to whole blocks")
     max_epochs: Positive = Field(

@@ -108,3 +108,16 @@ def test_a_first_token_that_is_an_answer_is_not_learnt_from_the_conversation_bef
     assert row["input_ids"].tolist() == [1, 2, 3, 4, 5, 0]
     assert row["shift_labels"].tolist() == [2, 3, IGNORE, 5, IGNORE, IGNORE]
     assert row["position_ids"].tolist() == [0, 1, 2, 0, 1, 0]
+
+
+def test_the_last_token_of_the_last_answer_of_each_conversation(tmp_path):
+    made = {
+        "two": Encoded([1, 2, 3, 4, 5], [False, True, False, True, False]),
+        "none left": Encoded([6, 7], [False, False]),
+        "one": Encoded([8, 9], [False, True]),
+    }
+    found = [Conversation(key, pair("q", "a")) for key in made]
+    packed = pack(tmp_path / "p", found, made, 16)
+    assert sorted(packed.last_answer_tokens().tolist()) == [4, 9]
+    none = pack(tmp_path / "none", found[1:2], made, 16)
+    assert none.last_answer_tokens().tolist() == []

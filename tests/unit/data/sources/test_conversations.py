@@ -42,13 +42,15 @@ def test_both_forms_are_read_from_files_and_folders(tmp_path):
     assert keys == ["Кто?\nКот.", "Где\u2028кот?\nТут.", "Brief.\n一\n二\n三\n四", "a\nb"]
 
 
-def test_other_columns_can_be_named_and_messages_keep_role_and_content_alone(tmp_path):
+def test_other_columns_can_be_named_and_all_that_a_chat_template_may_use_is_kept(tmp_path):
     (tmp_path / "en.jsonl").write_text(lines({"instruction": "a", "output": "b", "inputs": "no", "targets": "no"}))
     (found,) = ConversationFiles(tmp_path, "instruction", "output").conversations("en")
-    assert found == Conversation("a\nb", pair("a", "b"))
-    more = [{**m, "name": "x"} for m in pair("c", "d")]
-    (tmp_path / "en.jsonl").write_text(lines({"messages": more}))
-    assert list(ConversationFiles(tmp_path).conversations("en")) == [Conversation("c\nd", pair("c", "d"))]
+    assert found == Conversation("a\nb", pair("a", "b"), fields={"inputs": "no", "targets": "no"})
+    more = [pair("c", "d")[0], {"role": "assistant", "content": None, "tool_calls": [{"name": "x"}]}, *pair("e", "f")]
+    more[-1]["reasoning_content"] = "g"
+    (tmp_path / "en.jsonl").write_text(lines({"messages": more, "tools": [{"name": "x"}]}))
+    (found,) = ConversationFiles(tmp_path).conversations("en")
+    assert found == Conversation("c\n\ne\nf", more, fields={"tools": [{"name": "x"}]})
 
 
 GOOD = lines({"inputs": "a", "targets": "b"})
@@ -67,9 +69,14 @@ GOOD = lines({"inputs": "a", "targets": "b"})
             lines({"q": "a", "targets": "b"}),
             r"line 1 has neither messages nor data\.inputs='inputs' .*, only q, targets",
         ),
-        (lines(["a", "b"]), r"line 1 has neither messages nor .*, it is not an object"),
+        (lines(["a", "b"]), r"en\.jsonl, item 1 is not an object"),
+        (lines("a", "b"), r"en\.jsonl, line 1 is not an object"),
         ('{"inputs": "a", "targets": "\\ud800"}\n', r"en\.jsonl, line 1 holds half a surrogate pair"),
-        ("", r"en\.jsonl has no conversation: remove it or fill it"),
+        (
+            json.dumps({"messages": [pair("a", "b")[0], {**pair("a", "b")[1], "thinking": "\ud800"}]}),
+            r"en\.jsonl, line 1 holds half a surrogate pair",
+        ),
+        ("", r"en\.jsonl is empty: remove it or fill it"),
         ("\n\n", r"en\.jsonl has no conversation"),
     ],
 )

@@ -348,3 +348,40 @@ def test_what_the_hub_answers_becomes_one_sentence(monkeypatch, error, message):
     with pytest.raises(ValueError, match=r"^data\.path=some/text: .*" + message) as info:
         open_dataset("some/text", "zh", "train", True, revision="v9")
     assert "\n" not in str(info.value)
+
+
+# --- datasets that save_to_disk wrote
+
+
+@BOTH
+def test_a_dataset_of_save_to_disk_is_read(tmp_path, streaming):
+    datasets.disable_progress_bars()
+    train, test = (datasets.Dataset.from_dict({"text": texts, "id": [1] * len(texts)}) for texts in (["a", "b"], ["c"]))
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "splits")
+    train.save_to_disk(tmp_path / "languages" / "zh")
+    options = {"streaming": streaming, "shuffle_buffer": 0, "cache_dir": tmp_path / "cache"}
+    for path, configs, language, expected in (
+        (tmp_path / "splits", {"en": None}, "en", ["a", "b"]),
+        (tmp_path / "languages" / "zh", {"zh": None}, "zh", ["a", "b"]),
+        (tmp_path / "languages", {"zh": "zh"}, "zh", ["a", "b"]),
+    ):
+        source = HubSource(path, configs, **options)
+        assert [document.text for document in source.documents(language)] == expected
+    source = HubSource(tmp_path / "splits", {"en": None}, split="test", **options)
+    assert [document.text for document in source.documents("en")] == ["c"]
+    with pytest.raises(ValueError, match=r"data\.path=.*splits: it has no split 'dev', only train, test"):
+        list(HubSource(tmp_path / "splits", {"en": None}, split="dev", **options).documents("en"))
+    (tmp_path / "splits" / "train" / "dataset_info.json").write_text("{")
+    with pytest.raises(ValueError, match=r"data\.path=.*splits: ") as caught:
+        list(HubSource(tmp_path / "splits", {"en": None}, **options).documents("en"))
+    assert "\n" not in str(caught.value)
+
+
+@BOTH
+def test_a_column_that_changes_its_type_is_told_with_a_way_out(tmp_path, streaming):
+    with (tmp_path / "train.jsonl").open("w") as file:
+        file.writelines(json.dumps({"text": "word " * 2000, "id": i}) + "\n" for i in range(1100))
+        file.write(json.dumps({"text": "last", "id": "wiki-7"}) + "\n")
+    source = HubSource(tmp_path, {"en": None}, streaming=streaming, cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"a column changes its type.*: read the files with data=files"):
+        list(source.documents("en"))
