@@ -27,7 +27,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         with _open(file, codec) as stream:
             yield stream
     except (OSError, EOFError, lzma.LZMAError) as error:
-        if codec is None:
+        if codec is None or getattr(error, "errno", None) is not None:  # the disk's fault, not that of the file
             raise
         raise LangcoreError(f"{file} can't be read as {codec} ({error}): compress it anew, or unpack it") from error
 

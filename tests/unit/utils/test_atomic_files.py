@@ -11,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import pyarrow
 import pytest
 import torch
 from matplotlib.figure import Figure
+from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -203,11 +205,14 @@ def test_a_disk_that_fills_while_text_is_copied_is_not_the_fault_of_the_text(tmp
         )
 
     write_samples(tmp_path)
+    for file in list((tmp_path / "text").glob("*.txt")):  # datasets copies tables, not text
+        parquet.write_table(pyarrow.table({"text": file.read_text("utf-8").splitlines()}), file.with_suffix(".parquet"))
+        file.unlink()
     monkeypatch.setattr(datasets, "load_dataset", full)
     done = run(tmp_path, "-m", "+experiment=recovery_frozen", "hydra.sweep.dir=all", expect=1)
     assert re.search(r"all/0-\S+: error: a file could not be written or read \(\[Errno 28\] No space left", done.stderr)
-    assert "can't be read as .txt" not in done.stderr
-    assert "can't be read as .txt" not in next(tmp_path.glob("all/*/results.json")).read_text(encoding="utf-8")
+    assert "can't be read as .parquet" not in done.stderr
+    assert "can't be read as .parquet" not in next(tmp_path.glob("all/*/results.json")).read_text(encoding="utf-8")
 
 
 def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file_are_named(tmp_path):
