@@ -18,6 +18,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lightning_langcore.models.parameters import stored_weights
+from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import hub_probe
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -65,6 +67,7 @@ def load_model(path: str | Path, dtype: Dtype = "float32", attention: str = "sdp
             local_files_only=unreachable is not None,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
+        _refuse_attention(error, attention)
         raise LangcoreError(
             f"model.path={path}: can't load it ({hub_probe.reason(error, unreachable)}): give a hub id that you can"
             " reach, or a folder with config.json and *.safetensors"
@@ -107,12 +110,36 @@ def model_without_weights(
     Args:
         config: see :func:`load_config`.
         dtype: ``float32``, ``bfloat16`` or ``float16``, or the type of torch.
-        attention: transformers' ``attn_implementation``.
+        attention: transformers' ``attn_implementation``; names and shapes do not depend on it.
+
+    Raises:
+        LangcoreError: an architecture that is no causal language model or lacks a package; an attention implementation
+            that it does not support.
     """
-    with _parameters_on_meta():
-        return AutoModelForCausalLM.from_config(
-            config, dtype=as_dtype(dtype), attn_implementation=attention, trust_remote_code=False
-        )
+    try:
+        with _parameters_on_meta():
+            return AutoModelForCausalLM.from_config(
+                config, dtype=as_dtype(dtype), attn_implementation=attention, trust_remote_code=False
+            )
+    except (ValueError, ImportError) as error:
+        _refuse_attention(error, attention)
+        raise LangcoreError(
+            f"model.path: transformers can't make a causal language model of model_type={config.model_type}"
+            f" ({_first_sentence(error)}): give another model"
+        ) from error
+
+
+def _refuse_attention(error: Exception, attention: str) -> None:
+    """Raise an error that names the setting, if transformers refused the attention implementation."""
+    if "attention" in str(error).lower() or "attn_implementation" in str(error):
+        raise LangcoreError(
+            f"model.attention={attention} is not possible here ({_first_sentence(error)}): set model.attention=eager,"
+            " which every model supports, or sdpa"
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0]
 
 
 @contextmanager
@@ -130,6 +157,19 @@ def _parameters_on_meta() -> Iterator[None]:
         yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def load_weights(path: str | Path) -> Weights:
+    """The weights of a model on disk by their names in ``save_pretrained``, read one tensor at a time.
+
+    Args:
+        path: folder or hub id; a snapshot is downloaded if needed.
+
+    Raises:
+        LangcoreError: no such model, or a model whose weights can't be addressed by the names of its files.
+    """
+    folder = local_folder(path)
+    return stored_weights(model_without_weights(load_config(folder), attention="eager"), Weights(folder))
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:

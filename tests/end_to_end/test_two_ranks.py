@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from tests.support.architectures import small_model
 from tests.support.models import VOCAB, tiny_llama
 from tests.support.rank_programs import perplexity
 from tests.support.switches import assert_little
@@ -13,10 +14,11 @@ from tests.support.switches import assert_little
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory, torchrun):
     """The folder in which each program on two ranks has one, and what the ranks wrote."""
-    folder, programs = tmp_path_factory.mktemp("ranks"), ("perplexity", "chunked_loss", "switches")
+    folder, programs = tmp_path_factory.mktemp("ranks"), ("experts", "perplexity", "chunked_loss", "switches")
     for name in programs:
         (folder / name).mkdir()
     tiny_llama().save_pretrained(folder / "switches/base")
+    mixture().save_pretrained(folder / "experts/base")
     return folder, torchrun(2, "__main__", folder, *programs)
 
 
@@ -33,6 +35,19 @@ def test_two_ranks_give_the_figures_of_one(two_ranks):
             k: b[k] for k in ("stage", "samples", "lang", "num_tokens", "num_bytes")
         }
         assert a["nats_per_token"] == pytest.approx(b["nats_per_token"], rel=1e-5)
+
+
+def mixture():
+    """Three experts, which two ranks share unevenly, with a zero below zero."""
+    model = small_model("mixtral")
+    model.model.layers[0].mlp.experts.down_proj.data[2, 0] = -0.0
+    return model
+
+
+def test_two_ranks_share_the_experts_and_gather_their_bits(two_ranks):
+    found = json.loads((two_ranks[0] / "experts/results.json").read_text())
+    assert found.pop("num_weights") == sum(p.numel() for p in mixture().parameters())
+    assert found == dict.fromkeys(["names", "shapes", "whole", "gathered", "local"], True)
 
 
 def test_two_ranks_end_where_the_plain_loss_does(two_ranks):

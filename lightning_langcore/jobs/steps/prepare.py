@@ -102,7 +102,7 @@ def load(run: Run) -> PreTrainedModel:
 
 def theta_0(base_path: str) -> Weights:
     """The base's weights by name, read from its files one at a time."""
-    return Weights(loading.local_folder(base_path))
+    return loading.load_weights(base_path)
 
 
 def trains_base(settings: Settings) -> bool:
