@@ -1,5 +1,6 @@
 """A causal language model and its tokenizer: from a config, a folder or the hub."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import find_adapter_config_file
 
 from lightning_langcore.models.parameters import stored_weights
 from lightning_langcore.models.safetensors_reader import Weights
@@ -55,6 +57,7 @@ def load_model(path: str | Path, dtype: Dtype = "float32", attention: str = "sdp
     """
     wanted = check(path, dtype)
     unreachable = hub_probe.why_unreachable("models", path)
+    _refuse_adapter(path, unreachable)
     _check_unquantized(path, unreachable)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -90,6 +93,7 @@ def load_config(path: str | Path) -> PreTrainedConfig:
     """
     check_local(path)
     unreachable = hub_probe.why_unreachable("models", path)
+    _refuse_adapter(path, unreachable)
     _check_unquantized(path, unreachable)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=unreachable is not None)
@@ -299,9 +303,27 @@ def check_local(path: str | Path) -> None:
     """
     folder = Path(path)
     if folder.is_dir():
+        _refuse_adapter(path, None)
         _check_unquantized(path, None)
     elif folder.is_absolute() or str(path).startswith((".", "~")):
         raise LangcoreError(f"model.path={path}: there is no such folder")
+
+
+def _refuse_adapter(path: str | Path, unreachable: str | None) -> None:
+    try:
+        file = find_adapter_config_file(str(path), local_files_only=unreachable is not None)
+    except (OSError, ValueError):
+        return  # the caller reads config or weights next and reports the error
+    if file is None:
+        return
+    try:
+        base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        base = None
+    raise LangcoreError(
+        f"model.path={path} is an adapter of {base or 'another model'} (adapter_config.json), not a model: merge it"
+        " into that model with PEFT's merge_and_unload(), save the result with save_pretrained and give its folder"
+    )
 
 
 def _check_unquantized(path: str | Path, unreachable: str | None) -> None:

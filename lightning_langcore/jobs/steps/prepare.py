@@ -9,11 +9,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_langcore.data import Source, Splitter, TextDataModule
 from lightning_langcore.data.packing.documents import Repetition
-from lightning_langcore.jobs.config.checks import check
+from lightning_langcore.jobs.config.checks import check, needs_region
 from lightning_langcore.jobs.config.data import base_languages, make_available_sources, make_source, window
+from lightning_langcore.jobs.config.groups.job import PerturbJob
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.memory import check_fits
+from lightning_langcore.jobs.config.model import check_model
 from lightning_langcore.jobs.config.settings import Run, Settings
+from lightning_langcore.jobs.config.together import raise_together
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
 from lightning_langcore.jobs.steps.trainer import pretrain_once
 from lightning_langcore.models import from_scratch, fsdp2, loading
@@ -21,7 +24,13 @@ from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import artifact_cache
 from lightning_langcore.utils.progress import say
 
-_NOT_IN_RECIPE = ("path", "dtype", "attention", "activation_checkpointing")  # settings of the run, not of its base
+_NOT_IN_RECIPE = (
+    "path",
+    "dtype",
+    "attention",
+    "activation_checkpointing",
+    "extrapolate",
+)  # settings of the run, not of its base
 FORMAT = 1
 """Incremented when the code makes a different artifact from the same recipe."""
 
@@ -34,7 +43,8 @@ def begin(settings: Settings) -> Run:
     """
     refuse_ranks(settings)
     source = make_source(settings)
-    check(settings, source)
+    uses_region = needs_region(settings) or isinstance(settings.job, PerturbJob)
+    raise_together([lambda: check(settings, source), lambda: check_model(settings, uses_region)])
     check_fits(settings)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     return Run(settings, source, base(settings, source))
