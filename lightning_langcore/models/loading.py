@@ -128,8 +128,8 @@ def model_without_weights(
     except (ValueError, ImportError) as error:
         _refuse_attention(error, attention)
         raise LangcoreError(
-            f"model.path: transformers can't make a causal language model of model_type={config.model_type}"
-            f" ({_first_sentence(error)}): give another model"
+            f"model.path={config.name_or_path}: transformers can't make a causal language model of"
+            f" model_type={config.model_type} ({_first_sentence(error)}): give a model that AutoModelForCausalLM loads"
         ) from error
 
 

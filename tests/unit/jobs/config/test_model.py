@@ -106,6 +106,12 @@ def test_an_attention_that_the_architecture_lacks_is_refused_by_its_setting(tmp_
     checked(tmp_path, "model.attention=eager", planned=True)
 
 
+def test_a_model_that_is_no_causal_language_model_is_refused_by_its_type(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral3"}))
+    with pytest.raises(LangcoreError, match=r"^model\.path=.* of model_type=mistral3 \(.*AutoModelForCausalLM loads$"):
+        checked(tmp_path, planned=True)
+
+
 @pytest.mark.parametrize("experiment", JOBS)
 def test_every_job_refuses_before_any_work(tmp_path, saved, experiment):
     (tmp_path / "text").mkdir()
