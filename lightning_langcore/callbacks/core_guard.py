@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
@@ -16,6 +16,7 @@ from typing_extensions import override
 from lightning_langcore.callbacks.order import averages, refuse_late_averages
 from lightning_langcore.callbacks.strategies import refuse_8bit_states, refuse_flat_shards
 from lightning_langcore.models import sharding
+from lightning_langcore.models.parameter_part import Weight, gradient_of, parameter_of
 from lightning_langcore.models.parameters import refuse_quantized
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
@@ -75,7 +76,7 @@ class CoreGuard(Callback):
     def __init__(self, region: Region | Path | str, name: str = "core") -> None:
         self.region = region if isinstance(region, Region) else Region.load(region)
         self.name = name
-        self._guarded: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
+        self._guarded: list[tuple[Weight, WeightSet, Tensor]] = []
         self._handles: list[RemovableHandle] = []
         self._resumed: dict[str, Any] | None = None
         self._state: dict[str, Any] = {}
@@ -106,11 +107,12 @@ class CoreGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        for parameter, part, _ in self._guarded:
+        for weight, part, _ in self._guarded:
+            parameter = parameter_of(weight)
             if parameter.grad is not None:
                 if not parameter.grad.is_contiguous():
                     parameter.grad = parameter.grad.contiguous()
-                part.fill_(sharding.local(parameter.grad), 0.0)
+                part.fill_(sharding.local(gradient_of(weight)), 0.0)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:

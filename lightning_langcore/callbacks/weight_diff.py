@@ -7,12 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_langcore.callbacks.strategies import refuse_flat_shards
 from lightning_langcore.models import sharding
-from lightning_langcore.models.parameters import group_names, match, saved_parameters
+from lightning_langcore.models.parameter_part import Weight
+from lightning_langcore.models.parameters import group_names, match, saved_parameters, stored_weights
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.models.safetensors_writer import write_safetensors
 from lightning_langcore.regions.drift import Drift, drift
@@ -92,7 +93,7 @@ class WeightDiff(Callback):
         self.region = region if isinstance(region, Region) or region is None else Region.load(region)
         self._theta_0: Mapping[str, Tensor] | None = None if reference is None else Weights(reference)
         self._from_file = reference is not None
-        self._parameters: dict[str, nn.Parameter] = {}
+        self._parameters: dict[str, Weight] = {}
         self._floors: dict[str, float] = {}
         self._inside: dict[str, WeightSet] = {}
         self._resumed = False
@@ -105,12 +106,13 @@ class WeightDiff(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._from_file and self._theta_0 is not None:
-            names = [name for name in self._theta_0 if name in saved_parameters(pl_module)]
-            if not names:
+            assert isinstance(self._theta_0, Weights)
+            self._theta_0 = stored_weights(pl_module, self._theta_0)
+            if not self._theta_0:
                 raise LangcoreError(
                     "WeightDiff: the reference holds no parameter of this model: it is of another model"
                 )
-            self._parameters = match(pl_module, {name: self._theta_0[name].shape for name in names})
+            self._parameters = match(pl_module, self._theta_0.shapes)
         else:
             self._parameters = saved_parameters(pl_module)
             if any(map(sharding.is_sharded, self._parameters.values())):
@@ -119,7 +121,7 @@ class WeightDiff(Callback):
                     " callbacks.weight_diff.reference=${paths.base}"
                 )
             if not self._resumed:
-                self._theta_0 = {n: p.detach().float().cpu().clone() for n, p in self._parameters.items()}
+                self._theta_0 = {n: sharding.local(p).float().cpu().clone() for n, p in self._parameters.items()}
         if self.region is not None:
             self.region.match(pl_module)
             parts, known = self.region.parts.items(), self._parameters

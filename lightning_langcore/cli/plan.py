@@ -11,10 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.table import Table
 
-from lightning_langcore.jobs.config.checks import check_training
+from lightning_langcore.jobs.config.checks import check_training, needs_region
 from lightning_langcore.jobs.config.component import one_line
 from lightning_langcore.jobs.config.groups.job import FitJob
 from lightning_langcore.jobs.config.memory import device_memory, refuse_too_large, training_of
+from lightning_langcore.jobs.config.model import check_model
 from lightning_langcore.jobs.config.region import check_region
 from lightning_langcore.jobs.config.settings import Settings, parse
 from lightning_langcore.jobs.config.together import raise_together
@@ -40,7 +41,13 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     try:
         settings = settings_of_run(options.overrides)
-        raise_together([lambda: check_region(settings, None), lambda: check_training(settings)])
+        raise_together(
+            [
+                lambda: check_region(settings, None),
+                lambda: check_training(settings),
+                lambda: check_model(settings, needs_region(settings), planned=True),
+            ]
+        )
         training = training_of(settings)
         memory = device_memory(settings) if options.memory is None else options.memory * GIB
         show(settings, training, plan(training), memory)

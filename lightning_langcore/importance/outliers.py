@@ -27,8 +27,8 @@ from lightning_langcore.utils.errors import LangcoreError
 EXPLAINED = 0.5
 """A super weight's own product is at least this share of the output spike."""
 
-_WRITERS = frozenset({"o_proj", "down_proj"})
-_READERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
+_WRITERS = frozenset({"o_proj", "down_proj", "w2"})
+_READERS = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "gate", "w1", "w3"})
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ def outlier_region(module: nn.Module, outliers: Outliers) -> Region:
     """All weights of the layers' matrices that belong to outliers; a core without this region is a control.
 
     The region has the rows of the massive dimensions in the matrices that write to the residual stream (``o_proj``,
-    ``down_proj``), their columns in the matrices that read from it (``q_proj``, ``k_proj``, ``v_proj``, ``gate_proj``,
-    ``up_proj``), and the super weights. Without outliers the region is empty.
+    ``down_proj``, experts' ``w2``), their columns in the matrices that read from it (``q_proj``, ``k_proj``,
+    ``v_proj``, ``gate_proj``, ``up_proj``, a router's ``gate``, experts' ``w1``, ``w3``), and the super weights.
+    Without outliers the region is empty.
 
     Args:
         module: the model, or a module that contains it.
@@ -195,6 +196,8 @@ def _decoder_layers(model: nn.Module) -> nn.ModuleList:
         named = isinstance(module, nn.ModuleList) and len(module) and name.rpartition(".")[2] in {"layers", "h"}
         if named and not any(name.startswith(f"{outer}.") for outer in found):
             found[name] = module
+    if len(found) > 1:  # beside those of a vision tower
+        found = {name: layers for name, layers in found.items() if not parameters.in_a_tower(f"{name}.")}
     if len(found) != 1:
         has = f"{len(found)} lists of decoder layers named `layers` or `h` ({', '.join(found) or 'none'})"
         raise LangcoreError(f"{type(model).__name__} has {has} instead of one: pass only the causal language model")
@@ -205,7 +208,7 @@ def _hooks(
     model: nn.Module, spike: float, largest: dict[int, Sequence[Tensor]], weights: dict[int, SuperWeight]
 ) -> list[tuple[nn.Module, Callable]]:
     """Modules with the forward hooks that fill ``largest`` and ``weights``, by layer."""
-    names = {id(parameter): name for name, parameter in parameters.saved_parameters(model).items()}
+    names = {id(weight): name for name, weight in parameters.saved_parameters(model).items()}
     hooks: list[tuple[nn.Module, Callable]] = []
     for layer, module in enumerate(_decoder_layers(model)):
         hooks.append((module, partial(_record_layer, largest, layer)))

@@ -12,7 +12,8 @@ at token t.
 * ``input_norm`` :math:`\sqrt{\mathrm{mean}_t x_t^2}`, shape (in_features,), 8 bytes per column: the factor of the
   weight in Wanda (Sun et al. 2023, arXiv 2306.11695), up to the constant :math:`\sqrt{\text{tokens}}`.
 
-The gradient that is being added and its float32 copy take 8 bytes per weight of the largest tensor.
+The gradient that is being added and its float32 copy take 8 bytes per weight of the largest tensor; the gradient of
+experts that share a parameter is computed for all of them at once.
 """
 
 import json
@@ -29,6 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_langcore.metrics.functional import IGNORE, next_token_mean
+from lightning_langcore.models import sharding
+from lightning_langcore.models.parameter_part import Weight, parameter_of
 from lightning_langcore.models.parameters import evaluation_mode, refuse_quantized, saved_parameters
 from lightning_langcore.models.safetensors_writer import write_safetensors
 from lightning_langcore.utils.errors import LangcoreError
@@ -162,9 +165,9 @@ class _Text:
 class _Accumulator:
     """The running statistics of one parameter, on its device; ``linears`` are the layers with this weight."""
 
-    def __init__(self, name: str, parameter: nn.Parameter, linears: list[nn.Linear], statistics: list[str]) -> None:
-        self.name, self.parameter, self.linears = name, parameter, linears
-        zeros = partial(torch.zeros, parameter.shape, dtype=torch.float32, device=parameter.device)
+    def __init__(self, name: str, weight: Weight, linears: list[nn.Linear], statistics: list[str]) -> None:
+        self.name, self.weight, self.linears = name, weight, linears
+        zeros = partial(torch.zeros, tuple(weight.shape), dtype=torch.float32, device=weight.device)
         self.sums = {s: zeros() for s in statistics if s in GRADIENTS}
         self.batch = zeros() if _needs_batch_buffer(statistics) else None
         self.columns: Tensor | float = 0.0
@@ -216,7 +219,7 @@ def _one_pass(
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     device = next(model.parameters()).device
-    trained = [accumulator.parameter for accumulator in accumulators if accumulator.sums]
+    trained = [parameter for parameter, _ in _by_parameter(accumulators)]
     with _gradients_only_for(model, trained), torch.set_grad_enabled(bool(trained)):
         for number, ids, labels in text:
             for rows, share in _pieces(labels, "gradient_square" in statistics):
@@ -243,15 +246,15 @@ def _pieces(labels: Tensor, by_row: bool) -> list[tuple[slice, float]]:
 
 
 @contextmanager
-def _gradients_only_for(model: nn.Module, trained: Sequence[nn.Parameter]) -> Iterator[None]:
+def _gradients_only_for(model: nn.Module, trained: Sequence[Tensor]) -> Iterator[None]:
     """Dropout off and gradients only for ``trained``; afterwards the previous state of the model is restored."""
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
         for parameter, _, _ in before:
             parameter.requires_grad_(False)
-        for parameter in trained:
-            parameter.requires_grad_(True)
-            parameter.grad = None
+        for chosen in trained:
+            chosen.requires_grad_(True)
+            chosen.grad = None
         with evaluation_mode(model):
             yield
     finally:
@@ -265,21 +268,32 @@ def _hooks(accumulators: Sequence[_Accumulator], labels: Tensor, share: float) -
     """Add each gradient as soon as it is computed and release it, so that only one is in memory."""
     counted = (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
 
-    def add_gradient(own: _Accumulator, parameter: Tensor) -> None:
+    def add_gradient(owners: list[_Accumulator], parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
         assert gradient is not None
-        own.add_gradient(gradient, share)
+        for own in owners:
+            own.add_gradient(sharding.same_part(own.weight, gradient), share)
 
     def add_inputs(own: _Accumulator, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         own.add_inputs(args[0], counted)
 
     with ExitStack() as stack:
+        for parameter, owners in _by_parameter(accumulators):
+            stack.callback(parameter.register_post_accumulate_grad_hook(partial(add_gradient, owners)).remove)
         for own in accumulators:
-            if own.sums:
-                stack.callback(own.parameter.register_post_accumulate_grad_hook(partial(add_gradient, own)).remove)
             for linear in own.linears:
                 stack.callback(linear.register_forward_pre_hook(partial(add_inputs, own)).remove)
         yield
+
+
+def _by_parameter(accumulators: Sequence[_Accumulator]) -> list[tuple[Tensor, list[_Accumulator]]]:
+    """The parameters whose gradients are needed, each with the accumulators of its parts."""
+    found: dict[int, tuple[Tensor, list[_Accumulator]]] = {}
+    for own in accumulators:
+        if own.sums:
+            parameter = parameter_of(own.weight)
+            found.setdefault(id(parameter), (parameter, []))[1].append(own)
+    return list(found.values())
 
 
 def _finished(accumulators: list[_Accumulator], statistics: Sequence[str], text: _Text) -> Iterator[Tensor]:
@@ -308,7 +322,7 @@ def _needs_batch_buffer(statistics: Iterable[str]) -> bool:
     return {"gradient_abs", "gradient_square"} <= set(statistics)
 
 
-def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[nn.Parameter, list[nn.Linear]]]:
+def _find(model: nn.Module, shapes: Shapes, inputs: bool) -> dict[str, tuple[Weight, list[nn.Linear]]]:
     """Each parameter, and, if ``inputs``, the linear layers with this weight."""
     parameters = saved_parameters(model)
     layers = [module for module in model.modules() if inputs and isinstance(module, nn.Linear)]

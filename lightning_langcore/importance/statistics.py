@@ -63,8 +63,18 @@ class RecordedStatistics:
         return bool(keys) and all(f"{name}|{statistic}" in weights for weights in keys)
 
     def statistic(self, language: str, name: str, statistic: str) -> Tensor:
-        """One statistic of one parameter, float32."""
-        return self._weights[statistic, language][f"{name}|{statistic}"]
+        """One statistic of one parameter, float32.
+
+        Raises:
+            LangcoreError: the file lacks it.
+        """
+        weights, key = self._weights[statistic, language], f"{name}|{statistic}"
+        if key not in weights:
+            raise LangcoreError(
+                f"{weights.path} lacks {key}: it is of another model, or an earlier version recorded it under other"
+                f" names: remove the folder {weights.path.parent} to record it again"
+            )
+        return weights[key]
 
 
 class CheckpointChanges:

@@ -22,7 +22,7 @@ from lightning_langcore.jobs.config.settings import Run, Settings
 from lightning_langcore.jobs.steps import outliers, prepare, texts
 from lightning_langcore.jobs.steps.evaluation import add_rows, evaluate_languages, make_fabric, timed
 from lightning_langcore.jobs.steps.loggers import logged
-from lightning_langcore.models import loading, parameters
+from lightning_langcore.models import loading, parameters, sharding
 from lightning_langcore.plots import dimension_grid
 from lightning_langcore.regions.perturbation import perturb_
 from lightning_langcore.regions.region import Region
@@ -238,7 +238,7 @@ def _auto(
 def _target(model: PreTrainedModel, name: str, role: str) -> Target:
     region = dimension_region(model, name)
     ((parameter, part),) = region.parts.items()
-    weights = parameters.saved_parameters(model)[parameter]
+    weights = sharding.local(parameters.saved_parameters(model)[parameter])
     return Target(name, role, region, float(part.to(weights.device).gather(weights)))
 
 

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import GenerationConfig, PreTrainedModel
 
 from lightning_langcore.models import loading, sharding
-from lightning_langcore.models.parameters import in_a_layer, saved_parameters
+from lightning_langcore.models.parameters import in_a_layer, saved_parameters, stored_weights
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -70,7 +70,7 @@ def full_state(model: PreTrainedModel) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _fill(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    stored = Weights(str(model.name_or_path))
+    stored = stored_weights(model, Weights(str(model.name_or_path)))
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.to_empty(device=mesh.device_type)
     for name, buffer in model.named_buffers():

@@ -1,5 +1,6 @@
 """A causal language model and its tokenizer: from a config, a folder or the hub."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,10 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import find_adapter_config_file
 
+from lightning_langcore.models.parameters import stored_weights
+from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import hub_probe
 from lightning_langcore.utils.errors import LangcoreError
 
@@ -53,6 +57,7 @@ def load_model(path: str | Path, dtype: Dtype = "float32", attention: str = "sdp
     """
     wanted = check(path, dtype)
     unreachable = hub_probe.why_unreachable("models", path)
+    _refuse_adapter(path, unreachable)
     _check_unquantized(path, unreachable)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -65,6 +70,7 @@ def load_model(path: str | Path, dtype: Dtype = "float32", attention: str = "sdp
             local_files_only=unreachable is not None,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
+        _refuse_attention(error, attention)
         raise LangcoreError(
             f"model.path={path}: can't load it ({hub_probe.reason(error, unreachable)}): give a hub id that you can"
             " reach, or a folder with config.json and *.safetensors"
@@ -87,6 +93,7 @@ def load_config(path: str | Path) -> PreTrainedConfig:
     """
     check_local(path)
     unreachable = hub_probe.why_unreachable("models", path)
+    _refuse_adapter(path, unreachable)
     _check_unquantized(path, unreachable)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=unreachable is not None)
@@ -107,12 +114,36 @@ def model_without_weights(
     Args:
         config: see :func:`load_config`.
         dtype: ``float32``, ``bfloat16`` or ``float16``, or the type of torch.
-        attention: transformers' ``attn_implementation``.
+        attention: transformers' ``attn_implementation``; names and shapes do not depend on it.
+
+    Raises:
+        LangcoreError: an architecture that is no causal language model or lacks a package; an attention implementation
+            that it does not support.
     """
-    with _parameters_on_meta():
-        return AutoModelForCausalLM.from_config(
-            config, dtype=as_dtype(dtype), attn_implementation=attention, trust_remote_code=False
-        )
+    try:
+        with _parameters_on_meta():
+            return AutoModelForCausalLM.from_config(
+                config, dtype=as_dtype(dtype), attn_implementation=attention, trust_remote_code=False
+            )
+    except (ValueError, ImportError) as error:
+        _refuse_attention(error, attention)
+        raise LangcoreError(
+            f"model.path={config.name_or_path}: transformers can't make a causal language model of"
+            f" model_type={config.model_type} ({_first_sentence(error)}): give a model that AutoModelForCausalLM loads"
+        ) from error
+
+
+def _refuse_attention(error: Exception, attention: str) -> None:
+    """Raise an error that names the setting, if transformers refused the attention implementation."""
+    if "attention" in str(error).lower() or "attn_implementation" in str(error):
+        raise LangcoreError(
+            f"model.attention={attention} is not possible here ({_first_sentence(error)}): set model.attention=eager,"
+            " which every model supports, or sdpa"
+        ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0]
 
 
 @contextmanager
@@ -130,6 +161,19 @@ def _parameters_on_meta() -> Iterator[None]:
         yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def load_weights(path: str | Path) -> Weights:
+    """The weights of a model on disk by their names in ``save_pretrained``, read one tensor at a time.
+
+    Args:
+        path: folder or hub id; a snapshot is downloaded if needed.
+
+    Raises:
+        LangcoreError: no such model, or a model whose weights can't be addressed by the names of its files.
+    """
+    folder = local_folder(path)
+    return stored_weights(model_without_weights(load_config(folder), attention="eager"), Weights(folder))
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
@@ -277,9 +321,27 @@ def check_local(path: str | Path) -> None:
     """
     folder = Path(path)
     if folder.is_dir():
+        _refuse_adapter(path, None)
         _check_unquantized(path, None)
     elif folder.is_absolute() or str(path).startswith((".", "~")):
         raise LangcoreError(f"model.path={path}: there is no such folder")
+
+
+def _refuse_adapter(path: str | Path, unreachable: str | None) -> None:
+    try:
+        file = find_adapter_config_file(str(path), local_files_only=unreachable is not None)
+    except (OSError, ValueError):
+        return  # the caller reads config or weights next and reports the error
+    if file is None:
+        return
+    try:
+        base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        base = None
+    raise LangcoreError(
+        f"model.path={path} is an adapter of {base or 'another model'} (adapter_config.json), not a model: merge it"
+        " into that model with PEFT's merge_and_unload(), save the result with save_pretrained and give its folder"
+    )
 
 
 def _check_unquantized(path: str | Path, unreachable: str | None) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -35,15 +36,29 @@ class Weights(Mapping[str, Tensor]):
         self.path = Path(path)
         self._files: dict[str, Path] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._names: dict[str, str] = {}
         for file in self._find():
             try:
                 with safe_open(file, framework="pt") as handle:
                     for name in handle.keys():  # noqa: SIM118 - not a mapping
                         self._files[name] = file
+                        self._names[name] = name
                         self._shapes[name] = tuple(handle.get_slice(name).get_shape())
             except (SafetensorError, OSError) as error:
                 raise LangcoreError(f"{file} is not a readable safetensors file: {error}") from error
         self._check_index()
+
+    def renamed(self, names: Mapping[str, str]) -> "Weights":
+        """The same files with other names, and without the tensors that are not named.
+
+        Args:
+            names: new name -> name in the files; its order becomes the order of the weights.
+        """
+        made = copy(self)
+        made._files = {new: self._files[name] for new, name in names.items()}
+        made._shapes = {new: self._shapes[name] for new, name in names.items()}
+        made._names = {new: self._names[name] for new, name in names.items()}
+        return made
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -57,7 +72,7 @@ class Weights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self._files[name], framework="pt") as handle:
-            return handle.get_tensor(name)
+            return handle.get_tensor(self._names[name])
 
     def part(self, name: str, start: Sequence[int], shape: Sequence[int]) -> Tensor:
         """Some rows and columns of a tensor, without reading the rest of it.
@@ -71,7 +86,7 @@ class Weights(Mapping[str, Tensor]):
             return torch.empty(tuple(shape))
         with safe_open(self._files[name], framework="pt") as handle:
             slices = tuple(slice(i, i + n) for i, n in zip(start, shape, strict=True))
-            return handle.get_slice(name)[slices]
+            return handle.get_slice(self._names[name])[slices]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

@@ -19,13 +19,17 @@ _MATRICES = {
 }
 
 
+_EXPERT = re.compile(r"(^|\.)experts\.(\d+)\.(.+)$")
+
+
 class Places(NamedTuple):
     """The matrices of a model as a table.
 
     Attributes:
         names: parameter name by (layer, kind).
         layers: every layer, ascending.
-        kinds: those of q, k, v, o, gate, up, down that occur, then others.
+        kinds: those of q, k, v, o, gate, up, down that occur, then others. Of many experts the first and the last are
+            shown, in columns that name them.
     """
 
     names: dict[tuple[int, str], str]
@@ -43,7 +47,9 @@ def places(names: Iterable[str], plot: str) -> Places:
     Raises:
         LangcoreError: no parameter belongs to a layer.
     """
-    found = {place: name for name in names if (place := _place(name))}
+    names = list(names)
+    experts = sorted({int(match[2]) for name in names if (match := _EXPERT.search(name))})
+    found = {place: name for name in names if (place := _place(name, experts))}
     if not found:
         raise LangcoreError(f"{plot}: no matrix of a layer among the parameters")
     order = [*_MATRICES.values()]
@@ -82,7 +88,15 @@ def evenly(layers: list[int], at_most: int, title: str) -> tuple[list[int], str]
     return shown, "; ".join(note for note in notes if note)
 
 
-def _place(name: str) -> tuple[int, str] | None:
-    """``model.layers.3.self_attn.q_proj.weight`` -> (3, "q"); ``None`` outside the layers."""
+def _place(name: str, experts: list[int]) -> tuple[int, str] | None:
+    """``model.layers.3.self_attn.q_proj.weight`` -> (3, "q"); ``None`` outside the layers and for inner experts."""
     match = re.search(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+?)(?:\.weight)?$", name)
-    return (int(match[1]), _MATRICES.get(match[2], match[2])) if match else None
+    if match is None:
+        return None
+    expert = _EXPERT.search(name)
+    if expert is None:
+        return int(match[1]), _MATRICES.get(match[2], match[2])
+    number = int(expert[2])
+    if number not in (experts[0], experts[-1]):
+        return None
+    return int(match[1]), f"{expert[3].removesuffix('.weight')}\nexpert {number} of {len(experts)}"

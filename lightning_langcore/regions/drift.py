@@ -76,6 +76,8 @@ def _moved_most(name: str, change: Tensor, num_rows_columns: int) -> list[MovedR
         return []
     if change.ndim == 1:
         return _largest(name, "weight", change, mean, num_rows_columns)
+    if change.ndim > 2:  # rows of a stack of matrices have no number of their own
+        return []
     rows = _largest(name, "row", change.mean(dim=1), mean, num_rows_columns)
     return rows + _largest(name, "column", change.mean(dim=0), mean, num_rows_columns)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_langcore.models import sharding
-from lightning_langcore.models.parameters import flat, refuse_quantized
+from lightning_langcore.models.parameter_part import Weight
+from lightning_langcore.models.parameters import refuse_quantized
 from lightning_langcore.regions.region import Region
 from lightning_langcore.regions.weight_set import WeightSet
 from lightning_langcore.utils.errors import LangcoreError
@@ -22,9 +23,9 @@ class Undo:
     """The values that a perturbation overwrote. Memory: a copy of these values, on their device."""
 
     def __init__(self) -> None:
-        self._saved: list[tuple[nn.Parameter, WeightSet, Tensor]] = []
+        self._saved: list[tuple[Weight, WeightSet, Tensor]] = []
 
-    def keep(self, parameter: nn.Parameter, part: WeightSet) -> Tensor:
+    def keep(self, parameter: Weight, part: WeightSet) -> Tensor:
         """Store the current values of some weights and return them; ``part`` is the local part, on its device."""
         values = part.gather(sharding.local(parameter))
         self._saved.append((parameter, part, values))
@@ -83,7 +84,9 @@ def perturb_(module: nn.Module, region: Region, method: Method, strength: float 
     parameters = region.match(module)
     for name in parameters:
         refuse_quantized(name, parameters[name], "a perturbation")
-        flat(sharding.local(parameters[name]))  # refuse weights that are not contiguous before any is overwritten
+        sharding.flat(
+            sharding.local(parameters[name])
+        )  # refuse weights that are not contiguous before any is overwritten
     undo = Undo()
     for name, part in region.parts.items():
         parameter = parameters[name]
@@ -139,7 +142,7 @@ def perturbed(
 
 
 def _reinitialized(
-    name: str, parameter: Tensor, part: WeightSet, local_part: WeightSet, strength: float, seed: int
+    name: str, parameter: Weight, part: WeightSet, local_part: WeightSet, strength: float, seed: int
 ) -> Tensor:
     whole = sharding.whole(parameter)
     noise = _noise(name, len(part), seed).to(whole.device)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_langcore.models.parameter_part import Weight
 from lightning_langcore.models.parameters import candidates, match, named_shapes
 from lightning_langcore.regions import serialization
 from lightning_langcore.regions.weight_set import WeightSet
@@ -133,8 +134,8 @@ class Region:
         described = f"({self.meta.get('kind', '?')} {sign} {other.meta.get('kind', '?')})"
         return Region(shapes, parts, {"kind": described, "base_model": self.meta.get("base_model")})
 
-    def match(self, module: nn.Module) -> dict[str, nn.Parameter]:
-        """The model's parameters for all candidates of the region.
+    def match(self, module: nn.Module) -> dict[str, Weight]:
+        """The model's parameters for all candidates of the region; an expert may be a part of a parameter.
 
         Raises:
             LangcoreError: a region of another model; the message names the first parameter that differs.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_langcore.models.parameters import flat
+from lightning_langcore.models.sharding import flat
 from lightning_langcore.utils.errors import LangcoreError
 
 ENCODINGS = ("idx", "bits", "rows", "cols")

@@ -19,7 +19,7 @@ BAD = {
     "+callbacks.empty={a: 1}": "callbacks.empty has no _target_",
     "data.num_tokens=9000000": "data.max_epochs=",
     "data.num_tokens=100": "less than one batch",
-    "data.block_size=60000": "do not fill one row",
+    "data.block_size=60000": "is more than the 512 positions",
     "job.ckpt_path=none.ckpt": "job.ckpt_path=none.ckpt: there is no such checkpoint",
     "optimizer.lr=1e30": "lower optimizer.lr",
     "job.objective=ppl/test/ko": "job.objective=ppl/test/ko: 'ko' is not evaluated, only en, es, ru, zh",

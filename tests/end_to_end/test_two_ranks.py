@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from tests.support.architectures import small_model
 from tests.support.models import VOCAB, tiny_llama
 from tests.support.rank_programs import perplexity
 from tests.support.switches import assert_little
@@ -13,10 +14,14 @@ from tests.support.switches import assert_little
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory, torchrun):
     """The folder in which each program on two ranks has one, and what the ranks wrote."""
-    folder, programs = tmp_path_factory.mktemp("ranks"), ("perplexity", "chunked_loss", "switches", "dropout")
+    folder, programs = (
+        tmp_path_factory.mktemp("ranks"),
+        ("perplexity", "chunked_loss", "switches", "dropout", "experts"),
+    )
     for name in programs:
         (folder / name).mkdir()
     tiny_llama().save_pretrained(folder / "switches/base")
+    mixture().save_pretrained(folder / "experts/base")
     return folder, torchrun(2, "__main__", folder, *programs)
 
 
@@ -45,6 +50,19 @@ def test_each_rank_goes_on_with_its_own_random_numbers(two_ranks):
     assert resumed == {step: whole[step] for step in map(str, range(7, 13))}
     assert other_resumed == {step: other_whole[step] for step in map(str, range(7, 13))}
     assert not set(whole.values()) & set(other_whole.values())
+
+
+def mixture():
+    """Three experts, which two ranks share unevenly, with a zero below zero."""
+    model = small_model("mixtral")
+    model.model.layers[0].mlp.experts.down_proj.data[2, 0] = -0.0
+    return model
+
+
+def test_two_ranks_share_the_experts_and_gather_their_bits(two_ranks):
+    found = json.loads((two_ranks[0] / "experts/results.json").read_text())
+    assert found.pop("num_weights") == sum(p.numel() for p in mixture().parameters())
+    assert found == dict.fromkeys(["names", "shapes", "whole", "gathered", "local"], True)
 
 
 def test_two_ranks_end_where_the_plain_loss_does(two_ranks):

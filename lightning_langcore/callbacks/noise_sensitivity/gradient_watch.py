@@ -8,6 +8,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_langcore.models import sharding
+from lightning_langcore.models.parameter_part import Weight, parameter_of
 from lightning_langcore.models.parameters import canonical_name
 from lightning_langcore.monitoring.detector import Gradients
 from lightning_langcore.monitoring.gradients import adam_ratio, energy_within, gradient_norms
@@ -37,8 +39,13 @@ class GradientWatch:
         self._region = region
         if region is not None:
             found = region.match(module)
-            candidates = {id(parameter) for parameter in found.values()}
-            self._candidates = [i for i, p in enumerate(self._parameters) if id(p) in candidates]
+            covered: dict[int, int] = {}
+            for weight in found.values():
+                owner = id(parameter_of(weight))
+                covered[owner] = covered.get(owner, 0) + weight.numel()
+            whole = {id(p) for p in self._parameters if covered.get(id(p)) == p.numel()}
+            self._candidates = [i for i, p in enumerate(self._parameters) if id(p) in whole]
+            self._further = [weight for weight in found.values() if id(parameter_of(weight)) not in whole]
             self._parts = [(found[n], part.for_fast_access().to(found[n].device)) for n, part in region.parts.items()]
 
     def measure(self, optimizer: Optimizer, step: int) -> dict[Any, Tensor]:
@@ -49,8 +56,14 @@ class GradientWatch:
             norms = gradient_norms([gradient for _, gradient in present])
             figures = {("norm", i): norm for (i, _), norm in zip(present, norms, strict=True)}
         if self._region is not None and present:
-            parts = [(parameter.grad, part) for parameter, part in self._parts if parameter.grad is not None]
+            parts = [(_gradient(weight), part) for weight, part in self._parts if weight.grad is not None]
             figures["core"] = energy_within(parts, present[0][1].device)
+            if self._further:
+                gradients = [_gradient(weight) for weight in self._further if weight.grad is not None]
+                norms = gradient_norms(gradients)
+                figures["further"] = sum(
+                    (norm.square() for norm in norms), torch.zeros((), device=present[0][1].device)
+                )
         if self._adam_every_n_steps and step % self._adam_every_n_steps == 0:
             ratio = adam_ratio(optimizer)
             if ratio is not None:
@@ -69,9 +82,16 @@ class GradientWatch:
         core, adam = values.get("core"), values.get("adam")
         share = None
         if core is not None and self._region is not None:
-            energy = sum(norms[i] ** 2 for i in self._candidates)
+            energy = sum(norms[i] ** 2 for i in self._candidates) + values.get("further", 0.0) / scale**2
             share = core / scale**2 / energy / self._region.fraction if energy and self._region.fraction else 0.0
         return Gradients(norms, share, None if adam is None else adam / scale**2)
+
+
+def _gradient(weight: Weight) -> Tensor:
+    """The gradient of a parameter, or of the part of one that is a candidate by itself."""
+    gradient = parameter_of(weight).grad
+    assert gradient is not None
+    return sharding.same_part(weight, gradient)
 
 
 def to_floats(figures: Mapping[Any, Tensor]) -> dict[Any, float]:

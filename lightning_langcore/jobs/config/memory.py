@@ -6,12 +6,11 @@ from dataclasses import replace
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, SingleDeviceXLAStrategy
-from transformers import LlamaConfig, PreTrainedConfig
 
 from lightning_langcore.callbacks import CoreGuard, MultilingualPerplexity, WeightDiff
 from lightning_langcore.jobs.config.component import Component
 from lightning_langcore.jobs.config.groups.job import FitJob
-from lightning_langcore.jobs.config.groups.model import TrainedModel
+from lightning_langcore.jobs.config.model import config_of
 from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates, named_shapes
@@ -40,8 +39,6 @@ def check_fits(settings: Settings) -> None:
     memory = device_memory(settings)
     if not isinstance(settings.job, FitJob) or memory is None:
         return
-    if settings.model.path is not None:
-        loading.check_folder(settings.model.path)  # its errors name a missing folder or pickled weights
     try:
         training = training_of(settings)
     except UnknownError:
@@ -180,13 +177,8 @@ def model_of(settings: Settings) -> Model:
     Raises:
         LangcoreError: the config is missing or can't be read.
     """
-    chosen = settings.model
-    if chosen.path is not None:
-        config: PreTrainedConfig = loading.load_config(chosen.path)
-    else:
-        assert isinstance(chosen, TrainedModel)
-        config = LlamaConfig(**chosen.config, vocab_size=chosen.vocab_size)
-    shapes = named_shapes(loading.model_without_weights(config))
+    config = config_of(settings)
+    shapes = named_shapes(loading.model_without_weights(config, attention="eager"))
     text = config.get_text_config()
     num_heads = text.num_attention_heads
     return Model(

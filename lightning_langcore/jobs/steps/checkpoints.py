@@ -10,6 +10,7 @@ from lightning_langcore.jobs.config.region_kinds import OUTLIERS, OUTLIERS_KIND,
 from lightning_langcore.jobs.config.settings import Settings
 from lightning_langcore.jobs.steps.prepare import identity
 from lightning_langcore.jobs.steps.regions import Basis
+from lightning_langcore.models import loading
 from lightning_langcore.models.parameters import candidates
 from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import artifact_cache
@@ -41,9 +42,18 @@ def compared(settings: Settings, job: LocateJob) -> Basis:
                 f"{setting}={variant} by region.score={region.score} needs passes over text, and"
                 " job.source=checkpoints makes none: use weight_change, relative_change or magnitude"
             )
-    base = Weights(job.base)
-    trained = {language: Weights(folder) for language, folder in job.trained.items()}
+    base = _weights(job.base)
+    trained = {language: _weights(folder) for language, folder in job.trained.items()}
     return Basis(base, CheckpointChanges(base, trained, candidates(base.shapes, region.parameters)), job.base)
+
+
+def _weights(path: str) -> Weights:
+    """The weights of a model; those of a file, or of an architecture that transformers does not know, as they are."""
+    try:
+        loading.load_config(path)
+    except LangcoreError:
+        return Weights(path)
+    return loading.load_weights(path)
 
 
 def work_folder(settings: Settings, job: LocateJob, requests: Sequence[Request]) -> Path:

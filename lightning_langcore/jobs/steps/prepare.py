@@ -8,14 +8,14 @@ import lightning.pytorch as pl
 from transformers import PreTrainedModel
 
 from lightning_langcore.data import Source
-from lightning_langcore.jobs.config.checks import check
-from lightning_langcore.jobs.config.data import (
-    base_languages,
-    make_source,
-)
+from lightning_langcore.jobs.config.checks import check, needs_region
+from lightning_langcore.jobs.config.data import base_languages, make_source
+from lightning_langcore.jobs.config.groups.job import PerturbJob
 from lightning_langcore.jobs.config.groups.model import TrainedModel
 from lightning_langcore.jobs.config.memory import check_fits
+from lightning_langcore.jobs.config.model import check_model
 from lightning_langcore.jobs.config.settings import Run, Settings
+from lightning_langcore.jobs.config.together import raise_together
 from lightning_langcore.jobs.process.lifecycle import refuse_ranks
 from lightning_langcore.jobs.steps import texts
 from lightning_langcore.jobs.steps.trainer import pretrain_once
@@ -24,7 +24,13 @@ from lightning_langcore.models.safetensors_reader import Weights
 from lightning_langcore.utils import artifact_cache
 from lightning_langcore.utils.progress import say
 
-_NOT_IN_RECIPE = ("path", "dtype", "attention", "activation_checkpointing")  # settings of the run, not of its base
+_NOT_IN_RECIPE = (
+    "path",
+    "dtype",
+    "attention",
+    "activation_checkpointing",
+    "extrapolate",
+)  # settings of the run, not of its base
 FORMAT = 1
 """Incremented when the code makes a different artifact from the same recipe."""
 
@@ -37,7 +43,8 @@ def begin(settings: Settings) -> Run:
     """
     refuse_ranks(settings)
     source = make_source(settings)
-    check(settings, source)
+    uses_region = needs_region(settings) or isinstance(settings.job, PerturbJob)
+    raise_together([lambda: check(settings, source), lambda: check_model(settings, uses_region)])
     check_fits(settings)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     return Run(settings, source, base(settings, source))
@@ -77,7 +84,7 @@ def load(run: Run) -> PreTrainedModel:
 
 def theta_0(base_path: str) -> Weights:
     """The base's weights by name, read from its files one at a time."""
-    return Weights(loading.local_folder(base_path))
+    return loading.load_weights(base_path)
 
 
 def portable(run: Run) -> str:

@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import torch
 
 from lightning_langcore.importance.outliers import Outliers, find_outliers, outlier_region
+from tests.support.architectures import small_model
 from tests.support.models import random_half, tiny_llama
 from tests.support.outliers import COLUMN, DOWN, ROW, ids, plant_super_weight
 
@@ -71,3 +73,18 @@ def test_outliers_of_another_model_are_refused(llama):
     weight = dataclasses.replace(found.super_weights[0], name=DOWN.format(7))
     with pytest.raises(ValueError, match=r"no parameter model\.layers\.7"):
         outlier_region(llama, Outliers((), (), (weight,), weight, 32))
+
+
+@pytest.mark.parametrize(("name", "reads", "writes"), [("mixtral", 3 + 1 + 2 * 3, 1 + 3), ("gemma3", 3 + 2, 2)])
+def test_experts_and_the_layers_beside_a_tower_have_rows_and_columns_of_the_residual_stream(name, reads, writes):
+    model = small_model(name)
+    found = find_outliers(model, torch.arange(8)[None], magnitude=1e-9, ratio=1e-9, num_ranked=1)
+    assert {layer for dimension in found.dimensions for layer in dimension.layers} == {0, 1}
+    one = dataclasses.replace(found, dimensions=found.dimensions[:1], super_weights=())
+    region, at = outlier_region(model, one), found.dimensions[0].dimension
+    kinds = []
+    for parameter, idx in region:
+        row, column = idx // region.shapes[parameter][1], idx % region.shapes[parameter][1]
+        kinds.append("writes" if set(row.tolist()) == {at} else "reads")
+        assert {at} in (set(row.tolist()), set(column.tolist())), parameter
+    assert (kinds.count("reads"), kinds.count("writes")) == (2 * reads, 2 * writes)

@@ -88,10 +88,26 @@ def test_quantized_weights_are_refused_before_they_are_read(tmp_path, llama, met
             look(tmp_path)
 
 
+def test_an_adapter_is_told_from_a_model(tmp_path, llama):
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    save_file({"lora_A.weight": torch.zeros(1, 2)}, tmp_path / "adapter_model.safetensors")
+    said = refusal(tmp_path)
+    assert "is an adapter of org/base (adapter_config.json), not a model: merge it into that model with PEFT's" in said
+    for look in (loading.check_folder, loading.load_config):
+        with pytest.raises(LangcoreError, match="merge_and_unload"):
+            look(tmp_path)
+    llama.save_pretrained(tmp_path)  # beside an adapter transformers would add it to the model
+    assert refusal(tmp_path) == said
+
+
 @pytest.mark.skipif(is_flash_attn_2_available(), reason="flash-attn is installed")
 def test_an_attention_whose_package_is_missing_is_refused_in_one_sentence(tmp_path, llama):
     llama.save_pretrained(tmp_path)
-    assert "can't load it (FlashAttention2 has been toggled on" in refusal(tmp_path, attention="flash_attention_2")
+    said = refusal(tmp_path, attention="flash_attention_2")
+    assert said.startswith(
+        "model.attention=flash_attention_2 is not possible here (FlashAttention2 has been toggled on"
+    )
 
 
 @pytest.mark.parametrize("broken", ["weights", "config", "no config", "unknown architecture"])

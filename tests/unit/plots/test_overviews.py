@@ -64,3 +64,19 @@ def test_pairs_refuse_labels_that_do_not_fit(tmp_path):
         plots.pair_heatmap(np.ones((2, 3)), ["a", "b"], ["x", "y"], tmp_path / "pairs.png", "title", "label")
     with pytest.raises(ValueError, match="no value is finite"):
         plots.pair_heatmap(np.full((1, 1), math.nan), ["a"], ["x"], tmp_path / "pairs.png", "title", "label")
+
+
+def test_of_many_experts_the_first_and_the_last_have_a_column(tmp_path, drawn):
+    expert = "model.layers.{}.mlp.experts.{}.{}.weight"
+    shapes = {
+        expert.format(i, n, kind): (4, 4) for i in range(2) for n in range(128) for kind in ("up_proj", "gate_proj")
+    }
+    shapes |= {Q.format(layer): (4, 4) for layer in range(2)}
+    held = {expert.format(1, 127, "up_proj"): 4, expert.format(1, 3, "up_proj"): 8}
+    plots.density_overview(held, shapes, tmp_path / "overview.png")
+    axes = drawn[0].axes[0]
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    kinds = [f"{kind}\nexpert {number} of 128" for kind in ("gate_proj", "up_proj") for number in (0, 127)]
+    assert columns == ["q", *kinds]
+    assert numbers(axes)[4, 1] == "25.0"
+    assert {text for place, text in numbers(axes).items() if place != (4, 1)} == {"0"}

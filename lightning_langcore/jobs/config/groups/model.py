@@ -50,6 +50,10 @@ class AnyModel(Group):
         description="true: store only the inputs of the layers and run each layer again in the backward pass: saves"
         " most of the memory of activations, costs a third more arithmetic"
     )
+    extrapolate: Flag = Field(
+        description="true: `data.block_size` may exceed the positions that the model was made for"
+        " (max_position_embeddings), where it computes them; learned positions are never exceeded"
+    )
 
 
 class Model(AnyModel):
