@@ -103,7 +103,7 @@ def unsafe_reads(tree):
         what, said = dotted(call.func), constants(call)
         method, given = what.rsplit(".", 1)[-1], {k.arg for k in call.keywords}
         required = {}
-        if method in ("from_pretrained", "from_config"):
+        if method in ("from_pretrained", "from_config") and "GenerationConfig" not in what:  # that one has no code
             required["trust_remote_code"] = False
         if method == "from_pretrained" and "Model" in what:
             required["use_safetensors"] = True
