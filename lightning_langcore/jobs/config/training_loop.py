@@ -57,7 +57,7 @@ def checks(settings: Settings) -> Iterator[Callable[[], None]]:
 def _set_by_job(settings: Settings) -> None:
     for name, value in settings.trainer.trainer.arguments.items():
         if name in NO_ARGUMENTS:
-            raise LangcoreError(f"trainer.{name}={value} would be ignored: {NO_ARGUMENTS[name]}, and leave it away")
+            raise LangcoreError(f"trainer.{name}={value} would be ignored: {NO_ARGUMENTS[name]}, and leave it out")
 
 
 def _length(settings: Settings) -> None:
@@ -87,7 +87,7 @@ def _time(settings: Settings) -> None:
             """ '+trainer.max_time="00:12:00:00"'"""
         ) from error
     if duration is not None and duration <= 0:
-        raise LangcoreError(f"trainer.max_time={value} leaves no time for a step: raise it, or leave it away")
+        raise LangcoreError(f"trainer.max_time={value} leaves no time for a step: raise it, or leave it out")
 
 
 def _callbacks(settings: Settings) -> None:

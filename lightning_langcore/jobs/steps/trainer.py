@@ -113,7 +113,7 @@ def _refuse_idle_averages(trainer: pl.Trainer) -> None:
                 raise LangcoreError(
                     f"callbacks: {type(callback).__name__} averages at none of the {trainer.max_steps} steps of this"
                     " run: begin earlier (update_starting_at_step), average more often (update_every_n_steps), or"
-                    " leave it away"
+                    " leave it out"
                 )
 
 
