@@ -45,6 +45,7 @@ def check(settings: Settings, source: Source) -> None:
             lambda: check_text(settings, source),
             lambda: check_region(settings, locate_languages(settings, source) if needs_statistics(settings) else None),
             lambda: check_training(settings),
+            lambda: _objective(settings, source),
             lambda: check_machine(settings),
             lambda: Region.load(str(settings.region.file)) if uses_file else None,
         ]
@@ -107,6 +108,18 @@ def locate_languages(settings: Settings, source: Source) -> list[str]:
                 f" at least {MIN_LOCATE_LANGUAGES} languages: name some of {known}"
             )
     return check_languages("region.recipe.languages", languages, source)
+
+
+def _objective(settings: Settings, source: Source) -> None:
+    if not isinstance(settings.job, FitJob):
+        return
+    name = settings.job.objective
+    _, split, *language = name.split("/")
+    if split.endswith("_answers") and settings.data.conversations is None:
+        raise LangcoreError(f"job.objective={name} needs conversations, as of task=sft: use validation or test")
+    known = settings.data.eval_languages or source.languages
+    if language and not split.endswith("_answers") and language[0] not in known:
+        raise LangcoreError(f"job.objective={name}: {language[0]!r} is not evaluated, only {', '.join(known)}")
 
 
 def _monitors(settings: Settings) -> None:

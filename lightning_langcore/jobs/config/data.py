@@ -96,7 +96,6 @@ def check_text(settings: Settings, source: Source) -> None:
             lambda: _chat_template(settings),
             lambda: _noise(settings),
             lambda: _lengths(settings),
-            lambda: _objective(settings, source),
         ]
     )
 
@@ -148,18 +147,6 @@ def _chat_template(settings: Settings) -> None:
             encode_conversation(
                 conversation, tokenizer, data.template, max(2, data.block_size), data.answers, data.add_end_token
             )
-
-
-def _objective(settings: Settings, source: Source) -> None:
-    if not isinstance(settings.job, FitJob):
-        return
-    name = settings.job.objective
-    _, split, *language = name.split("/")
-    if split.endswith("_answers") and settings.data.conversations is None:
-        raise LangcoreError(f"job.objective={name} needs conversations, as of task=sft: use validation or test")
-    known = settings.data.eval_languages or source.languages
-    if language and not split.endswith("_answers") and language[0] not in known:
-        raise LangcoreError(f"job.objective={name}: {language[0]!r} is not evaluated, only {', '.join(known)}")
 
 
 def _noise(settings: Settings) -> None:
